@@ -1,0 +1,81 @@
+//! bailiwick-bench: load, and comparisons with other systems.
+//!
+//! The entry point only parses the command line; each command has a module of its own. All
+//! commands but `load` start the servers they measure, on free local ports with temporary data
+//! directories, and leave nothing behind.
+
+// A test that fails by panicking is a test that fails as it should.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admin;
+mod checkpoint;
+mod compare;
+mod cpu;
+mod interrupt;
+mod load;
+mod memory;
+mod replies;
+mod report;
+mod requests;
+mod schedule;
+mod servers;
+mod single;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures bailiwick, beside other systems where that says more.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Throughput, latency and processor time beside another server
+    #[command(subcommand)]
+    Compare(Compare),
+    /// Resident bytes per key beside another server
+    #[command(subcommand)]
+    Memory(Memory),
+    /// Latency with and without a BGSAVE going on
+    Checkpoint(checkpoint::CheckpointArgs),
+    /// Load on a server that is already running
+    Load(single::SingleArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Compare {
+    /// redis-server
+    Redis(compare::CompareArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum Memory {
+    /// redis-server
+    Redis(memory::MemoryArgs),
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bailiwick-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: &Command) -> anyhow::Result<()> {
+    interrupt::install()?;
+    match command {
+        Command::Compare(Compare::Redis(args)) => compare::run(args),
+        Command::Memory(Memory::Redis(args)) => memory::run(args),
+        Command::Checkpoint(args) => checkpoint::run(args),
+        Command::Load(args) => single::run(args),
+    }
+}

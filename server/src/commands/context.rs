@@ -1,0 +1,292 @@
+//! What a command may see and touch while it runs.
+
+use std::cell::Cell;
+
+use bailiwick_frame::Args;
+
+use super::{CommandError, Outcome};
+use crate::keyspace::{AccessClock, Entry, Expiry, Keyspace, NewValue, Object, ValueRef};
+
+/// The longest string a command may build, in bytes: Redis's `proto-max-bulk-len`.
+const STRING_MAX_BYTES: usize = 512 * 1024 * 1024;
+
+/// What happened while commands ran; statistics, no part of the state.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Look-ups that found their key.
+    pub hits: Cell<u64>,
+    /// Look-ups that did not.
+    pub misses: Cell<u64>,
+    /// Keys removed because they had expired.
+    pub expired: Cell<u64>,
+    /// Keys removed to make room.
+    pub evicted: Cell<u64>,
+    /// Changes to the keyspace.
+    pub changes: Cell<u64>,
+}
+
+impl Counters {
+    fn add(cell: &Cell<u64>, count: u64) {
+        cell.set(cell.get() + count);
+    }
+}
+
+/// The view of a command that changes nothing.
+pub struct ReadContext<'a> {
+    /// All databases.
+    pub keyspace: &'a Keyspace,
+    /// The connection's database.
+    pub database: usize,
+    /// The time that decides what has expired: the leader's for a local read, the entry's for a
+    /// read in a proposal.
+    pub now_ms: i64,
+    /// Records accesses.
+    pub clock: &'a AccessClock,
+    /// Whether reads count as accesses; off under `CLIENT NO-TOUCH`.
+    pub touch: bool,
+    /// Statistics.
+    pub counters: &'a Counters,
+}
+
+impl<'a> ReadContext<'a> {
+    /// The entry of `key`, counted as an access, unless it is absent or has expired.
+    pub fn get(&self, key: &[u8]) -> Option<&'a Entry> {
+        let found = self.peek(key);
+        match found {
+            Some(entry) => {
+                Counters::add(&self.counters.hits, 1);
+                if self.touch {
+                    self.clock.touch(entry);
+                }
+            }
+            None => Counters::add(&self.counters.misses, 1),
+        }
+        found
+    }
+
+    /// The entry of `key` for a command that asks about the key, not for its value: counted as a
+    /// look-up, but not as an access.
+    pub fn look(&self, key: &[u8]) -> Option<&'a Entry> {
+        let found = self.peek(key);
+        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        Counters::add(counter, 1);
+        found
+    }
+
+    /// The entry of `key` without leaving a trace of the access.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<&'a Entry> {
+        self.keyspace.get(self.database, key, self.now_ms)
+    }
+
+    /// The string at `key`; `WRONGTYPE` if it is something else.
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'a>>, CommandError> {
+        self.get(key).map(StringRef::of).transpose()
+    }
+}
+
+/// The view of a command that may change the keyspace.
+pub struct WriteContext<'a> {
+    /// All databases.
+    pub keyspace: &'a mut Keyspace,
+    /// The connection's database.
+    pub database: usize,
+    /// The log entry's time.
+    pub now_ms: i64,
+    /// State of the random sequence that the log entry seeds.
+    pub random: u64,
+    /// Records accesses.
+    pub clock: &'a AccessClock,
+    /// Statistics.
+    pub counters: &'a Counters,
+}
+
+impl WriteContext<'_> {
+    /// The same moment for a command that only reads.
+    #[must_use]
+    pub fn reader(&self) -> ReadContext<'_> {
+        ReadContext {
+            keyspace: self.keyspace,
+            database: self.database,
+            now_ms: self.now_ms,
+            clock: self.clock,
+            touch: true,
+            counters: self.counters,
+        }
+    }
+
+    /// The entry of `key` in the connection's database, counted as an access. What has expired is
+    /// as good as absent; a write to it replaces it.
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        let found = self.peek(key);
+        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        Counters::add(counter, 1);
+        found
+    }
+
+    /// The entry of `key` without counting an access.
+    #[must_use]
+    pub fn peek(&self, key: &[u8]) -> Option<&Entry> {
+        self.keyspace.get(self.database, key, self.now_ms)
+    }
+
+    /// The string at `key`; `WRONGTYPE` if it is something else.
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
+        self.get(key).map(StringRef::of).transpose()
+    }
+
+    /// The string at `key` without counting an access, for commands that go on to write it.
+    pub fn peek_string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
+        self.peek(key).map(StringRef::of).transpose()
+    }
+
+    /// Sets `key` to `value`, whatever was there.
+    pub fn set(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
+        self.drop_if_expired(self.database, key);
+        self.keyspace.set(self.database, key, value, expiry, self.clock.fresh());
+        Counters::add(&self.counters.changes, 1);
+    }
+
+    /// Puts a copy of `entry`, expiry included, at `key` of `database`, replacing what is there.
+    pub fn put(&mut self, database: usize, key: &[u8], entry: &Entry) {
+        self.drop_if_expired(database, key);
+        self.keyspace.put(database, key, entry, entry.access());
+        Counters::add(&self.counters.changes, 1);
+    }
+
+    /// Removes `key`; false if it was absent or had expired (then it is removed all the same).
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        self.take(key).is_some()
+    }
+
+    /// Removes `key` and returns its entry unless it had expired.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.keyspace.remove(self.database, key)?;
+        if entry.is_expired(self.now_ms) {
+            Counters::add(&self.counters.expired, 1);
+            return None;
+        }
+        Counters::add(&self.counters.changes, 1);
+        Some(entry)
+    }
+
+    /// Sets or removes the expiry of a key that is there; false if it is absent or has expired.
+    /// A time that has passed removes the key.
+    pub fn set_expiry(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        if self.peek(key).is_none() {
+            return false;
+        }
+        if at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+            return self.remove(key);
+        }
+        Counters::add(&self.counters.changes, 1);
+        self.keyspace.set_expiry(self.database, key, at_ms)
+    }
+
+    /// Edits the string at `key` in place, starting from an empty one if the key is absent; keeps
+    /// the expiry. `WRONGTYPE` if it is something else.
+    pub fn edit_string<R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> Result<R, CommandError> {
+        self.drop_if_expired(self.database, key);
+        let (database, access) = (self.database, self.clock.fresh());
+        let bytes = match self.peek(key).map(Entry::value) {
+            // Edited in place below.
+            Some(ValueRef::Object(Object::String(_))) => None,
+            Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
+            Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
+            None => Some(Vec::new()),
+        };
+        if let Some(bytes) = bytes {
+            let value = NewValue::Object(Object::String(bytes));
+            self.keyspace.set(database, key, value, Expiry::Keep, access);
+        }
+        Counters::add(&self.counters.changes, 1);
+        let edited = self.keyspace.edit(database, key, access, |object| match object {
+            Object::String(bytes) => change(bytes),
+        });
+        Ok(edited.expect("the key was just found to hold, or given, a string object"))
+    }
+
+    /// Counts `count` changes that went past the methods of this context.
+    pub fn note_changes(&self, count: u64) {
+        Counters::add(&self.counters.changes, count);
+    }
+
+    /// The next number of the random sequence that the log entry seeds (SplitMix64).
+    pub fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn drop_if_expired(&mut self, database: usize, key: &[u8]) {
+        // A key that has expired must not lend its expiry to its successor, and WATCH must see a
+        // creation rather than a change.
+        let due = self.keyspace.next_expiry_ms_of(database).is_some_and(|at| at < self.now_ms);
+        if due && self.keyspace.remove_if_expired(database, key, self.now_ms) {
+            Counters::add(&self.counters.expired, 1);
+        }
+    }
+}
+
+/// A string value in one of its representations.
+#[derive(Clone, Copy, Debug)]
+pub enum StringRef<'a> {
+    /// The decimal form of a number.
+    Int(i64),
+    /// Bytes.
+    Bytes(&'a [u8]),
+}
+
+impl<'a> StringRef<'a> {
+    /// The string in `entry`; `WRONGTYPE` if it holds something else.
+    pub fn of(entry: &'a Entry) -> Result<Self, CommandError> {
+        match entry.value() {
+            ValueRef::Int(number) => Ok(Self::Int(number)),
+            ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
+            ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
+        }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.with_bytes(<[u8]>::len)
+    }
+
+    /// Whether there is no byte.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Calls `f` with the bytes; a number is formatted on the stack.
+    pub fn with_bytes<R>(self, f: impl FnOnce(&[u8]) -> R) -> R {
+        match self {
+            Self::Int(number) => f(itoa::Buffer::new().format(number).as_bytes()),
+            Self::Bytes(bytes) => f(bytes),
+        }
+    }
+
+    /// A copy of the bytes.
+    #[must_use]
+    pub fn to_vec(self) -> Vec<u8> {
+        self.with_bytes(<[u8]>::to_vec)
+    }
+}
+
+/// Refuses a string of `len` bytes if it is longer than a string may be.
+pub fn check_string_len(len: usize) -> Outcome {
+    if len > STRING_MAX_BYTES { Err(CommandError::StringTooLong) } else { Ok(()) }
+}
+
+/// Whether argument `index` is this option, in any case.
+#[must_use]
+pub fn is_option(args: Args<'_>, index: usize, option: &str) -> bool {
+    args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
+}

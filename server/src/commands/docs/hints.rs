@@ -1,0 +1,370 @@
+//! What `COMMAND INFO` tells clients that spread commands over several servers: how to route a
+//! command and merge its replies (tips), and what it does with its keys.
+//!
+//! A table by full name, apart from the rows, because the server itself makes no use of it.
+
+use bailiwick_frame::Args;
+
+use crate::commands::{Command, Flag, Keys};
+
+/// The hints about one command.
+#[derive(Clone, Copy)]
+pub(super) struct Hints {
+    /// Routing, merging and determinism.
+    pub(super) tips: &'static [&'static str],
+    /// For each key specification, its flags. All but the last specify one key each.
+    pub(super) uses: &'static [&'static [&'static str]],
+}
+
+/// The hints about a command.
+pub(super) fn of(command: &Command) -> Hints {
+    let full_name = command.full_name();
+    let uses: &'static [&'static [&'static str]] = match command.keys {
+        Keys::None => &[],
+        Keys::Range { .. } if command.has(Flag::Readonly) => &[READ],
+        Keys::Range { .. } => &[CHANGE],
+    };
+    TABLE
+        .binary_search_by(|row| row.0.cmp(&full_name))
+        .map_or(Hints { tips: &[], uses }, |at| Hints {
+            tips: TABLE[at].1,
+            uses: TABLE[at].2,
+        })
+}
+
+/// The flags of the keys in a command whose options decide them; `uses` otherwise.
+pub(super) fn actual_uses(command: &Command, args: Args<'_>) -> &'static [&'static [&'static str]] {
+    let reads = match command.name {
+        "set" => args
+            .iter()
+            .skip(3)
+            .any(|arg| arg.eq_ignore_ascii_case(b"get")),
+        "bitfield" => {
+            return if bitfield_only_reads(args) {
+                &[READ]
+            } else {
+                &[CHANGE]
+            };
+        }
+        _ => return of(command).uses,
+    };
+    if reads { &[CHANGE] } else { &[OVERWRITE] }
+}
+
+fn bitfield_only_reads(args: Args<'_>) -> bool {
+    let mut at = 2;
+    while let Some(operation) = args.get(at) {
+        let behind = args.len() - at - 1;
+        if operation.eq_ignore_ascii_case(b"get") && behind >= 2 {
+            at += 3;
+        } else if operation.eq_ignore_ascii_case(b"overflow") && behind >= 1 {
+            at += 2;
+        } else {
+            return false;
+        }
+    }
+    true
+}
+
+const READ: &[&str] = &["RO", "access"];
+const CHANGE: &[&str] = &["RW", "access", "update"];
+const OVERWRITE: &[&str] = &["OW", "update"];
+const INSPECT: &[&str] = &["RO"];
+const REMOVE: &[&str] = &["RW", "access", "delete"];
+const DELETE: &[&str] = &["RM", "delete"];
+const UPDATE: &[&str] = &["RW", "update"];
+const INSERT: &[&str] = &["OW", "insert"];
+const EXTEND: &[&str] = &["RW", "insert"];
+const DEPENDS: &[&str] = &["RW", "access", "update", "variable_flags"];
+
+type Row = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static [&'static str]],
+);
+
+/// Sorted by full name.
+static TABLE: &[Row] = &[
+    ("append", &[], &[EXTEND]),
+    ("bitcount", &[], &[READ]),
+    ("bitfield", &[], &[DEPENDS]),
+    ("bitfield_ro", &[], &[READ]),
+    ("bitop", &[], &[OVERWRITE, READ]),
+    ("bitpos", &[], &[READ]),
+    ("client|info", &["nondeterministic_output"], &[]),
+    ("client|list", &["nondeterministic_output"], &[]),
+    (
+        "client|setinfo",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("command", &["nondeterministic_output_order"], &[]),
+    ("command|docs", &["nondeterministic_output_order"], &[]),
+    ("command|info", &["nondeterministic_output_order"], &[]),
+    ("command|list", &["nondeterministic_output_order"], &[]),
+    (
+        "config|set",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("copy", &[], &[READ, OVERWRITE]),
+    (
+        "dbsize",
+        &["request_policy:all_shards", "response_policy:agg_sum"],
+        &[],
+    ),
+    ("decr", &[], &[CHANGE]),
+    ("decrby", &[], &[CHANGE]),
+    (
+        "del",
+        &["request_policy:multi_shard", "response_policy:agg_sum"],
+        &[DELETE],
+    ),
+    (
+        "exists",
+        &["request_policy:multi_shard", "response_policy:agg_sum"],
+        &[INSPECT],
+    ),
+    ("expire", &[], &[UPDATE]),
+    ("expireat", &[], &[UPDATE]),
+    ("expiretime", &[], &[READ]),
+    (
+        "flushall",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "flushdb",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|flush",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("get", &[], &[READ]),
+    ("getbit", &[], &[READ]),
+    ("getdel", &[], &[REMOVE]),
+    ("getex", &[], &[CHANGE]),
+    ("getrange", &[], &[READ]),
+    ("getset", &[], &[CHANGE]),
+    ("incr", &[], &[CHANGE]),
+    ("incrby", &[], &[CHANGE]),
+    ("incrbyfloat", &[], &[CHANGE]),
+    (
+        "info",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "keys",
+        &["request_policy:all_shards", "nondeterministic_output_order"],
+        &[],
+    ),
+    ("lastsave", &["nondeterministic_output"], &[]),
+    (
+        "latency|doctor",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_nodes",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "latency|graph",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_nodes",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "latency|histogram",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_nodes",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "latency|history",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_nodes",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "latency|latest",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_nodes",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "latency|reset",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("lcs", &[], &[READ]),
+    (
+        "memory|doctor",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "memory|malloc-stats",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    (
+        "memory|purge",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "memory|stats",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
+        &[],
+    ),
+    ("memory|usage", &[], &[INSPECT]),
+    ("mget", &["request_policy:multi_shard"], &[READ]),
+    ("move", &[], &[CHANGE]),
+    (
+        "mset",
+        &[
+            "request_policy:multi_shard",
+            "response_policy:all_succeeded",
+        ],
+        &[OVERWRITE],
+    ),
+    (
+        "msetnx",
+        &["request_policy:multi_shard", "response_policy:agg_min"],
+        &[INSERT],
+    ),
+    ("object|encoding", &["nondeterministic_output"], &[INSPECT]),
+    ("object|freq", &["nondeterministic_output"], &[INSPECT]),
+    ("object|idletime", &["nondeterministic_output"], &[INSPECT]),
+    ("object|refcount", &["nondeterministic_output"], &[INSPECT]),
+    ("persist", &[], &[UPDATE]),
+    ("pexpire", &[], &[UPDATE]),
+    ("pexpireat", &[], &[UPDATE]),
+    ("pexpiretime", &[], &[READ]),
+    (
+        "ping",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("psetex", &[], &[OVERWRITE]),
+    ("pttl", &["nondeterministic_output"], &[READ]),
+    (
+        "randomkey",
+        &["request_policy:all_shards", "nondeterministic_output"],
+        &[],
+    ),
+    ("rename", &[], &[REMOVE, OVERWRITE]),
+    ("renamenx", &[], &[REMOVE, INSERT]),
+    (
+        "scan",
+        &["nondeterministic_output", "request_policy:special"],
+        &[],
+    ),
+    (
+        "script|flush",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("set", &[], &[DEPENDS]),
+    ("setbit", &[], &[CHANGE]),
+    ("setex", &[], &[OVERWRITE]),
+    ("setnx", &[], &[INSERT]),
+    ("setrange", &[], &[UPDATE]),
+    (
+        "slowlog|get",
+        &["request_policy:all_nodes", "nondeterministic_output"],
+        &[],
+    ),
+    (
+        "slowlog|len",
+        &[
+            "request_policy:all_nodes",
+            "response_policy:agg_sum",
+            "nondeterministic_output",
+        ],
+        &[],
+    ),
+    (
+        "slowlog|reset",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    ("strlen", &[], &[INSPECT]),
+    ("substr", &[], &[READ]),
+    ("time", &["nondeterministic_output"], &[]),
+    (
+        "touch",
+        &["request_policy:multi_shard", "response_policy:agg_sum"],
+        &[INSPECT],
+    ),
+    ("ttl", &["nondeterministic_output"], &[READ]),
+    ("type", &[], &[INSPECT]),
+    (
+        "unlink",
+        &["request_policy:multi_shard", "response_policy:agg_sum"],
+        &[DELETE],
+    ),
+    ("watch", &[], &[INSPECT]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::all;
+    use crate::commands::docs::with_named;
+
+    #[test]
+    fn the_table_is_sorted_and_names_commands_that_exist() {
+        assert!(TABLE.is_sorted_by(|one, next| one.0 < next.0));
+        for (name, ..) in TABLE {
+            assert!(with_named(name.as_bytes(), |_| ()).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_command_has_key_specifications_exactly_when_it_has_keys() {
+        for command in all().flat_map(|command| std::iter::once(command).chain(command.subcommands))
+        {
+            let has_keys = command.keys != Keys::None;
+            assert_eq!(
+                has_keys,
+                !of(command).uses.is_empty(),
+                "{}",
+                command.full_name()
+            );
+        }
+    }
+}

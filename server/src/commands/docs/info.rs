@@ -1,0 +1,112 @@
+//! The ten-element entry of `COMMAND INFO`.
+
+use bailiwick_frame::Encoder;
+
+use super::hints;
+use crate::commands::{Command, Flag, Keys, categories_of};
+
+/// Flags in the order in which Redis lists them.
+static FLAGS: &[(Flag, &str)] = &[
+    (Flag::Write, "write"),
+    (Flag::Readonly, "readonly"),
+    (Flag::Denyoom, "denyoom"),
+    (Flag::Admin, "admin"),
+    (Flag::Pubsub, "pubsub"),
+    (Flag::Noscript, "noscript"),
+    (Flag::Blocking, "blocking"),
+    (Flag::Loading, "loading"),
+    (Flag::Stale, "stale"),
+    (Flag::SkipMonitor, "skip_monitor"),
+    (Flag::SkipSlowlog, "skip_slowlog"),
+    (Flag::Fast, "fast"),
+    (Flag::NoAuth, "no_auth"),
+    (Flag::MayReplicate, "may_replicate"),
+    (Flag::NoAsyncLoading, "no_async_loading"),
+    (Flag::NoMulti, "no_multi"),
+    (Flag::Movablekeys, "movablekeys"),
+    (Flag::AllowBusy, "allow_busy"),
+];
+
+/// Writes the entry of a command, those of its subcommands inside it.
+pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
+    let (first, last, step) = match command.keys {
+        Keys::None => (0, 0, 0),
+        Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
+    };
+    let tips = hints::of(command).tips;
+    out.array(10);
+    out.bulk(command.full_name().as_bytes());
+    out.integer(i64::from(command.arity));
+    write_flags(command, out);
+    out.integer(first);
+    out.integer(last);
+    out.integer(step);
+    write_categories(command, out);
+    out.set(tips.len());
+    tips.iter().for_each(|tip| out.bulk(tip.as_bytes()));
+    write_key_specs(command, out);
+    out.set(command.subcommands.len());
+    command
+        .subcommands
+        .iter()
+        .for_each(|sub| write_entry(sub, out));
+}
+
+fn write_flags(command: &Command, out: &mut Encoder<'_>) {
+    let flags = FLAGS.iter().filter(|(flag, _)| command.has(*flag));
+    out.set(flags.clone().count());
+    flags.for_each(|(_, name)| out.simple(name));
+}
+
+fn write_categories(command: &Command, out: &mut Encoder<'_>) {
+    out.set(categories_of(command).count());
+    categories_of(command).for_each(|name| out.simple(&format!("@{name}")));
+}
+
+/// All specifications but the last cover one key each, the last one what is left of the range.
+fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
+    let Keys::Range { first, last, step } = command.keys else {
+        out.set(0);
+        return;
+    };
+    let uses = hints::of(command).uses;
+    out.set(uses.len());
+    for (i, flags) in uses.iter().enumerate() {
+        let begin = i64::from(first) + i as i64;
+        let last_key = match last {
+            _ if i + 1 < uses.len() => 0,
+            ..0 => i64::from(last),
+            0.. => i64::from(last) - begin,
+        };
+        out.map(3);
+        out.bulk(b"flags");
+        write_uses(flags, out);
+        out.bulk(b"begin_search");
+        write_typed("index", &[("index", begin)], out);
+        out.bulk(b"find_keys");
+        let range = [
+            ("lastkey", last_key),
+            ("keystep", step.into()),
+            ("limit", 0),
+        ];
+        write_typed("range", &range, out);
+    }
+}
+
+/// Writes what a command does with a key.
+pub(super) fn write_uses(uses: &[&str], out: &mut Encoder<'_>) {
+    out.set(uses.len());
+    uses.iter().for_each(|flag| out.simple(flag));
+}
+
+fn write_typed(kind: &str, spec: &[(&str, i64)], out: &mut Encoder<'_>) {
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(kind.as_bytes());
+    out.bulk(b"spec");
+    out.map(spec.len());
+    for (name, value) in spec {
+        out.bulk(name.as_bytes());
+        out.integer(*value);
+    }
+}

@@ -1,0 +1,65 @@
+//! Why a command was refused.
+
+use std::borrow::Cow;
+
+/// A refusal: the client gets it as an error reply, and the connection lives on. The display form
+/// is the reply without its leading `-`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The key holds another type.
+    #[error("WRONGTYPE Operation against a key holding the wrong kind of value")]
+    WrongType,
+    /// An argument or a value is no 64-bit integer.
+    #[error("ERR value is not an integer or out of range")]
+    NotInteger,
+    /// An argument or a value is no number.
+    #[error("ERR value is not a valid float")]
+    NotFloat,
+    /// Options that do not exist or contradict one another.
+    #[error("ERR syntax error")]
+    Syntax,
+    /// The command needs a key that is not there.
+    #[error("ERR no such key")]
+    NoSuchKey,
+    /// An increment would leave the range of 64 bits.
+    #[error("ERR increment or decrement would overflow")]
+    Overflow,
+    /// An index is beyond what is there.
+    #[error("ERR index out of range")]
+    IndexOutOfRange,
+    /// A database number that does not exist.
+    #[error("ERR DB index is out of range")]
+    DatabaseOutOfRange,
+    /// A string would become longer than `proto-max-bulk-len`.
+    #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
+    StringTooLong,
+    /// Anything said only once; the text begins with its code.
+    #[error("{0}")]
+    Text(Cow<'static, str>),
+}
+
+impl CommandError {
+    /// An error with a fixed text, its code included.
+    #[must_use]
+    pub const fn text(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+
+    /// An error with a composed text, its code included.
+    #[must_use]
+    pub fn composed(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
+    }
+
+    /// `ERR wrong number of arguments for 'name' command`.
+    #[must_use]
+    pub fn arity(full_name: &str) -> Self {
+        Self::composed(format!("ERR wrong number of arguments for '{full_name}' command"))
+    }
+
+    /// `ERR invalid expire time in 'name' command`.
+    #[must_use]
+    pub fn invalid_expire(name: &str) -> Self {
+        Self::composed(format!("ERR invalid expire time in '{name}' command"))
+    }
+}

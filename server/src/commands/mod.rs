@@ -1,0 +1,58 @@
+//! What each command does to the keyspace.
+//!
+//! Pure: a command sees a [`ReadContext`] or a [`WriteContext`], its arguments, and an encoder for
+//! its reply. Time and randomness come with the context. One table ([`lookup`]) describes all
+//! commands and drives look-up, arity errors, `COMMAND`, and where a request runs. Commands that
+//! concern the connection or the node stand in the table too, but as a [`NodeCommand`] that the
+//! `node` module carries out.
+
+mod bit;
+mod bit_scan;
+mod bitfield;
+mod bitop;
+mod categories;
+mod client;
+mod command;
+mod connection;
+mod context;
+mod decimal;
+mod diagnostics;
+pub mod docs;
+mod error;
+mod expire;
+mod field;
+mod flush;
+mod glob;
+mod introspection;
+mod keys;
+mod lcs;
+mod listing;
+mod number;
+mod object;
+mod parse;
+mod range;
+mod registry;
+mod rename;
+mod server;
+mod set_options;
+mod string;
+mod string_multi;
+#[cfg(test)]
+mod string_tests;
+#[cfg(test)]
+mod testing;
+mod transaction;
+
+pub use categories::{categories_of, category_names};
+pub use command::{
+    Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
+    WriteHandler,
+};
+pub use context::{
+    Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option,
+};
+pub use error::CommandError;
+pub use registry::{Known, all, by_id, check_arity, count, find, lookup};
+
+/// A command's outcome: its reply has been written, or the error is the reply.
+pub type Outcome = Result<(), CommandError>;

@@ -1,0 +1,221 @@
+//! One string and its expiry: the GET and SET family.
+//!
+//! Ranges, numbers and several keys at once are in modules of their own, and so are the options
+//! that SET and GETEX share. Values that look like integers are stored as such.
+
+use bailiwick_frame::{Args, Encoder};
+
+use super::parse::{Base, Unit, positive_expiry_ms};
+use super::set_options::{Condition, Options, Setter, Ttl};
+use super::{
+    Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
+    WriteContext,
+};
+use crate::keyspace::{Entry, Expiry, NewValue};
+
+const WRITE: u32 = Flag::Write as u32;
+const DENYOOM: u32 = Flag::Denyoom as u32;
+const FAST: u32 = Flag::Fast as u32;
+
+const ROW: Command = Command {
+    categories: Category::String as u32,
+    keys: Keys::FIRST,
+    group: Group::String,
+    ..DEFAULT
+};
+
+/// The rows of this module.
+pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "get",
+        arity: 2,
+        flags: Flag::Readonly as u32 | FAST,
+        summary: "Replies with the string at a key.",
+        syntax: "key",
+        handler: Handler::Read(get),
+        ..ROW
+    },
+    Command {
+        name: "set",
+        arity: -3,
+        flags: WRITE | DENYOOM,
+        summary: "Stores a string at a key, whatever was there, on conditions and with an expiry \
+                  if asked for.",
+        syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | \
+                 EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        handler: Handler::Write(set),
+        ..ROW
+    },
+    Command {
+        name: "setnx",
+        arity: 3,
+        flags: WRITE | DENYOOM | FAST,
+        summary: "Stores a string at a key that does not exist yet.",
+        syntax: "key value",
+        handler: Handler::Write(setnx),
+        ..ROW
+    },
+    Command {
+        name: "setex",
+        arity: 4,
+        flags: WRITE | DENYOOM,
+        since: "2.0.0",
+        summary: "Stores a string at a key that expires after some seconds.",
+        syntax: "key seconds value",
+        handler: Handler::Write(setex),
+        ..ROW
+    },
+    Command {
+        name: "psetex",
+        arity: 4,
+        flags: WRITE | DENYOOM,
+        since: "2.6.0",
+        summary: "Stores a string at a key that expires after some milliseconds.",
+        syntax: "key milliseconds value",
+        handler: Handler::Write(psetex),
+        ..ROW
+    },
+    Command {
+        name: "getset",
+        arity: 3,
+        flags: WRITE | DENYOOM | FAST,
+        summary: "Stores a string and replies with the one that was there.",
+        syntax: "key value",
+        handler: Handler::Write(getset),
+        ..ROW
+    },
+    Command {
+        name: "getdel",
+        arity: 2,
+        flags: WRITE | FAST,
+        since: "6.2.0",
+        summary: "Replies with the string at a key and removes the key.",
+        syntax: "key",
+        handler: Handler::Write(getdel),
+        ..ROW
+    },
+    Command {
+        name: "getex",
+        arity: -2,
+        flags: WRITE | FAST,
+        since: "6.2.0",
+        summary: "Replies with the string at a key and sets or removes its expiry.",
+        syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+                 PXAT unix-time-milliseconds | PERSIST]",
+        handler: Handler::Write(getex),
+        ..ROW
+    },
+];
+
+fn get(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    write_string(ctx.string(args.arg(1))?, out);
+    Ok(())
+}
+
+fn set(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (key, value) = (args.arg(1), args.arg(2));
+    if args.len() == 3 {
+        ctx.set(key, NewValue::from_bytes(value), Expiry::None);
+        out.ok();
+        return Ok(());
+    }
+    let options = Options::parse(args, 3, Setter::Set)?;
+    let expiry = options.expiry(ctx.now_ms, "set")?;
+    if options.get {
+        write_string(ctx.string(key)?, out);
+    }
+    let stored = match options.condition {
+        None => true,
+        Some(Condition::Absent) => ctx.peek(key).is_none(),
+        Some(Condition::Present) => ctx.peek(key).is_some(),
+    };
+    if stored {
+        ctx.set(key, NewValue::from_bytes(value), expiry);
+    }
+    match (options.get, stored) {
+        (true, _) => {}
+        (false, true) => out.ok(),
+        (false, false) => out.null(),
+    }
+    Ok(())
+}
+
+fn setnx(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let absent = ctx.peek(args.arg(1)).is_none();
+    if absent {
+        ctx.set(args.arg(1), NewValue::from_bytes(args.arg(2)), Expiry::None);
+    }
+    out.integer(absent.into());
+    Ok(())
+}
+
+fn setex(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    set_expiring(ctx, args, Unit::Seconds, "setex", out)
+}
+
+fn psetex(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    set_expiring(ctx, args, Unit::Milliseconds, "psetex", out)
+}
+
+fn set_expiring(
+    ctx: &mut WriteContext<'_>,
+    args: Args<'_>,
+    unit: Unit,
+    command: &str,
+    out: &mut Encoder<'_>,
+) -> Outcome {
+    let at_ms = positive_expiry_ms(args.arg(2), unit, Base::Now(ctx.now_ms), command)?;
+    ctx.set(
+        args.arg(1),
+        NewValue::from_bytes(args.arg(3)),
+        Expiry::At(at_ms),
+    );
+    out.ok();
+    Ok(())
+}
+
+fn getset(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    write_string(ctx.string(args.arg(1))?, out);
+    ctx.set(args.arg(1), NewValue::from_bytes(args.arg(2)), Expiry::None);
+    Ok(())
+}
+
+fn getdel(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let found = ctx.string(args.arg(1))?;
+    write_string(found, out);
+    if found.is_some() {
+        ctx.remove(args.arg(1));
+    }
+    Ok(())
+}
+
+fn getex(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let key = args.arg(1);
+    let options = Options::parse(args, 2, Setter::Getex)?;
+    let Some(found) = ctx.string(key)? else {
+        // Redis looks at the time only once it has found the key.
+        out.null();
+        return Ok(());
+    };
+    let expiry = options.expiry(ctx.now_ms, "getex")?;
+    write_string(Some(found), out);
+    match (expiry, options.ttl) {
+        (Expiry::At(at_ms), _) => {
+            ctx.set_expiry(key, Some(at_ms));
+        }
+        (_, Some(Ttl::Persist)) if ctx.peek(key).and_then(Entry::expires_at_ms).is_some() => {
+            ctx.set_expiry(key, None);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Writes a string, or null for an absent key.
+pub(super) fn write_string(found: Option<StringRef<'_>>, out: &mut Encoder<'_>) {
+    match found {
+        Some(StringRef::Bytes(bytes)) => out.bulk(bytes),
+        Some(number) => number.with_bytes(|bytes| out.bulk(bytes)),
+        None => out.null(),
+    }
+}

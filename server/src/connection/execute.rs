@@ -1,0 +1,441 @@
+//! Runs a batch of requests: which of them here and now, which through the group.
+//!
+//! The batch is worked off from the front. Reads and node commands run at once, as long as no write
+//! stands before them; the read lock of the group's state is taken once for a run of reads. The
+//! first write opens a *proposal*: it and every read or write behind it, up to the next node
+//! command or the end of the batch, go to the group together, are answered in order, and cost one
+//! log entry. So a connection always reads its own writes, and a pipeline costs one commit.
+//!
+//! When something needs attention (the client is not authenticated, is in MULTI, has its replies
+//! off; the node is loading, paused, monitored), requests are taken one by one through
+//! [`Connection::admit`].
+
+use std::time::Instant;
+
+use bailiwick_frame::{Args, Encoder};
+use parking_lot::RwLockReadGuard;
+
+use super::{Connection, End, FLUSH_BYTES, ReplyMode};
+use crate::commands::{
+    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext,
+};
+use crate::group::{Group, Item, Proposal};
+use crate::keyspace::AccessClock;
+use crate::node::commands::{Flow, Pending};
+use crate::node::clients::bump;
+use crate::node::{self, Condition};
+use crate::state::State;
+
+/// Why [`Connection::run_here`] stopped.
+enum Stop {
+    /// All requests have been looked at; there may be items to propose.
+    End,
+    /// The items gathered must be answered before the request at this index is looked at.
+    Propose,
+    /// The next request must wait for something first.
+    Pending(Pending),
+    /// The connection ends after the replies so far.
+    Close,
+}
+
+/// What attention makes of a request.
+pub(super) enum Admission {
+    /// It runs.
+    Run,
+    /// It has been dealt with.
+    Done,
+    /// It must be looked at again after this.
+    Wait(Pending),
+}
+
+impl Connection {
+    /// Runs all requests of the batch.
+    pub(super) async fn execute(&mut self) -> Result<(), End> {
+        let mut next = 0;
+        self.note_activity();
+        while next < self.proposal().requests.len() {
+            let (reached, stop) = self.run_here(next);
+            next = reached;
+            if !self.proposal().items.is_empty() {
+                self.propose().await;
+            }
+            match stop {
+                Stop::End | Stop::Propose => {}
+                Stop::Pending(pending) => self.wait_for(pending).await?,
+                Stop::Close => {
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
+            }
+            if self.proposal().replies.len() >= FLUSH_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn note_activity(&mut self) {
+        let count = self.proposal().requests.len() as u64;
+        let (worker, client) = (&self.guard.worker, &self.guard.client);
+        bump(&worker.stats.processed, count);
+        bump(&client.commands, count);
+        let now_ms = node::now_ms();
+        client.active_ms.store(now_ms, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sends the gathered items to the group and waits for the answers.
+    pub(super) async fn propose(&mut self) {
+        let mut proposal = self.proposal.take().expect("nothing is under way");
+        proposal.protocol = self.session.protocol;
+        let worker = self.guard.worker.clone();
+        let before = proposal.replies.len();
+        let mut proposal = worker.submit(proposal).await;
+        proposal.items.clear();
+        for (command, error) in proposal.failures.drain(..) {
+            bump(&worker.stats.commands[command.id()].failed, 1);
+            worker.node.note_error(&error.to_string());
+        }
+        for timing in proposal.timings.drain(..) {
+            let (command, calls) = (timing.command, timing.calls);
+            worker.stats.ran(command.id(), calls, timing.nanos);
+            let args = proposal.requests.args(timing.request, &proposal.buffer);
+            let client = Some(&*self.guard.client);
+            worker.node.note_duration(command, args, timing.nanos / calls, client);
+        }
+        if self.session.reply_mode != ReplyMode::On {
+            proposal.replies.truncate(before);
+            self.after_suppressed_reply();
+        }
+        self.proposal = Some(proposal);
+    }
+
+    /// Runs requests from `next` on, until one must not run here and now. Returns the index of the
+    /// first request that was not dealt with.
+    fn run_here(&mut self, mut next: usize) -> (usize, Stop) {
+        let mut proposal = self.proposal.take().expect("nothing is under way");
+        let mut out = std::mem::take(&mut proposal.replies);
+        let worker = self.guard.worker.clone();
+        let mut reads = Reads::new(&worker.node, self.session.no_touch);
+        let count = proposal.requests.len();
+        let mut stop = Stop::End;
+        while next < count {
+            let Proposal {
+                buffer,
+                requests,
+                items,
+                ..
+            } = &mut *proposal;
+            let args = requests.args(next, buffer);
+            let found = commands::lookup(args);
+            if worker.node.attention.any() || self.session.needs_attention() {
+                reads.finish(&worker);
+                if !items.is_empty() {
+                    stop = Stop::Propose;
+                    break;
+                }
+                match self.admit(&found, args, &mut out) {
+                    Admission::Run => {}
+                    Admission::Done => {
+                        next += 1;
+                        continue;
+                    }
+                    Admission::Wait(pending) => {
+                        stop = Stop::Pending(pending);
+                        break;
+                    }
+                }
+            }
+            let command = match found {
+                Ok(command) => command,
+                Err(_) if !items.is_empty() => {
+                    stop = Stop::Propose;
+                    break;
+                }
+                Err(error) => {
+                    self.refuse(&error, args, &mut out);
+                    next += 1;
+                    continue;
+                }
+            };
+            match command.handler {
+                Handler::Read(handler) if items.is_empty() => {
+                    let before = out.len();
+                    let mut encoder = Encoder::new(&mut out, self.session.protocol);
+                    let outcome = reads.run(command, handler, self.session.database, args, &mut encoder, &worker);
+                    if let Err(error) = outcome {
+                        out.truncate(before);
+                        Encoder::new(&mut out, self.session.protocol).error(&error.to_string());
+                        bump(&worker.stats.commands[command.id()].failed, 1);
+                        worker.node.note_error(&error.to_string());
+                    }
+                    if self.session.reply_mode != ReplyMode::On {
+                        out.truncate(before);
+                        self.after_suppressed_reply();
+                    }
+                }
+                Handler::Read(_) | Handler::Write(_) => {
+                    reads.finish(&worker);
+                    let database = self.session.database;
+                    items.push(Item::Command {
+                        request: next,
+                        database,
+                        command,
+                    });
+                }
+                Handler::Node(_) | Handler::Container if !items.is_empty() => {
+                    stop = Stop::Propose;
+                    break;
+                }
+                Handler::Node(node_command) => {
+                    reads.finish(&worker);
+                    match self.run_node_command(node_command, command, args, &mut out) {
+                        Flow::Continue => {}
+                        Flow::Propose(item) => {
+                            items.push(item);
+                            next += 1;
+                            stop = Stop::Propose;
+                            break;
+                        }
+                        Flow::Pending(pending) => {
+                            next += 1;
+                            stop = Stop::Pending(pending);
+                            break;
+                        }
+                        Flow::Close => {
+                            stop = Stop::Close;
+                            next += 1;
+                            break;
+                        }
+                    }
+                }
+                Handler::Container => {
+                    self.refuse(&CommandError::arity(command.name), args, &mut out);
+                }
+            }
+            self.note_command(command);
+            next += 1;
+        }
+        reads.finish(&worker);
+        proposal.replies = out;
+        self.proposal = Some(proposal);
+        (next, stop)
+    }
+
+    fn note_command(&self, command: Known) {
+        let last = &self.guard.client.last_command;
+        last.store(command.id() as u16, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Answers a request that cannot run with the reason.
+    pub(super) fn refuse(&mut self, error: &CommandError, args: Args<'_>, out: &mut Vec<u8>) {
+        let before = out.len();
+        let text = error.to_string();
+        Encoder::new(out, self.session.protocol).error(&text);
+        let worker = &self.guard.worker;
+        worker.node.note_error(&text);
+        if let Some(command) = args.get(0).and_then(commands::find) {
+            bump(&worker.stats.commands[command.id()].rejected, 1);
+        }
+        if self.session.reply_mode != ReplyMode::On {
+            out.truncate(before);
+            self.after_suppressed_reply();
+        }
+    }
+
+    pub(super) fn after_suppressed_reply(&mut self) {
+        self.session.reply_mode = match self.session.reply_mode {
+            ReplyMode::SkipNext => ReplyMode::SkipThis,
+            ReplyMode::SkipThis => ReplyMode::On,
+            mode => mode,
+        };
+    }
+
+    /// Looks at a request under attention.
+    pub(super) fn admit(
+        &mut self,
+        found: &Result<Known, CommandError>,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) -> Admission {
+        let node = self.guard.worker.node.clone();
+        let command = match found {
+            Ok(command) => *command,
+            Err(error) => {
+                self.break_transaction();
+                self.refuse(error, args, out);
+                return Admission::Done;
+            }
+        };
+        if !self.session.is_authenticated && !command.has(Flag::NoAuth) {
+            self.break_transaction();
+            self.refuse(&CommandError::text("NOAUTH Authentication required."), args, out);
+            return Admission::Done;
+        }
+        if node.attention.has(Condition::Loading) && !command.has(Flag::Loading) {
+            self.break_transaction();
+            let text = "LOADING Redis is loading the dataset in memory";
+            self.refuse(&CommandError::text(text), args, out);
+            return Admission::Done;
+        }
+        if self.session.queued.is_some() && !runs_in_multi(&command) {
+            self.queue(command, args, out);
+            return Admission::Done;
+        }
+        if let Some(until_ms) = self.paused_until_ms(&command) {
+            return Admission::Wait(Pending::Pause { until_ms });
+        }
+        if node.attention.has(Condition::Monitored) && is_shown(&command) {
+            let (database, address) = (self.session.database, &self.guard.client.address);
+            node.monitors.feed(node::now_us(), database, address, args);
+        }
+        Admission::Run
+    }
+
+    fn paused_until_ms(&self, command: &Known) -> Option<i64> {
+        let node = &self.guard.worker.node;
+        if !node.attention.has(Condition::Paused) {
+            return None;
+        }
+        let now_ms = node::now_ms();
+        if node.pause.is_over(now_ms) {
+            node.attention.set(Condition::Paused, false);
+            return None;
+        }
+        let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
+        let writes = command.is_write() || is_exec && self.has_queued_write();
+        node.pause.until_ms(writes, now_ms)
+    }
+}
+
+/// What is not queued between MULTI and EXEC.
+fn runs_in_multi(command: &Known) -> bool {
+    matches!(
+        command.handler,
+        Handler::Node(
+            NodeCommand::Exec
+                | NodeCommand::Discard
+                | NodeCommand::Multi
+                | NodeCommand::Watch
+                | NodeCommand::Quit
+                | NodeCommand::Reset
+        )
+    )
+}
+
+fn is_shown(command: &Known) -> bool {
+    !command.has(Flag::SkipMonitor) && !command.has(Flag::Admin)
+}
+
+/// A run of reads under one lock, one clock reading, and one set of counters.
+struct Reads<'a> {
+    node: &'a node::Node,
+    group: Option<&'a Group>,
+    touch: bool,
+    view: Option<View<'a>>,
+}
+
+struct View<'a> {
+    state: RwLockReadGuard<'a, State>,
+    clock: AccessClock,
+    now_ms: i64,
+    counters: Counters,
+    timed: Option<(Known, u64, Instant)>,
+}
+
+impl<'a> Reads<'a> {
+    fn new(node: &'a node::Node, no_touch: bool) -> Self {
+        Self {
+            node,
+            group: node.group().map(|group| &**group),
+            touch: !no_touch,
+            view: None,
+        }
+    }
+
+    fn run(
+        &mut self,
+        command: Known,
+        handler: commands::ReadHandler,
+        database: usize,
+        args: Args<'_>,
+        encoder: &mut Encoder<'_>,
+        worker: &crate::worker::Worker,
+    ) -> commands::Outcome {
+        let view = match &mut self.view {
+            Some(view) => view,
+            empty => empty.insert(View::new(self.group.ok_or(CommandError::text(
+                "LOADING Redis is loading the dataset in memory",
+            ))?)),
+        };
+        view.time(command, worker);
+        let context = ReadContext {
+            keyspace: &view.state.keyspace,
+            database,
+            now_ms: view.now_ms,
+            clock: &view.clock,
+            touch: self.touch,
+            counters: &view.counters,
+        };
+        let outcome = handler(&context, args, encoder);
+        if !command.has(Flag::Fast) {
+            self.finish_timed(worker, Some(args));
+        }
+        outcome
+    }
+
+    /// Lets go of the lock and books what was counted.
+    fn finish(&mut self, worker: &crate::worker::Worker) {
+        if self.view.is_none() {
+            return;
+        }
+        self.finish_timed(worker, None);
+        if let (Some(view), Some(group)) = (self.view.take(), self.group) {
+            drop(view.state);
+            group.totals().add(&view.counters);
+        }
+    }
+
+    fn finish_timed(&mut self, worker: &crate::worker::Worker, args: Option<Args<'_>>) {
+        let Some(view) = &mut self.view else {
+            return;
+        };
+        let Some((command, calls, nanos)) = view.stop_timing(worker) else {
+            return;
+        };
+        if let Some(args) = args {
+            self.node.note_duration(command, args, nanos / calls, None);
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    fn new(group: &'a Group) -> Self {
+        let state = group.state();
+        // Log time may be ahead of the clock, and what has expired by it is gone.
+        let now_ms = node::now_ms().max(state.time_ms);
+        Self {
+            clock: AccessClock::new(group.tuning().access, now_ms, now_ms as u32),
+            state,
+            now_ms,
+            counters: Counters::default(),
+            timed: None,
+        }
+    }
+
+    fn time(&mut self, command: Known, worker: &crate::worker::Worker) {
+        match &mut self.timed {
+            Some((timed, calls, _)) if timed.id() == command.id() => *calls += 1,
+            _ => {
+                self.stop_timing(worker);
+                self.timed = Some((command, 1, Instant::now()));
+            }
+        }
+    }
+
+    fn stop_timing(&mut self, worker: &crate::worker::Worker) -> Option<(Known, u64, u64)> {
+        let (command, calls, since) = self.timed.take()?;
+        let nanos = since.elapsed().as_nanos() as u64;
+        worker.stats.ran(command.id(), calls, nanos);
+        Some((command, calls, nanos))
+    }
+}

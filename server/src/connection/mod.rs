@@ -1,0 +1,276 @@
+//! One client: bytes in, requests run, replies out.
+//!
+//! The task of a connection reads what has arrived, cuts it into requests, runs them in order and
+//! writes the replies with one system call where it can. While it waits for a request it holds no
+//! buffer. Which requests run here and which wait for the group is decided in [`execute`].
+
+mod execute;
+mod node_command;
+mod session;
+mod transaction;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+
+use bailiwick_frame::{Encoder, Limits, Parser};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
+
+pub use session::{Queued, QueuedStep, ReplyMode, Session};
+
+use crate::group::Proposal;
+use crate::node::clients::{Client, ClientFlag, bump};
+use crate::node::{self, Condition};
+use crate::worker::Worker;
+
+/// Room made for each read, in bytes.
+const READ_BYTES: usize = 16 * 1024;
+/// The most that is read at once for a large request.
+const READ_MAX_BYTES: usize = 1 << 20;
+/// Requests run before replies are written and more is parsed.
+const BATCH_REQUESTS: usize = 1024;
+/// Replies are written when so many bytes have gathered.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// One of the two sides wanted it.
+    Closed,
+    /// The socket failed.
+    Failed(#[allow(dead_code)] io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Starts the task of a connection that was just accepted.
+pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    let node = &worker.node;
+    let settings = node.settings.load();
+    let local = stream.local_addr().map_or_else(|_| "?".to_owned(), |local| local.to_string());
+    let (id, fd) = (node.clients.next_id(), stream.as_raw_fd());
+    let client = Arc::new(Client::new(id, peer.to_string(), local, fd, node::now_ms()));
+    if let Some(refusal) = refuse(worker, &client, peer) {
+        // Best effort: whoever is refused may have gone already.
+        let _ = stream.try_write(refusal);
+        let _ = socket2::SockRef::from(&stream).send(refusal);
+        return;
+    }
+    worker.add_client(client.clone());
+    let proposal = worker.new_proposal();
+    let connection = Connection {
+        stream,
+        guard: Guard {
+            worker: worker.clone(),
+            client: client.clone(),
+            ticket: proposal.ticket,
+        },
+        session: Session::new(client.clone(), settings.requirepass.is_empty()),
+        parser: Parser::default(),
+        proposal: Some(proposal),
+        feed: None,
+    };
+    let task = tokio::task::spawn_local(connection.run());
+    client.set_abort(task.abort_handle());
+}
+
+fn refuse(worker: &Worker, client: &Arc<Client>, peer: SocketAddr) -> Option<&'static [u8]> {
+    let settings = worker.node.settings.load();
+    let is_open = settings.protected_mode && settings.requirepass.is_empty();
+    if is_open && !peer.ip().to_canonical().is_loopback() {
+        return Some(
+            b"-DENIED Bailiwick runs in protected mode: no password is set, so only clients on \
+              the same machine are served. Set a password (requirepass), or switch protected-mode \
+              off if the network is trusted.\r\n",
+        );
+    }
+    let admitted = worker.node.clients.add(client.clone(), settings.max_clients);
+    (!admitted).then_some(b"-ERR max number of clients reached\r\n")
+}
+
+/// Takes the connection off all lists when its task ends, however it does.
+struct Guard {
+    worker: Rc<Worker>,
+    client: Arc<Client>,
+    ticket: usize,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let node = &self.worker.node;
+        node.clients.remove(self.client.id);
+        self.worker.remove_client(self.client.id);
+        if self.client.has(ClientFlag::Monitor) && node.monitors.remove(self.client.id) {
+            node.attention.set(Condition::Monitored, false);
+        }
+    }
+}
+
+/// The task of one client.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    guard: Guard,
+    session: Session,
+    parser: Parser,
+    /// Buffers, requests and replies; away while the group has it.
+    proposal: Option<Box<Proposal>>,
+    /// Lines to send unasked, for a monitor.
+    feed: Option<Receiver<Arc<[u8]>>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.guard.worker.retire(self.guard.ticket, self.proposal.is_none());
+    }
+}
+
+impl Connection {
+    async fn run(mut self) {
+        // Either end is silent: clients come and go.
+        let _ = self.serve().await;
+    }
+
+    async fn serve(&mut self) -> Result<(), End> {
+        loop {
+            self.receive().await?;
+            self.set_busy(true);
+            while self.run_batch().await? {}
+            self.set_busy(false);
+            self.rest();
+            if self.guard.worker.node.attention.has(Condition::Closing) {
+                return Err(End::Closed);
+            }
+        }
+    }
+
+    fn set_busy(&self, busy: bool) {
+        self.guard.client.busy.store(busy, Ordering::Relaxed);
+    }
+
+    fn proposal(&mut self) -> &mut Proposal {
+        self.proposal.as_mut().expect("the proposal is here while the connection runs")
+    }
+
+    /// Waits for bytes and appends them to the buffer. A monitor's lines are sent meanwhile.
+    async fn receive(&mut self) -> Result<(), End> {
+        loop {
+            let Some(feed) = &mut self.feed else {
+                break;
+            };
+            let line = tokio::select! {
+                biased;
+                line = feed.recv() => line,
+                readable = self.stream.readable() => {
+                    readable?;
+                    break;
+                }
+            };
+            // A feed that has ended means that this monitor was too slow.
+            let line = line.ok_or(End::Closed)?;
+            self.stream.write_all(&line).await?;
+        }
+        let received = poll_fn(|context| self.poll_receive(context)).await?;
+        let worker = &self.guard.worker;
+        bump(&worker.stats.received_bytes, received as u64);
+        bump(&self.guard.client.received_bytes, received as u64);
+        if received == 0 { Err(End::Closed) } else { Ok(()) }
+    }
+
+    fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_read_ready(context))?;
+        let wanted = self.parser.wanted();
+        let buffer = &mut self.proposal.as_mut().expect("nothing is under way").buffer;
+        if buffer.capacity() == 0 {
+            *buffer = self.guard.worker.take_buffer();
+        }
+        // A large request gets room step by step, so that nothing is reserved on its word alone.
+        let missing = wanted.saturating_sub(buffer.len());
+        buffer.reserve(missing.clamp(READ_BYTES, READ_MAX_BYTES));
+        let received = ready!(pin!(self.stream.read_buf(buffer)).poll(context))?;
+        Poll::Ready(Ok(received))
+    }
+
+    /// Runs the complete requests in the buffer, at most a batch. False if there was none.
+    async fn run_batch(&mut self) -> Result<bool, End> {
+        let settings = self.guard.worker.node.settings.load();
+        let limits = Limits {
+            max_bulk_bytes: settings.proto_max_bulk_len_bytes as usize,
+            authenticated: self.session.is_authenticated,
+            max_args: i32::MAX as usize,
+            ..Limits::default()
+        };
+        let query_limit = settings.client_query_buffer_limit_bytes as usize;
+        drop(settings);
+        // Before AUTH the limits are narrow; what follows an AUTH is parsed under wider ones.
+        let max_requests = if limits.authenticated { BATCH_REQUESTS } else { 1 };
+        let Proposal {
+            buffer, requests, ..
+        } = &mut **self.proposal.as_mut().expect("nothing is under way");
+        requests.clear();
+        let parsed = self.parser.parse(buffer, &limits, max_requests, requests);
+        let count = requests.len();
+        if count > 0 {
+            self.execute().await?;
+        }
+        match parsed {
+            Ok(consumed) => {
+                let proposal = self.proposal();
+                proposal.requests.clear();
+                proposal.buffer.drain(..consumed);
+                let is_too_long = proposal.buffer.len() > query_limit;
+                self.flush().await?;
+                if is_too_long {
+                    tracing::warn!(client = %self.guard.client.address, "query buffer limit exceeded");
+                    return Err(End::Closed);
+                }
+                Ok(count > 0 && consumed > 0)
+            }
+            Err(error) => {
+                let protocol = self.session.protocol;
+                let text = format!("ERR {error}");
+                self.guard.worker.node.note_error(&text);
+                Encoder::new(&mut self.proposal().replies, protocol).error(&text);
+                self.flush().await?;
+                Err(End::Closed)
+            }
+        }
+    }
+
+    /// Writes the replies that have gathered.
+    async fn flush(&mut self) -> Result<(), End> {
+        let proposal = self.proposal.as_mut().expect("nothing is under way");
+        if proposal.replies.is_empty() {
+            return Ok(());
+        }
+        self.stream.write_all(&proposal.replies).await?;
+        let sent = proposal.replies.len() as u64;
+        proposal.replies.clear();
+        bump(&self.guard.worker.stats.sent_bytes, sent);
+        bump(&self.guard.client.sent_bytes, sent);
+        Ok(())
+    }
+
+    /// Gives buffers back before a wait that may be long.
+    fn rest(&mut self) {
+        let worker = self.guard.worker.clone();
+        let proposal = self.proposal();
+        if proposal.buffer.is_empty() && proposal.buffer.capacity() > 0 {
+            worker.give_buffer(std::mem::take(&mut proposal.buffer));
+        }
+        if proposal.replies.capacity() > 0 {
+            worker.give_buffer(std::mem::take(&mut proposal.replies));
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Checkpoints: the whole state in a file, so that the log before it can go.
+//!
+//! A checkpoint is taken on the group's checkpoint thread, from segments shared with the live
+//! tables: commands go on, and a writer copies a segment when it first touches it. Before the file
+//! gets its name, everything it includes is synced in the log, so a checkpoint never holds what a
+//! crash could still take back.
+//!
+//! Started by `SAVE`, `BGSAVE`, `SHUTDOWN`, and by the log's growth. A failure is logged, shown by
+//! `INFO`, and changes nothing: the log still holds everything.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{io, mem};
+
+use bailiwick_replication::{CheckpointHeader, CheckpointWriter, LogIndex};
+use parking_lot::{Condvar, Mutex};
+
+use super::commit::clock_ms;
+use super::{Group, stop_process};
+use crate::keyspace::Table;
+use crate::state::{CONTENT_VERSION, FrozenState};
+
+/// After a failed checkpoint, the log's growth does not start another one for so long.
+const RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// The writer rests after each stretch of work, so that on a machine with few cores the connection
+/// threads are not kept waiting for a whole time slice.
+const WORK_BYTES: u64 = 1 << 20;
+const REST: Duration = Duration::from_micros(200);
+
+/// State of the checkpoint thread, and what INFO says of it.
+#[derive(Default)]
+pub struct Checkpoints {
+    inner: Mutex<Inner>,
+    changed: Condvar,
+    in_progress: AtomicBool,
+    last_time_ms: AtomicI64,
+    last_failed: AtomicBool,
+    last_duration_ms: AtomicU64,
+    last_bytes: AtomicU64,
+    last_index: AtomicU64,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// Counts requests; one that arrives during a checkpoint needs another one.
+    requested: u64,
+    finished: u64,
+    closed: bool,
+    last_error: Option<String>,
+    garbage: Vec<Table>,
+    retry_at: Option<Instant>,
+}
+
+/// What INFO, LASTSAVE and tests want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointStatus {
+    /// One is being written.
+    pub in_progress: bool,
+    /// When the last good one was completed, in milliseconds since 1970.
+    pub last_time_ms: i64,
+    /// Whether the last attempt failed.
+    pub last_failed: bool,
+    /// How long the last good one took.
+    pub last_duration_ms: u64,
+    /// Its size.
+    pub last_bytes: u64,
+}
+
+impl Checkpoints {
+    /// What there is to say.
+    #[must_use]
+    pub fn status(&self) -> CheckpointStatus {
+        CheckpointStatus {
+            in_progress: self.in_progress.load(Ordering::Acquire),
+            last_time_ms: self.last_time_ms.load(Ordering::Acquire),
+            last_failed: self.last_failed.load(Ordering::Acquire),
+            last_duration_ms: self.last_duration_ms.load(Ordering::Acquire),
+            last_bytes: self.last_bytes.load(Ordering::Acquire),
+        }
+    }
+
+    /// What recovery found.
+    pub(super) fn set_last(&self, index: LogIndex, time_ms: i64) {
+        self.last_index.store(index.0, Ordering::Release);
+        self.last_time_ms.store(time_ms, Ordering::Release);
+    }
+
+    /// Asks for a checkpoint of what is there now; returns what to wait for. False in the second
+    /// place if one is being written already.
+    pub fn request(&self) -> (u64, bool) {
+        let mut inner = self.inner.lock();
+        inner.requested += 1;
+        let idle = !self.in_progress.swap(true, Ordering::AcqRel);
+        self.changed.notify_all();
+        (inner.requested, idle)
+    }
+
+    /// Blocks until the checkpoint that [`request`](Self::request) asked for is done.
+    pub fn wait(&self, ticket: u64) -> Result<(), String> {
+        let mut inner = self.inner.lock();
+        while inner.finished < ticket {
+            self.changed.wait(&mut inner);
+        }
+        inner.last_error.clone().map_or(Ok(()), Err)
+    }
+
+    /// Drops cleared tables on the checkpoint thread.
+    pub(super) fn release(&self, garbage: Vec<Table>) {
+        self.inner.lock().garbage.extend(garbage);
+        self.changed.notify_all();
+    }
+
+    /// Starts a checkpoint if the log has grown enough.
+    pub(super) fn note_log_growth(&self, group: &Group, log_bytes: u64) {
+        let since = group.totals.log_bytes_at_checkpoint.load(Ordering::Relaxed);
+        let enough = group.tuning().checkpoint_log_bytes;
+        if enough == 0 || log_bytes - since < enough || self.in_progress.load(Ordering::Relaxed) {
+            return;
+        }
+        let retry_at = self.inner.lock().retry_at;
+        if retry_at.is_none_or(|at| Instant::now() >= at) {
+            self.request();
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.changed.notify_all();
+    }
+
+    pub(super) fn close(&self) {
+        self.inner.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits at most `timeout`; true once closed.
+    pub(super) fn wait_closed(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut inner = self.inner.lock();
+        while !inner.closed {
+            if self.changed.wait_until(&mut inner, deadline).timed_out() {
+                break;
+            }
+        }
+        inner.closed
+    }
+}
+
+impl Group {
+    /// The checkpoint thread.
+    pub(super) fn run_checkpoints(&self) {
+        lower_priority();
+        let checkpoints = &self.checkpoints;
+        loop {
+            let mut inner = checkpoints.inner.lock();
+            while inner.requested == inner.finished && inner.garbage.is_empty() {
+                if inner.closed {
+                    return;
+                }
+                checkpoints.changed.wait(&mut inner);
+            }
+            let garbage = mem::take(&mut inner.garbage);
+            let requested = inner.requested;
+            let wanted = requested != inner.finished;
+            drop(inner);
+            drop(garbage);
+            if wanted {
+                let result = self.take_checkpoint();
+                self.finish_checkpoint(requested, result);
+            }
+        }
+    }
+
+    fn finish_checkpoint(&self, ticket: u64, result: io::Result<PathBuf>) {
+        let checkpoints = &self.checkpoints;
+        checkpoints.last_failed.store(result.is_err(), Ordering::Release);
+        if let Err(error) = &result {
+            tracing::error!(%error, "the checkpoint failed; the log keeps everything");
+        }
+        let mut inner = checkpoints.inner.lock();
+        inner.retry_at = result.is_err().then(|| Instant::now() + RETRY_AFTER);
+        inner.last_error = result.err().map(|error| error.to_string());
+        inner.finished = ticket;
+        checkpoints
+            .in_progress
+            .store(inner.requested != ticket, Ordering::Release);
+        checkpoints.changed.notify_all();
+    }
+
+    fn take_checkpoint(&self) -> io::Result<PathBuf> {
+        let started = Instant::now();
+        let (frozen, changes, log_bytes) = {
+            // Under the committer's lock the totals belong to exactly this state.
+            let _committer = self.committer.lock();
+            let frozen = FrozenState::of(&self.state.read());
+            let changes = self.totals.changes.load(Ordering::Relaxed);
+            let log_bytes = self.totals.log_bytes.load(Ordering::Relaxed);
+            (frozen, changes, log_bytes)
+        };
+        let (index, keys) = (frozen.applied, frozen.len());
+        let created_at_ms = clock_ms();
+        let header = CheckpointHeader {
+            index,
+            log_time_ms: frozen.time_ms as u64,
+            group: self.id,
+            configuration: self.configuration,
+            content_version: CONTENT_VERSION,
+            created_at_ms: created_at_ms as u64,
+        };
+        let directory = self.data.group_checkpoint_path(self.id);
+        let mut writer = CheckpointWriter::create(&directory, header)?;
+        let mut rested_at = 0;
+        frozen.write(|block| {
+            writer.block(block)?;
+            if writer.bytes_written() - rested_at >= WORK_BYTES {
+                rested_at = writer.bytes_written();
+                thread::sleep(REST);
+            }
+            Ok(())
+        })?;
+        let bytes = writer.bytes_written();
+        if let Err(error) = self.wal.sync() {
+            stop_process(&error.to_string());
+        }
+        let path = writer.finish()?;
+        let status = &self.checkpoints;
+        // One checkpoint behind, so that the previous one still serves if this one gets damaged.
+        let previous = status.last_index.swap(index.0, Ordering::AcqRel);
+        self.compact_log(LogIndex(previous));
+        let duration_ms = started.elapsed().as_millis() as u64;
+        status.last_time_ms.store(created_at_ms, Ordering::Release);
+        status.last_duration_ms.store(duration_ms, Ordering::Release);
+        status.last_bytes.store(bytes, Ordering::Release);
+        let totals = &self.totals;
+        totals.changes_at_checkpoint.store(changes, Ordering::Relaxed);
+        totals.log_bytes_at_checkpoint.store(log_bytes, Ordering::Relaxed);
+        tracing::info!(index = index.0, keys, bytes, duration_ms, "checkpoint written");
+        Ok(path)
+    }
+
+    /// A log that cannot be trimmed only grows, which the next checkpoint tries to mend.
+    fn compact_log(&self, index: LogIndex) {
+        if let Err(error) = self.wal.compact(self.id, self.configuration, index) {
+            tracing::warn!(%error, "the log could not be trimmed behind the checkpoint");
+        }
+    }
+}
+
+/// Lets the connection threads go first. What cannot be had is done without.
+fn lower_priority() {
+    // SAFETY: plain system calls without pointers; on Linux a nice value belongs to a thread.
+    unsafe {
+        let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
+        libc::setpriority(libc::PRIO_PROCESS, thread, 10);
+    }
+}

@@ -1,0 +1,396 @@
+//! One commit: proposals become a log entry, the entry is applied, the proposals are answered.
+
+use std::borrow::Cow;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bailiwick_frame::{Encoder, Protocol};
+use bailiwick_replication::{LocalReplica, MAX_APPEND_BYTES, WalError};
+
+use super::eviction::{Victim, make_room};
+use super::{Group, Item, Mailbox, Proposal, Step, Timing, Transaction, stop_process};
+use crate::commands::{CommandError, Counters, Flag, Known};
+use crate::keyspace::AccessClock;
+use crate::state::{Applier, EntryHead, EntryWriter, Origin};
+
+/// Proposals beyond this many bytes of requests go into the next entry.
+const ENTRY_TARGET_BYTES: usize = 64 << 20;
+
+/// What refuses the growing commands of a commit.
+static OUT_OF_MEMORY: CommandError =
+    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+
+/// The order of the log and what goes with it.
+pub(super) struct Committer {
+    pub(super) replica: LocalReplica,
+    pub(super) origin: Origin,
+    pub(super) sequence: u64,
+    /// State of the generator of entries' seeds; starts from the system's entropy.
+    pub(super) random: u64,
+}
+
+impl Committer {
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
+    }
+}
+
+/// Why writes of a commit are refused.
+#[derive(Default)]
+struct Refusals {
+    /// All of them: they could not be logged.
+    writes: Option<CommandError>,
+    /// Those that need memory.
+    growth: bool,
+}
+
+impl Refusals {
+    fn of(&self, command: Known) -> Option<&CommandError> {
+        if !command.is_write() {
+            return None;
+        }
+        let grows = self.growth && command.has(Flag::Denyoom);
+        self.writes.as_ref().or(grows.then_some(&OUT_OF_MEMORY))
+    }
+
+    fn of_transaction(&self, transaction: &Transaction) -> Option<&CommandError> {
+        transaction.steps.iter().find_map(|step| match step {
+            Step::Command { command, .. } => self.of(*command),
+            Step::Answered(_) => None,
+        })
+    }
+}
+
+/// The node's clock, in milliseconds since 1970.
+#[must_use]
+pub(super) fn clock_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_millis() as i64)
+}
+
+impl Group {
+    /// Commits all proposals, with a sync if told so, and puts them into their mailboxes.
+    #[allow(clippy::vec_box)]
+    pub(super) fn commit(&self, proposals: &mut Vec<Box<Proposal>>, sync: bool) {
+        let mut committer = self.committer.lock();
+        let mut rest = &mut proposals[..];
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fitting = rest.iter().take_while(|proposal| {
+                let fits = bytes < ENTRY_TARGET_BYTES;
+                bytes += proposal.buffer.len();
+                fits
+            });
+            let (now, later) = rest.split_at_mut(fitting.count());
+            self.commit_entry(&mut committer, now, sync);
+            rest = later;
+        }
+        drop(committer);
+        deliver(proposals);
+    }
+
+    fn commit_entry(&self, committer: &mut Committer, proposals: &mut [Box<Proposal>], sync: bool) {
+        let tuning = self.tuning();
+        let head = EntryHead {
+            time_ms: clock_ms().max(self.state.read().time_ms),
+            seed: committer.next_random(),
+        };
+        let counters = Counters::default();
+        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
+        let mut refusals = Refusals::default();
+        let mut victims = Vec::new();
+        if tuning.max_memory_bytes > 0 {
+            let random = || committer.next_random();
+            let room = make_room(&self.state.read().keyspace, &tuning, &clock, random);
+            victims = room.victims;
+            refusals.growth = room.short;
+        }
+        let entry = encode(proposals, &victims, &refusals, head, committer);
+        let mut logged = false;
+        if let Some(entry) = entry {
+            match self.append(committer, entry, sync) {
+                Ok(()) => logged = true,
+                Err(refusal) => {
+                    refusals.writes = Some(refusal);
+                    victims.clear();
+                }
+            }
+        }
+        let mut state = self.state.write();
+        let mut applier = if logged {
+            let decided = committer.replica.take_decided();
+            state.begin(decided.start, head, &clock, &counters)
+        } else {
+            state.begin_reading(head, &clock, &counters)
+        };
+        for victim in &victims {
+            applier.evict(victim.database, &victim.key);
+        }
+        for proposal in proposals.iter_mut() {
+            answer(&mut applier, proposal, &refusals);
+        }
+        let garbage = state.keyspace.take_garbage();
+        drop(state);
+        if !garbage.is_empty() {
+            self.checkpoints.release(garbage);
+        }
+        self.totals.add(&counters);
+    }
+
+    /// Puts an entry into the log. The error is what the clients get to hear.
+    fn append(
+        &self,
+        committer: &mut Committer,
+        entry: Vec<u8>,
+        sync: bool,
+    ) -> Result<(), CommandError> {
+        let bytes = entry.len() as u64;
+        if entry.len() > MAX_APPEND_BYTES {
+            return Err(CommandError::text(
+                "ERR the request is too large for the log",
+            ));
+        }
+        committer.replica.propose(entry);
+        let ready = committer.replica.ready();
+        let (first, last) = (ready.first, ready.last());
+        let appended = self
+            .wal
+            .append(self.id, self.configuration, first, ready.entries, sync);
+        match appended {
+            Ok(()) => {
+                committer.replica.persisted(last);
+                self.totals.entries.fetch_add(1, Ordering::Relaxed);
+                let before = self.totals.log_bytes.fetch_add(bytes, Ordering::Release);
+                self.checkpoints.note_log_growth(self, before + bytes);
+                if self.totals.refused_commits.load(Ordering::Relaxed) > 0 {
+                    self.totals.refused_commits.store(0, Ordering::Relaxed);
+                    tracing::info!("the disk has room again; writes are accepted");
+                }
+                Ok(())
+            }
+            Err(error @ WalError::Full { .. }) => {
+                committer.replica.refused(first);
+                if self.totals.refused_commits.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(%error, "the disk is full; writes are refused, reads go on");
+                }
+                Err(CommandError::Text(Cow::Owned(format!(
+                    "MISCONF Writes are refused because the disk with the data directory is full \
+                     ({error}). Make room there; nothing needs to be restarted."
+                ))))
+            }
+            Err(error) => stop_process(&error.to_string()),
+        }
+    }
+}
+
+/// Hands answered proposals back, waking each runtime thread once.
+#[allow(clippy::vec_box)]
+fn deliver(proposals: &mut Vec<Box<Proposal>>) {
+    let mut to_wake: Vec<Arc<Mailbox>> = Vec::new();
+    for proposal in proposals.drain(..) {
+        let mailbox = proposal.mailbox.clone();
+        if mailbox.put(proposal) {
+            to_wake.push(mailbox);
+        }
+    }
+    for mailbox in to_wake {
+        mailbox.wake();
+    }
+}
+
+/// The log entry of the proposals; `None` if there is nothing to log.
+fn encode(
+    proposals: &[Box<Proposal>],
+    victims: &[Victim],
+    refusals: &Refusals,
+    head: EntryHead,
+    committer: &mut Committer,
+) -> Option<Vec<u8>> {
+    let requests: usize = proposals.iter().map(|proposal| proposal.buffer.len()).sum();
+    let mut entry = Vec::with_capacity(requests + 256);
+    let sequence = committer.sequence;
+    let mut writer = EntryWriter::new(&mut entry, head, committer.origin, sequence);
+    for victim in victims {
+        writer.evict(victim.database, &victim.key);
+    }
+    for proposal in proposals {
+        for item in &proposal.items {
+            encode_item(&mut writer, proposal, item, refusals);
+        }
+    }
+    if writer.items() == 0 {
+        return None;
+    }
+    writer.finish();
+    committer.sequence += 1;
+    Some(entry)
+}
+
+fn encode_item(
+    writer: &mut EntryWriter<'_>,
+    proposal: &Proposal,
+    item: &Item,
+    refusals: &Refusals,
+) {
+    match item {
+        Item::Command {
+            request,
+            database,
+            command,
+        } => {
+            if command.is_write() && refusals.of(*command).is_none() {
+                let args = proposal.requests.args(*request, &proposal.buffer);
+                writer.command(*database, args);
+            }
+        }
+        Item::Transaction(transaction) => {
+            if refusals.of_transaction(transaction).is_none() {
+                encode_transaction(writer, transaction);
+            }
+        }
+        Item::Expire(limit) => writer.expire(*limit),
+        Item::Genesis {
+            databases,
+            hash_seed,
+        } => writer.genesis(*databases, *hash_seed),
+    }
+}
+
+fn encode_transaction(writer: &mut EntryWriter<'_>, transaction: &Transaction) {
+    let writes = || {
+        transaction.steps.iter().filter_map(|step| match step {
+            Step::Command {
+                request,
+                database,
+                command,
+            } if command.is_write() => Some((*database, *request)),
+            _ => None,
+        })
+    };
+    let count = writes().count();
+    if count == 0 {
+        return;
+    }
+    writer.transaction(&transaction.watched, count);
+    for (database, request) in writes() {
+        writer.transaction_command(database, transaction.arguments.get(request));
+    }
+}
+
+/// Runs a proposal's items in order and writes their replies.
+fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusals) {
+    let protocol = proposal.protocol;
+    let mut out = mem::take(&mut proposal.replies);
+    let mut stopwatch = Stopwatch::default();
+    for item in &proposal.items {
+        match item {
+            Item::Command {
+                request,
+                database,
+                command,
+            } => {
+                stopwatch.start(*command, *request, &mut proposal.timings);
+                let outcome = if let Some(refusal) = refusals.of(*command) {
+                    Encoder::new(&mut out, protocol).error(&refusal.to_string());
+                    Err(refusal.clone())
+                } else {
+                    let args = proposal.requests.args(*request, &proposal.buffer);
+                    applier.command(command, *database, args, protocol, &mut out)
+                };
+                if let Err(error) = outcome {
+                    proposal.failures.push((*command, error));
+                }
+            }
+            Item::Transaction(transaction) => {
+                let failures = &mut proposal.failures;
+                run_transaction(applier, transaction, refusals, protocol, &mut out, failures);
+            }
+            Item::Expire(limit) => {
+                if refusals.writes.is_none() {
+                    applier.expire(*limit);
+                }
+            }
+            Item::Genesis {
+                databases,
+                hash_seed,
+            } => {
+                if refusals.writes.is_none() {
+                    applier.genesis(*databases, *hash_seed);
+                }
+            }
+        }
+    }
+    stopwatch.stop(&mut proposal.timings);
+    proposal.replies = out;
+}
+
+/// Times runs of the same command together: a clock reading costs as much as a small command.
+#[derive(Default)]
+struct Stopwatch {
+    running: Option<(Timing, Instant)>,
+}
+
+impl Stopwatch {
+    fn start(&mut self, command: Known, request: usize, timings: &mut Vec<Timing>) {
+        if let Some((timing, _)) = &mut self.running
+            && timing.command.id() == command.id()
+        {
+            timing.calls += 1;
+            return;
+        }
+        self.stop(timings);
+        let timing = Timing {
+            command,
+            calls: 1,
+            nanos: 0,
+            request,
+        };
+        self.running = Some((timing, Instant::now()));
+    }
+
+    fn stop(&mut self, timings: &mut Vec<Timing>) {
+        if let Some((mut timing, since)) = self.running.take() {
+            timing.nanos = since.elapsed().as_nanos() as u64;
+            timings.push(timing);
+        }
+    }
+}
+
+fn run_transaction(
+    applier: &mut Applier<'_>,
+    transaction: &Transaction,
+    refusals: &Refusals,
+    protocol: Protocol,
+    out: &mut Vec<u8>,
+    failures: &mut Vec<(Known, CommandError)>,
+) {
+    if let Some(refusal) = refusals.of_transaction(transaction) {
+        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
+        Encoder::new(out, protocol).error(&text);
+        return;
+    }
+    if !applier.is_unchanged(&transaction.watched) {
+        Encoder::new(out, protocol).null_array();
+        return;
+    }
+    Encoder::new(out, protocol).array(transaction.steps.len());
+    for step in &transaction.steps {
+        match step {
+            Step::Command {
+                request,
+                database,
+                command,
+            } => {
+                let args = transaction.arguments.get(*request);
+                if let Err(error) = applier.command(command, *database, args, protocol, out) {
+                    failures.push((*command, error));
+                }
+            }
+            Step::Answered(reply) => out.extend_from_slice(reply),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Where answered proposals wait for the runtime thread they came from.
+//!
+//! Each runtime thread has one mailbox, so a group commit that answers fifty connections of a
+//! thread wakes that thread once.
+
+use std::mem;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::Proposal;
+
+/// A queue with a single waiting reader.
+#[derive(Default)]
+pub struct Mailbox {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    // Boxed because that is how connections own them; only the pointer moves.
+    #[allow(clippy::vec_box)]
+    answered: Vec<Box<Proposal>>,
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// Adds an answered proposal without waking the reader; true if the reader must be woken.
+    pub fn put(&self, proposal: Box<Proposal>) -> bool {
+        let mut inner = self.inner.lock();
+        inner.answered.push(proposal);
+        inner.answered.len() == 1
+    }
+
+    /// Wakes the reader.
+    pub fn wake(&self) {
+        let waker = self.inner.lock().waker.take();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Moves everything into `out`; pending if there is nothing.
+    #[allow(clippy::vec_box)]
+    pub fn poll_take(&self, context: &mut Context<'_>, out: &mut Vec<Box<Proposal>>) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.answered.is_empty() {
+            inner.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        mem::swap(&mut inner.answered, out);
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,520 @@
+//! One key with its value, expiry and bookkeeping in a single reference-counted allocation.
+//!
+//! A key costs one pointer in its segment and one block of memory here; there is no separate
+//! allocation for the key, for a small value or for the expiry. The block is laid out as
+//!
+//! ```text
+//! Header (20 bytes) | expiry (8, if EXPIRES) | number or object pointer (8, by kind) | key | string
+//! ```
+//!
+//! and its size is rounded up to [`GRANULE_BYTES`], the granularity of the allocator, so a string
+//! may be replaced in place by any other that needs the same number of granules.
+//!
+//! **Sharing.** Cloning an `Entry` shares the block. A checkpoint holds such clones, so a block may
+//! be written only through `&mut Entry` *and* only while its reference count is one. Two fields are
+//! exempt because they are atomic and no part of the replicated state: the count itself and the
+//! access clock that feeds eviction and `OBJECT IDLETIME`.
+//!
+//! All `unsafe` code of the server's request path is in this file. What it relies on:
+//! `key_len`, `value_len`, `kind` and `flags` describe the block's layout from its creation to its
+//! release, except where `overwrite` changes them together within the same rounded size.
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::mem::size_of;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+use super::value::{INLINE_MAX_BYTES, NewValue, Object, ValueRef};
+
+/// Block sizes are multiples of this many bytes, which is what the allocator would round to.
+const GRANULE_BYTES: usize = 16;
+const ALIGN_BYTES: usize = 8;
+const WORD_BYTES: usize = 8;
+
+const KIND_INT: u8 = 0;
+const KIND_STRING: u8 = 1;
+const KIND_OBJECT: u8 = 2;
+
+const EXPIRES: u8 = 1;
+
+#[repr(C)]
+struct Header {
+    references: AtomicU32,
+    access: AtomicU32,
+    version: u32,
+    key_len: u32,
+    value_len: u16,
+    kind: u8,
+    flags: u8,
+}
+
+const HEADER_BYTES: usize = size_of::<Header>();
+
+/// What an entry is stamped with when it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// The state machine's count of writes; WATCH compares it. Wraps around.
+    pub version: u32,
+    /// The access clock, in the unit that the eviction policy uses.
+    pub access: u32,
+}
+
+/// A key, its value and its expiry. Clones share one block of memory.
+pub struct Entry {
+    block: NonNull<Header>,
+}
+
+// SAFETY: the block is written only through `&mut Entry` while it is unshared; what shared entries
+// may change is atomic; and `Object` is itself Send + Sync.
+unsafe impl Send for Entry {}
+// SAFETY: as above.
+unsafe impl Sync for Entry {}
+
+/// The shape of a block: everything its layout depends on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    key_len: usize,
+    value_len: usize,
+    kind: u8,
+    flags: u8,
+}
+
+impl Shape {
+    fn of(key_len: usize, value: &Stored<'_>, expires: bool) -> Self {
+        let (kind, value_len) = match value {
+            Stored::Int(_) => (KIND_INT, 0),
+            Stored::String(bytes) => (KIND_STRING, bytes.len()),
+            Stored::Object(_) => (KIND_OBJECT, 0),
+        };
+        Self { key_len, value_len, kind, flags: if expires { EXPIRES } else { 0 } }
+    }
+
+    fn word_offset(&self) -> usize {
+        HEADER_BYTES + if self.flags & EXPIRES != 0 { WORD_BYTES } else { 0 }
+    }
+
+    fn key_offset(&self) -> usize {
+        self.word_offset() + if self.kind == KIND_STRING { 0 } else { WORD_BYTES }
+    }
+
+    fn size_bytes(&self) -> usize {
+        (self.key_offset() + self.key_len + self.value_len).next_multiple_of(GRANULE_BYTES)
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::from_size_align(self.size_bytes(), ALIGN_BYTES)
+            .expect("lengths come from slices in memory, so their sum cannot overflow isize")
+    }
+}
+
+/// A value in the form in which a block holds it.
+enum Stored<'a> {
+    Int(i64),
+    String(&'a [u8]),
+    Object(Arc<Object>),
+}
+
+impl<'a> Stored<'a> {
+    fn new(value: NewValue<'a>) -> Self {
+        match value {
+            NewValue::Int(number) => Self::Int(number),
+            NewValue::String(bytes) if bytes.len() <= INLINE_MAX_BYTES => Self::String(bytes),
+            NewValue::String(bytes) => Self::Object(Arc::new(Object::String(bytes.to_vec()))),
+            NewValue::Object(object) => Self::Object(Arc::new(object)),
+            NewValue::Same(entry) => match entry.header().kind {
+                KIND_OBJECT => Self::Object(entry.share_object()),
+                _ => match entry.value() {
+                    ValueRef::Int(number) => Self::Int(number),
+                    ValueRef::String(bytes) => Self::String(bytes),
+                    ValueRef::Object(_) => unreachable!("KIND_OBJECT is handled above"),
+                },
+            },
+        }
+    }
+}
+
+impl Entry {
+    /// A new, unshared entry.
+    #[must_use]
+    pub fn new(key: &[u8], value: NewValue<'_>, expires_at_ms: Option<i64>, stamp: Stamp) -> Self {
+        let key_len = u32::try_from(key.len()).expect("a request is shorter than 4 GiB");
+        let value = Stored::new(value);
+        let shape = Shape::of(key.len(), &value, expires_at_ms.is_some());
+        let layout = shape.layout();
+        // SAFETY: the layout is never empty, it holds at least the header.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
+            handle_alloc_error(layout)
+        };
+        let header = Header {
+            references: AtomicU32::new(1),
+            access: AtomicU32::new(stamp.access),
+            version: stamp.version,
+            key_len,
+            value_len: shape.value_len as u16,
+            kind: shape.kind,
+            flags: shape.flags,
+        };
+        // SAFETY: the block is as large as `shape` says, aligned for a header, and ours alone;
+        // the key's place lies inside it.
+        unsafe {
+            block.as_ptr().write(header);
+            let key_place = block.as_ptr().cast::<u8>().add(shape.key_offset());
+            ptr::copy_nonoverlapping(key.as_ptr(), key_place, key.len());
+        }
+        let mut entry = Self { block };
+        // SAFETY: the block is new, so no old object is overwritten, and has `shape`.
+        unsafe { entry.write_body(shape, value, expires_at_ms) };
+        entry
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        let shape = self.shape();
+        // SAFETY: `shape` describes this block, in which the key was written at creation.
+        unsafe { std::slice::from_raw_parts(self.byte_ptr(shape.key_offset()), shape.key_len) }
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> ValueRef<'_> {
+        let shape = self.shape();
+        match shape.kind {
+            // SAFETY: the word was written with this kind.
+            KIND_INT => ValueRef::Int(unsafe { self.read_word(shape.word_offset()) } as i64),
+            KIND_STRING => {
+                let place = self.byte_ptr(shape.key_offset() + shape.key_len);
+                // SAFETY: the string stands behind the key and has this length.
+                let bytes = unsafe { std::slice::from_raw_parts(place, shape.value_len) };
+                ValueRef::String(bytes)
+            }
+            // SAFETY: the word of this kind is a pointer from `Arc::into_raw`, and the block keeps
+            // one count of it as long as it lives.
+            _ => ValueRef::Object(unsafe { &*self.object_ptr(shape) }),
+        }
+    }
+
+    /// When the key expires, in milliseconds of log time; `None` when it does not.
+    #[must_use]
+    pub fn expires_at_ms(&self) -> Option<i64> {
+        // SAFETY: with this flag the expiry stands right behind the header.
+        (self.header().flags & EXPIRES != 0)
+            .then(|| unsafe { self.read_word(HEADER_BYTES) } as i64)
+    }
+
+    /// Whether the key has expired at `now_ms`. Redis expires a key *after* its last millisecond.
+    #[must_use]
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        self.expires_at_ms().is_some_and(|at_ms| at_ms < now_ms)
+    }
+
+    /// The stamp of the last write.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.header().version
+    }
+
+    /// The access clock at the last access.
+    #[must_use]
+    pub fn access(&self) -> u32 {
+        self.header().access.load(Ordering::Relaxed)
+    }
+
+    /// Sets the access clock; allowed on a shared entry.
+    pub fn set_access(&self, access: u32) {
+        let cell = &self.header().access;
+        // A store would pull the cache line over even if nothing changes.
+        if cell.load(Ordering::Relaxed) != access {
+            cell.store(access, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of memory this entry takes, its object included. Constant time.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let object = match self.value() {
+            ValueRef::Object(object) => object.memory_bytes(),
+            _ => 0,
+        };
+        self.shape().size_bytes() + object
+    }
+
+    /// Replaces value and expiry, in place if the block is unshared and has the right size.
+    pub fn replace(&mut self, value: NewValue<'_>, expires_at_ms: Option<i64>, stamp: Stamp) {
+        let stored = Stored::new(value);
+        let shape = Shape::of(self.shape().key_len, &stored, expires_at_ms.is_some());
+        let old = self.shape();
+        let fits = shape.size_bytes() == old.size_bytes()
+            && shape.key_offset() == old.key_offset()
+            && self.is_unshared();
+        if !fits {
+            let value = match stored {
+                Stored::Int(number) => NewValue::Int(number),
+                Stored::String(bytes) => NewValue::String(bytes),
+                Stored::Object(object) => {
+                    *self = Self::with_object(self.key(), object, expires_at_ms, stamp);
+                    return;
+                }
+            };
+            *self = Self::new(self.key(), value, expires_at_ms, stamp);
+            return;
+        }
+        // SAFETY: unshared, and the key stays where it is because its offset does not change;
+        // the old object, if any, is released before its word is overwritten.
+        unsafe {
+            self.drop_object();
+            let header = self.block.as_mut();
+            header.value_len = shape.value_len as u16;
+            header.kind = shape.kind;
+            header.flags = shape.flags;
+            header.version = stamp.version;
+            self.write_body(shape, stored, expires_at_ms);
+        }
+        self.set_access(stamp.access);
+    }
+
+    /// Gives the object of this entry for editing, making it unshared first; `None` when the value
+    /// is kept inline.
+    pub fn object_mut(&mut self, stamp: Stamp) -> Option<&mut Object> {
+        if self.header().kind != KIND_OBJECT {
+            return None;
+        }
+        if !self.is_unshared() {
+            *self = Self::with_object(self.key(), self.share_object(), self.expires_at_ms(), stamp);
+        }
+        let shape = self.shape();
+        // SAFETY: the block is unshared and we hold `&mut self`. The Arc in it may still be shared
+        // with another block (an older clone): it is taken out, made unique, and put back.
+        unsafe {
+            self.block.as_mut().version = stamp.version;
+            let mut object = Arc::from_raw(self.object_ptr(shape));
+            Arc::make_mut(&mut object);
+            let raw = Arc::into_raw(object);
+            self.write_word(shape.word_offset(), raw as u64);
+            self.set_access(stamp.access);
+            Some(&mut *raw.cast_mut())
+        }
+    }
+
+    fn with_object(
+        key: &[u8],
+        object: Arc<Object>,
+        expires_at_ms: Option<i64>,
+        stamp: Stamp,
+    ) -> Self {
+        let mut entry = Self::new(key, NewValue::Int(0), expires_at_ms, stamp);
+        let stored = Stored::Object(object);
+        let shape = Shape::of(key.len(), &stored, expires_at_ms.is_some());
+        // SAFETY: a number and an object pointer take the same place in a block, and the block is
+        // new and unshared.
+        unsafe {
+            entry.block.as_mut().kind = KIND_OBJECT;
+            entry.write_body(shape, stored, expires_at_ms);
+        }
+        entry
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the block lives as long as the entry; its plain fields change only through
+        // `&mut Entry`.
+        unsafe { self.block.as_ref() }
+    }
+
+    fn shape(&self) -> Shape {
+        let header = self.header();
+        Shape {
+            key_len: header.key_len as usize,
+            value_len: usize::from(header.value_len),
+            kind: header.kind,
+            flags: header.flags,
+        }
+    }
+
+    fn is_unshared(&self) -> bool {
+        // Acquire pairs with the release in `drop`: what another owner did with the block has
+        // happened before we write to it.
+        self.header().references.load(Ordering::Acquire) == 1
+    }
+
+    fn byte_ptr(&self, offset: usize) -> *mut u8 {
+        // SAFETY: callers pass offsets that their shape places inside the block.
+        unsafe { self.block.as_ptr().cast::<u8>().add(offset) }
+    }
+
+    /// # Safety
+    /// A word must have been written at `offset`.
+    unsafe fn read_word(&self, offset: usize) -> u64 {
+        // SAFETY: by contract; words are not aligned in a block.
+        unsafe { self.byte_ptr(offset).cast::<u64>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// The block must be unshared and have place for a word at `offset`.
+    unsafe fn write_word(&mut self, offset: usize, word: u64) {
+        // SAFETY: by contract.
+        unsafe { self.byte_ptr(offset).cast::<u64>().write_unaligned(word) }
+    }
+
+    /// Writes expiry and value; the header must already say `shape`.
+    ///
+    /// # Safety
+    /// The block must be unshared, have the size of `shape`, and own no object.
+    unsafe fn write_body(&mut self, shape: Shape, value: Stored<'_>, expires_at_ms: Option<i64>) {
+        // SAFETY: by contract, and `shape` places everything inside the block. A string argument
+        // borrows from elsewhere, never from this block, which is borrowed mutably.
+        unsafe {
+            if let Some(at_ms) = expires_at_ms {
+                self.write_word(HEADER_BYTES, at_ms as u64);
+            }
+            match value {
+                Stored::Int(number) => self.write_word(shape.word_offset(), number as u64),
+                Stored::Object(object) => {
+                    self.write_word(shape.word_offset(), Arc::into_raw(object) as u64);
+                }
+                Stored::String(bytes) => ptr::copy_nonoverlapping(
+                    bytes.as_ptr(),
+                    self.byte_ptr(shape.key_offset() + shape.key_len),
+                    bytes.len(),
+                ),
+            }
+        }
+    }
+
+    fn object_ptr(&self, shape: Shape) -> *const Object {
+        // SAFETY: only called for KIND_OBJECT, whose word is such a pointer.
+        unsafe { self.read_word(shape.word_offset()) as *const Object }
+    }
+
+    fn share_object(&self) -> Arc<Object> {
+        let pointer = self.object_ptr(self.shape());
+        // SAFETY: the pointer came from `Arc::into_raw` and the block keeps its own count.
+        unsafe {
+            Arc::increment_strong_count(pointer);
+            Arc::from_raw(pointer)
+        }
+    }
+
+    /// # Safety
+    /// The block must be unshared, and its object word must not be read again.
+    unsafe fn drop_object(&mut self) {
+        let shape = self.shape();
+        if shape.kind == KIND_OBJECT {
+            // SAFETY: the block owns one count of the object and gives it up here.
+            drop(unsafe { Arc::from_raw(self.object_ptr(shape)) });
+        }
+    }
+}
+
+impl Clone for Entry {
+    fn clone(&self) -> Self {
+        // Relaxed is enough to take another count of a block that is already held (as in Arc).
+        let before = self.header().references.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "entry shared {before} times");
+        Self { block: self.block }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if self.header().references.fetch_sub(1, Ordering::Release) != 1 {
+            return;
+        }
+        fence(Ordering::Acquire);
+        let layout = self.shape().layout();
+        // SAFETY: this was the last owner; the layout is the one it was allocated with.
+        unsafe {
+            self.drop_object();
+            dealloc(self.block.as_ptr().cast(), layout);
+        }
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry")
+            .field("key", &String::from_utf8_lossy(self.key()))
+            .field("value", &self.value())
+            .field("expires_at_ms", &self.expires_at_ms())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAMP: Stamp = Stamp { version: 7, access: 9 };
+
+    #[test]
+    fn an_entry_gives_back_what_it_was_made_of() {
+        for key_len in [0, 1, 15, 16, 17, 300] {
+            let key = vec![b'k'; key_len];
+            for expires in [None, Some(5), Some(-1)] {
+                let number = Entry::new(&key, NewValue::Int(-3), expires, STAMP);
+                assert_eq!((number.key(), number.value()), (&key[..], ValueRef::Int(-3)));
+                for value_len in [0, 1, 64, INLINE_MAX_BYTES, INLINE_MAX_BYTES + 1] {
+                    let bytes = vec![b'v'; value_len];
+                    let entry = Entry::new(&key, NewValue::String(&bytes), expires, STAMP);
+                    assert_eq!(entry.key(), key);
+                    assert_eq!(entry.expires_at_ms(), expires);
+                    assert_eq!((entry.version(), entry.access()), (7, 9));
+                    match entry.value() {
+                        ValueRef::Object(Object::String(held)) => assert_eq!(*held, bytes),
+                        inline => assert_eq!(inline, ValueRef::String(&bytes)),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn replacing_never_changes_a_clone() {
+        let values: Vec<Vec<u8>> = [0, 1, 8, 15, 16, 40, 70_000].map(|n| vec![b'x'; n]).into();
+        for first in &values {
+            for second in &values {
+                for expires in [None, Some(1)] {
+                    let mut entry = Entry::new(b"key", NewValue::String(first), None, STAMP);
+                    let clone = entry.clone();
+                    entry.replace(NewValue::String(second), expires, STAMP);
+                    assert_eq!(value_bytes(&clone), *first);
+                    assert_eq!(value_bytes(&entry), *second);
+                    drop(clone);
+                    entry.replace(NewValue::Int(4), None, STAMP);
+                    entry.replace(NewValue::String(first), expires, STAMP);
+                    assert_eq!(value_bytes(&entry), *first);
+                    assert_eq!(entry.expires_at_ms(), expires);
+                    assert_eq!(entry.key(), b"key");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_object_is_copied_only_when_an_edit_finds_it_shared() {
+        let mut entry =
+            Entry::new(b"k", NewValue::Object(Object::String(b"abc".to_vec())), None, STAMP);
+        let copy = Entry::new(b"other", NewValue::Same(&entry), Some(3), STAMP);
+        let clone = entry.clone();
+        let Some(Object::String(bytes)) = entry.object_mut(STAMP) else { panic!("an object") };
+        bytes.push(b'd');
+        assert_eq!(value_bytes(&entry), b"abcd");
+        assert_eq!(value_bytes(&clone), b"abc");
+        assert_eq!(value_bytes(&copy), b"abc");
+        assert!(Entry::new(b"k", NewValue::Int(1), None, STAMP).object_mut(STAMP).is_none());
+    }
+
+    #[test]
+    fn a_small_string_is_one_block_of_the_smallest_size() {
+        let entry = Entry::new(&[b'k'; 16], NewValue::String(&[b'v'; 8]), None, STAMP);
+        assert_eq!(entry.memory_bytes(), 48);
+    }
+
+    fn value_bytes(entry: &Entry) -> Vec<u8> {
+        match entry.value() {
+            ValueRef::Int(number) => number.to_string().into_bytes(),
+            ValueRef::String(bytes) => bytes.to_vec(),
+            ValueRef::Object(Object::String(bytes)) => bytes.clone(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What a key can hold.
+//!
+//! Small strings and integers live inside the [`Entry`](super::Entry) itself; everything else is an
+//! [`Object`] behind an `Arc`, so that a checkpoint that shares an entry does not copy a large value.
+//! This module knows no commands: it only says which representations exist, what they are called
+//! in Redis's words, and how much memory they take.
+
+use std::mem::size_of;
+
+/// The longest string kept inside its entry, in bytes. Longer ones become an [`Object::String`].
+pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
+
+/// The longest string that Redis stores together with its object header; it only decides what
+/// `OBJECT ENCODING` answers.
+const EMBSTR_MAX_BYTES: usize = 44;
+
+/// A value too large, or too structured, to live inside its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    /// A string that is long, or has been edited in place (APPEND, SETRANGE, SETBIT) and keeps
+    /// spare capacity for the next edit. Redis calls both `raw`.
+    String(Vec<u8>),
+}
+
+impl Object {
+    /// Heap bytes that this object owns, its own allocation included. Constant time.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        // The two counters of the Arc stand before the object.
+        2 * size_of::<usize>()
+            + size_of::<Self>()
+            + match self {
+                Self::String(bytes) => bytes.capacity(),
+            }
+    }
+}
+
+/// A borrowed view of an entry's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueRef<'a> {
+    /// A string that is the decimal form of this number.
+    Int(i64),
+    /// A string kept in the entry.
+    String(&'a [u8]),
+    /// Anything else.
+    Object(&'a Object),
+}
+
+impl ValueRef<'_> {
+    /// The name that `TYPE` gives.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::Int(_) | Self::String(_) | Self::Object(Object::String(_)) => "string",
+        }
+    }
+
+    /// The name that `OBJECT ENCODING` gives.
+    #[must_use]
+    pub fn encoding(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "int",
+            Self::String(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
+            Self::String(_) | Self::Object(Object::String(_)) => "raw",
+        }
+    }
+}
+
+/// A value to be stored.
+#[derive(Clone, Debug)]
+pub enum NewValue<'a> {
+    /// A string that is the decimal form of this number.
+    Int(i64),
+    /// A string as given by a client; it is copied.
+    String(&'a [u8]),
+    /// An object, or a string that has been edited in place.
+    Object(Object),
+    /// The value of an existing entry, shared where it can be.
+    Same(&'a super::Entry),
+}
+
+impl<'a> NewValue<'a> {
+    /// A string, stored as a number when it is the canonical decimal form of an `i64`
+    /// (no sign but `-`, no leading zeros), which Redis reports as encoding `int`.
+    #[must_use]
+    pub fn from_bytes(bytes: &'a [u8]) -> Self {
+        parse_canonical_int(bytes).map_or(Self::String(bytes), Self::Int)
+    }
+}
+
+/// The number of which `bytes` is the canonical decimal form, if it is one.
+#[must_use]
+pub fn parse_canonical_int(bytes: &[u8]) -> Option<i64> {
+    // Most values are not numbers, and most of those show it in the first byte.
+    let (negative, digits) = match *bytes.first()? {
+        b'-' => (true, &bytes[1..]),
+        b'0'..=b'9' => (false, bytes),
+        _ => return None,
+    };
+    let first = *digits.first()?;
+    if digits.len() > 19 || (first == b'0' && (negative || digits.len() > 1)) {
+        return None;
+    }
+    let mut magnitude: u64 = 0;
+    for &byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        // Nineteen digits always fit in a u64.
+        magnitude = magnitude * 10 + u64::from(digit);
+    }
+    if negative {
+        // i64::MIN has no positive counterpart, so the negation is done in two's complement.
+        (magnitude <= 1 << 63).then(|| (magnitude as i64).wrapping_neg())
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_canonical_decimals_become_numbers() {
+        for good in ["0", "-1", "7", "9223372036854775807", "-9223372036854775808"] {
+            assert_eq!(parse_canonical_int(good.as_bytes()), good.parse().ok(), "{good}");
+        }
+        for bad in [
+            "", "-", "-0", "00", "01", "+1", " 1", "1 ", "1.0", "9223372036854775808",
+            "-9223372036854775809", "18446744073709551616", "12345678901234567890", "a", "1a",
+        ] {
+            assert_eq!(parse_canonical_int(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The Bailiwick node: a server that speaks Redis's protocol over a durable, ordered log.
+//!
+//! `keyspace`, `commands` and `state` are pure: no sockets, no files, no clock. `group` puts a log
+//! under a state; `node`, `worker` and `connection` put clients in front of it; `run` is the life
+//! of the process.
+
+pub mod commands;
+pub mod config;
+pub mod connection;
+pub mod group;
+pub mod keyspace;
+pub mod latency;
+pub mod logging;
+pub mod node;
+pub mod run;
+pub mod slowlog;
+pub mod state;
+pub mod worker;

@@ -1,0 +1,48 @@
+//! The `bailiwick` binary.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use bailiwick::config::{self, Startup};
+use bailiwick::{logging, run};
+
+/// Small allocations and releases make up much of a write; the system's allocator is slower at
+/// them, and packs them less tightly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The exit code for a configuration that is not accepted.
+const EXIT_CONFIGURATION: u8 = 2;
+
+fn main() -> ExitCode {
+    match config::load(std::env::args_os()) {
+        Ok(Startup::Run(settings)) => start(settings),
+        Ok(Startup::Print(text)) => {
+            // A reader that has seen enough, such as `head`, is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("bailiwick: {error}");
+            ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+fn start(settings: config::Store) -> ExitCode {
+    let logging = match logging::start(&settings.load()) {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("bailiwick: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match run::run(settings, logging) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bailiwick: {error}");
+            // Other threads may be in the middle of something; the process ends all the same.
+            std::process::exit(1);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The node: what all connections share, and the commands that concern it.
+//!
+//! Owns the settings, the group (once it is loaded), the list of clients, statistics, slow log and
+//! latency events, and the order to shut down. Does not own sockets (`worker`, `connection`) or
+//! data (`group`).
+
+mod attention;
+pub mod clients;
+pub mod commands;
+mod monitor;
+mod pause;
+pub mod stats;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bailiwick_frame::Args;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+pub use attention::{Attention, Condition};
+pub use monitor::Monitors;
+pub use pause::{Pause, PauseMode};
+
+use crate::commands::{Flag, Known};
+use crate::config;
+use crate::group::{Group, LoadProgress};
+use crate::latency::Latency;
+use crate::logging::Logging;
+use crate::slowlog::Slowlog;
+use clients::{Client, Clients};
+use stats::WorkerStats;
+
+/// How a node is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Not at all, so far.
+    No,
+    /// After what was accepted is finished and a checkpoint is written.
+    Save,
+    /// After what was accepted is finished; the log has it all.
+    NoSave,
+}
+
+/// What the connections of a node share.
+pub struct Node {
+    /// The settings in force.
+    pub settings: config::Store,
+    /// Forty hexadecimal digits, different in each run.
+    pub run_id: String,
+    /// When the process started.
+    pub started: Instant,
+    /// Rare conditions.
+    pub attention: Attention,
+    /// Who is connected.
+    pub clients: Clients,
+    /// Who monitors.
+    pub monitors: Monitors,
+    /// `CLIENT PAUSE`.
+    pub pause: Pause,
+    /// Slow commands.
+    pub slowlog: Mutex<Slowlog>,
+    /// Latency events.
+    pub latency: Mutex<Latency>,
+    /// Errors answered, by their code.
+    pub errors: Mutex<BTreeMap<String, u64>>,
+    /// How far a load is.
+    pub loading: LoadProgress,
+    /// The most memory that was in use when somebody looked.
+    pub peak_memory_bytes: AtomicU64,
+    /// The process's log.
+    pub logging: Logging,
+    /// Whether expired keys are removed in the background; `DEBUG SET-ACTIVE-EXPIRE`.
+    pub active_expire: AtomicBool,
+    addresses: OnceLock<Vec<SocketAddr>>,
+    workers: Mutex<Vec<Arc<WorkerStats>>>,
+    group: OnceLock<Arc<Group>>,
+    shutdown: watch::Sender<Shutdown>,
+}
+
+impl Node {
+    /// A node that is still loading.
+    #[must_use]
+    pub fn new(settings: config::Store, run_id: String, logging: Logging) -> Self {
+        let attention = Attention::default();
+        attention.set(Condition::Loading, true);
+        Self {
+            slowlog: Mutex::default(),
+            settings,
+            run_id,
+            logging,
+            started: Instant::now(),
+            attention,
+            clients: Clients::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            latency: Mutex::default(),
+            errors: Mutex::default(),
+            loading: LoadProgress::default(),
+            peak_memory_bytes: AtomicU64::new(0),
+            active_expire: AtomicBool::new(true),
+            addresses: OnceLock::new(),
+            workers: Mutex::default(),
+            group: OnceLock::new(),
+            shutdown: watch::Sender::new(Shutdown::No),
+        }
+    }
+
+    /// The group, once it is loaded.
+    #[must_use]
+    pub fn group(&self) -> Option<&Arc<Group>> {
+        self.group.get()
+    }
+
+    /// Lets commands in: the group is loaded.
+    pub fn open(&self, group: Arc<Group>) {
+        assert!(self.group.set(group).is_ok(), "a node is opened once");
+        self.attention.set(Condition::Loading, false);
+    }
+
+    /// Where the node listens; empty before it does.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        self.addresses.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Records where the node listens.
+    pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        // Set once, before the first connection.
+        let _ = self.addresses.set(addresses);
+    }
+
+    /// Registers a runtime thread's counters.
+    pub fn add_worker(&self, stats: Arc<WorkerStats>) {
+        self.workers.lock().push(stats);
+    }
+
+    /// The counters of all runtime threads.
+    #[must_use]
+    pub fn workers(&self) -> Vec<Arc<WorkerStats>> {
+        self.workers.lock().clone()
+    }
+
+    /// Counts an error reply by its first word.
+    pub fn note_error(&self, text: &str) {
+        let code = text.split(' ').next().unwrap_or(text);
+        let mut errors = self.errors.lock();
+        match errors.get_mut(code) {
+            Some(count) => *count += 1,
+            None => {
+                errors.insert(code.to_owned(), 1);
+            }
+        }
+    }
+
+    /// Keeps a slow command in the slow log and, from the threshold on, as a latency event.
+    pub fn note_duration(
+        &self,
+        command: Known,
+        args: Args<'_>,
+        nanos: u64,
+        client: Option<&Client>,
+    ) {
+        let settings = self.settings.load();
+        let micros = nanos / 1000;
+        let slow_us = u64::try_from(settings.slowlog_log_slower_than_us);
+        if slow_us.is_ok_and(|slow_us| micros >= slow_us) && !command.has(Flag::SkipSlowlog) {
+            let (address, name) = client.map_or_else(Default::default, |client| {
+                (client.address.clone(), client.name.lock().clone())
+            });
+            let at_s = now_ms() / 1000;
+            let mut slowlog = self.slowlog.lock();
+            slowlog.record(args, micros, at_s, &address, &name, settings.slowlog_max_len);
+        }
+        let threshold_ms = settings.latency_monitor_threshold_ms;
+        let millis = micros / 1000;
+        if threshold_ms > 0 && millis >= threshold_ms {
+            let event = if command.has(Flag::Fast) { "fast-command" } else { "command" };
+            self.latency.lock().record(event, now_ms() / 1000, millis);
+        }
+    }
+
+    /// Asks the node to end. The first order counts.
+    pub fn order_shutdown(&self, how: Shutdown) {
+        self.attention.set(Condition::Closing, true);
+        self.shutdown.send_if_modified(|order| {
+            let first = *order == Shutdown::No;
+            if first {
+                *order = how;
+            }
+            first
+        });
+    }
+
+    /// Tells of an order to end.
+    #[must_use]
+    pub fn shutdown_orders(&self) -> watch::Receiver<Shutdown> {
+        self.shutdown.subscribe()
+    }
+
+    /// Bytes of memory that count against `maxmemory`.
+    #[must_use]
+    pub fn used_memory_bytes(&self) -> u64 {
+        let bytes = self.group().map_or(0, |group| group.state().keyspace.memory_bytes()) as u64;
+        self.peak_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
+        bytes
+    }
+}
+
+/// The node's clock in microseconds since 1970.
+#[must_use]
+pub fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_micros() as i64)
+}
+
+/// The node's clock in milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    now_us() / 1000
+}

@@ -1,0 +1,180 @@
+//! The life of the process: start, load, serve, end.
+//!
+//! The node listens before it loads, and answers `-LOADING` until it is done. It ends on SIGTERM,
+//! SIGINT or SHUTDOWN: connections finish the batch they are in, a checkpoint is written (unless
+//! told otherwise), the log is synced, and the process exits with 0. A second signal ends it at
+//! once, which loses nothing that was acknowledged under `fsync always`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::thread;
+
+use bailiwick_replication::DataDir;
+
+use crate::config::{self, EvictionPolicy, Settings};
+use crate::group::{Eviction, Fsync, Group, RecoverError, Tuning};
+use crate::keyspace::AccessPolicy;
+use crate::logging::Logging;
+use crate::node::{Node, Shutdown};
+use crate::worker::{self, ListenError, Listeners};
+
+/// The exit code of a process that was told twice to stop, as shells count a SIGINT.
+const EXIT_INTERRUPTED: i32 = 130;
+
+/// Why the node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Data(#[from] bailiwick_replication::Error),
+    /// The data cannot be loaded.
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system lacks something basic.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs a node until it is told to stop.
+pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> {
+    let now = settings.load_full();
+    let data = Arc::new(DataDir::open(&now.data)?);
+    let listeners = Listeners::bind(&now)?;
+    let node = Arc::new(Node::new(settings, random_id()?, logging));
+    node.set_addresses(listeners.addresses.clone());
+    banner(&node, &now);
+    spawn_signals(node.clone())?;
+    let workers = spawn_workers(&node, listeners)?;
+    let group = Group::recover(
+        data,
+        now.databases,
+        now.disk_reserve_bytes,
+        tuning(&now),
+        &node.loading,
+    )?;
+    let keys = group.state().keyspace.len();
+    let threads = group.start();
+    node.open(group.clone());
+    tracing::info!(keys, "ready for commands");
+    for worker in workers {
+        // A worker that panicked has aborted the process.
+        let _ = worker.join();
+    }
+    finish(&node, &group, threads);
+    Ok(())
+}
+
+/// What of the settings concerns the group.
+#[must_use]
+pub fn tuning(settings: &Settings) -> Tuning {
+    use EvictionPolicy as P;
+    let policy = settings.maxmemory_policy;
+    let volatile = policy.is_volatile();
+    Tuning {
+        fsync: match settings.fsync {
+            config::Fsync::Always => Fsync::Always,
+            config::Fsync::Interval => Fsync::Interval,
+            config::Fsync::Never => Fsync::Never,
+        },
+        max_memory_bytes: settings.maxmemory_bytes,
+        eviction: match policy {
+            P::NoEviction => Eviction::None,
+            P::AllkeysLru | P::VolatileLru => Eviction::LeastRecent { volatile },
+            P::AllkeysLfu | P::VolatileLfu => Eviction::LeastFrequent { volatile },
+            P::AllkeysRandom | P::VolatileRandom => Eviction::Random { volatile },
+            P::VolatileTtl => Eviction::NearestExpiry,
+        },
+        eviction_samples: settings.maxmemory_samples,
+        access: if policy.is_lfu() {
+            AccessPolicy::Frequency {
+                log_factor: settings.lfu_log_factor,
+                decay_minutes: settings.lfu_decay_time_minutes,
+            }
+        } else {
+            AccessPolicy::Recency
+        },
+        checkpoint_log_bytes: settings.checkpoint_log_size_bytes,
+    }
+}
+
+fn banner(node: &Node, settings: &Settings) {
+    let addresses: Vec<_> = node.addresses().iter().map(ToString::to_string).collect();
+    let port = node.addresses().first().map_or(settings.port, |address| address.port());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        listening = addresses.join(" "),
+        data = %settings.data.display(),
+        fsync = ?settings.fsync,
+        threads = settings.worker_threads(),
+        "Bailiwick starts; connect with: redis-cli -p {port}"
+    );
+}
+
+fn spawn_workers(
+    node: &Arc<Node>,
+    listeners: Listeners,
+) -> Result<Vec<thread::JoinHandle<()>>, io::Error> {
+    let spawn = |(index, sockets)| {
+        let node = node.clone();
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || worker::run(node, sockets, index == 0))
+    };
+    listeners.by_thread.into_iter().enumerate().map(spawn).collect()
+}
+
+/// Listens for SIGTERM and SIGINT on a thread of its own.
+fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut terminate, mut interrupt) = {
+        let _context = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    let listen = move || {
+        runtime.block_on(async {
+            let mut count = 0;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                count += 1;
+                if count > 1 || node.group().is_none() {
+                    tracing::warn!("stopping at once");
+                    std::process::exit(if count > 1 { EXIT_INTERRUPTED } else { 0 });
+                }
+                tracing::info!("signal received; finishing what was accepted, again to stop at once");
+                node.order_shutdown(Shutdown::Save);
+            }
+        });
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+    Ok(())
+}
+
+fn finish(node: &Node, group: &Group, threads: Vec<thread::JoinHandle<()>>) {
+    if *node.shutdown_orders().borrow() == Shutdown::Save {
+        let checkpoints = group.checkpoints();
+        let (ticket, _) = checkpoints.request();
+        // A failure has been logged; the log holds everything all the same.
+        let _ = checkpoints.wait(ticket);
+    }
+    group.close();
+    for thread in threads {
+        let _ = thread.join();
+    }
+    tracing::info!("stopped; everything that was acknowledged is on disk");
+}
+
+/// Forty hexadecimal digits from the system's random source.
+fn random_id() -> Result<String, io::Error> {
+    let mut bytes = [0; 20];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,401 @@
+//! The content of a checkpoint: a whole state as a stream of bytes.
+//!
+//! ```text
+//! content = applied u64 | log time i64 | hash seed u64 | write counter u32
+//!         | databases u32 | creation slots u32 | slot u32 * | record*
+//! record  = kind u8 | database | version u32 | access u32 | [expiry i64] | key | value
+//! ```
+//!
+//! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
+//! business of the file around it. Records come in no particular order. Numbers are little-endian;
+//! the database and lengths are LEB128.
+//!
+//! Writing works on a [`FrozenState`], which shares the segments of the live tables, so commands go
+//! on meanwhile.
+
+use std::io;
+use std::sync::Arc;
+
+use bailiwick_replication::LogIndex;
+
+use super::{State, put_bytes, put_varint};
+use crate::keyspace::{Entry, Expiry, Frozen, Keyspace, NewValue, Object, Segment, Stamp, ValueRef};
+
+/// Version of this format.
+pub const CONTENT_VERSION: u32 = 1;
+
+/// A block is handed over when it has grown to this size.
+const BLOCK_BYTES: usize = 256 * 1024;
+
+const HEAD_BYTES: usize = 8 + 8 + 8 + 4 + 4 + 4;
+
+const KIND_INT: u8 = 0;
+const KIND_STRING: u8 = 1;
+/// A string that has been edited in place, or is too long to be kept in its entry.
+const KIND_RAW: u8 = 2;
+const KIND_MASK: u8 = 0x7f;
+const EXPIRES: u8 = 0x80;
+
+/// A state at one log index that no longer changes.
+pub struct FrozenState {
+    /// The last entry it includes.
+    pub applied: LogIndex,
+    /// Log time at that entry.
+    pub time_ms: i64,
+    seed: u64,
+    version: u32,
+    creations: Vec<u32>,
+    tables: Vec<Frozen>,
+}
+
+impl FrozenState {
+    /// Shares the present content of `state`.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let (version, creations) = state.keyspace.watch_counters();
+        Self {
+            applied: state.applied,
+            time_ms: state.time_ms,
+            seed: state.keyspace.seed(),
+            version,
+            creations: creations.to_vec(),
+            tables: state.keyspace.tables().map(|table| table.freeze()).collect(),
+        }
+    }
+
+    /// Number of keys.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tables.iter().map(Frozen::len).sum()
+    }
+
+    /// Whether there is no key.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes everything through `sink`, block by block, letting go of what has been written.
+    pub fn write(self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut out = Vec::with_capacity(2 * BLOCK_BYTES);
+        out.extend_from_slice(&self.applied.0.to_le_bytes());
+        out.extend_from_slice(&self.time_ms.to_le_bytes());
+        out.extend_from_slice(&self.seed.to_le_bytes());
+        out.extend_from_slice(&self.version.to_le_bytes());
+        out.extend_from_slice(&(self.tables.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.creations.len() as u32).to_le_bytes());
+        for slot in &self.creations {
+            out.extend_from_slice(&slot.to_le_bytes());
+        }
+        for (database, table) in self.tables.into_iter().enumerate() {
+            for segment in table.into_segments() {
+                write_segment(&segment, database, &mut out, &mut sink)?;
+            }
+        }
+        if out.is_empty() { Ok(()) } else { sink(&out) }
+    }
+}
+
+fn write_segment(
+    segment: &Arc<Segment>,
+    database: usize,
+    out: &mut Vec<u8>,
+    sink: &mut impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    for entry in segment.iter() {
+        write_record(entry, database, out);
+        if out.len() < BLOCK_BYTES {
+            continue;
+        }
+        for block in out.chunks(4 * BLOCK_BYTES) {
+            sink(block)?;
+        }
+        out.clear();
+        out.shrink_to(2 * BLOCK_BYTES);
+    }
+    Ok(())
+}
+
+fn write_record(entry: &Entry, database: usize, out: &mut Vec<u8>) {
+    let value = entry.value();
+    let kind = match value {
+        ValueRef::Int(_) => KIND_INT,
+        ValueRef::String(_) => KIND_STRING,
+        ValueRef::Object(Object::String(_)) => KIND_RAW,
+    };
+    let expires_at_ms = entry.expires_at_ms();
+    out.push(kind | if expires_at_ms.is_some() { EXPIRES } else { 0 });
+    put_varint(out, database as u64);
+    out.extend_from_slice(&entry.version().to_le_bytes());
+    out.extend_from_slice(&entry.access().to_le_bytes());
+    if let Some(at_ms) = expires_at_ms {
+        out.extend_from_slice(&at_ms.to_le_bytes());
+    }
+    put_bytes(out, entry.key());
+    match value {
+        ValueRef::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
+        ValueRef::String(bytes) => put_bytes(out, bytes),
+        ValueRef::Object(Object::String(bytes)) => put_bytes(out, bytes),
+    }
+}
+
+/// The content of a checkpoint does not make sense, although its checksums are right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// Something that no writer of this format writes.
+    #[error("malformed content at byte {0}")]
+    Malformed(u64),
+    /// The content ends within its head or a record.
+    #[error("the content ends in the middle of a record, at byte {0}")]
+    Truncated(u64),
+}
+
+/// Builds a state from the blocks of a checkpoint.
+pub struct Restorer {
+    /// What has arrived of a record that is not complete yet.
+    pending: Vec<u8>,
+    consumed: u64,
+    state: Option<State>,
+}
+
+impl Default for Restorer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Restorer {
+    /// Waits for the first block.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            pending: Vec::new(),
+            consumed: 0,
+            state: None,
+        }
+    }
+
+    /// Takes the next block.
+    pub fn block(&mut self, block: &[u8]) -> Result<(), RestoreError> {
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.extend_from_slice(block);
+        let mut rest = &pending[..];
+        if self.state.is_none() {
+            self.state = read_head(&mut rest).map_err(|_| RestoreError::Malformed(0))?;
+        }
+        if let Some(state) = &mut self.state {
+            loop {
+                let mut cursor = rest;
+                match read_record(&mut cursor, &mut state.keyspace) {
+                    Ok(()) => rest = cursor,
+                    Err(Stop::Incomplete) => break,
+                    Err(Stop::Malformed) => {
+                        let at = self.consumed + (pending.len() - rest.len()) as u64;
+                        return Err(RestoreError::Malformed(at));
+                    }
+                }
+            }
+        }
+        let done = pending.len() - rest.len();
+        self.consumed += done as u64;
+        pending.drain(..done);
+        self.pending = pending;
+        Ok(())
+    }
+
+    /// Number of keys so far.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.state.as_ref().map_or(0, |state| state.keyspace.len())
+    }
+
+    /// The state, after the last block.
+    pub fn finish(self) -> Result<State, RestoreError> {
+        match self.state {
+            Some(state) if self.pending.is_empty() => Ok(state),
+            _ => Err(RestoreError::Truncated(self.consumed)),
+        }
+    }
+}
+
+enum Stop {
+    /// More bytes may complete it.
+    Incomplete,
+    Malformed,
+}
+
+fn read_head(rest: &mut &[u8]) -> Result<Option<State>, Stop> {
+    if rest.len() < HEAD_BYTES {
+        return Ok(None);
+    }
+    let mut cursor = *rest;
+    let applied = LogIndex(u64::from_le_bytes(take(&mut cursor)?));
+    let time_ms = i64::from_le_bytes(take(&mut cursor)?);
+    let seed = u64::from_le_bytes(take(&mut cursor)?);
+    let version = u32::from_le_bytes(take(&mut cursor)?);
+    let databases = u32::from_le_bytes(take(&mut cursor)?) as usize;
+    let slots = u32::from_le_bytes(take(&mut cursor)?) as usize;
+    if cursor.len() / 4 < slots {
+        return Ok(None);
+    }
+    let mut creations = Vec::with_capacity(slots);
+    for _ in 0..slots {
+        creations.push(u32::from_le_bytes(take(&mut cursor)?));
+    }
+    let mut keyspace = Keyspace::new(databases, seed);
+    if !keyspace.restore_watch_counters(version, &creations) {
+        return Err(Stop::Malformed);
+    }
+    *rest = cursor;
+    Ok(Some(State {
+        keyspace,
+        applied,
+        time_ms,
+    }))
+}
+
+fn read_record(rest: &mut &[u8], keyspace: &mut Keyspace) -> Result<(), Stop> {
+    let [tag] = take(rest)?;
+    let database = take_varint(rest)? as usize;
+    if database >= keyspace.databases() {
+        return Err(Stop::Malformed);
+    }
+    let stamp = Stamp {
+        version: u32::from_le_bytes(take(rest)?),
+        access: u32::from_le_bytes(take(rest)?),
+    };
+    let expiry = match tag & EXPIRES {
+        0 => Expiry::None,
+        _ => Expiry::At(i64::from_le_bytes(take(rest)?)),
+    };
+    let key = take_bytes(rest)?;
+    let value = match tag & KIND_MASK {
+        KIND_INT => NewValue::Int(i64::from_le_bytes(take(rest)?)),
+        KIND_STRING => NewValue::String(take_bytes(rest)?),
+        KIND_RAW => NewValue::Object(Object::String(take_bytes(rest)?.to_vec())),
+        _ => return Err(Stop::Malformed),
+    };
+    keyspace.restore(database, key, value, expiry, stamp);
+    Ok(())
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Stop> {
+    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(Stop::Incomplete)?;
+    *rest = after;
+    Ok(*bytes)
+}
+
+fn take_varint(rest: &mut &[u8]) -> Result<u64, Stop> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let [byte] = take(rest)?;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte < 0x80 {
+            return Ok(value);
+        }
+    }
+    Err(Stop::Malformed)
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
+    let len = usize::try_from(take_varint(rest)?).map_err(|_| Stop::Malformed)?;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
+    *rest = after;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state(keys: u32) -> State {
+        let mut state = State::empty();
+        state.applied = LogIndex(42);
+        state.time_ms = 1_700_000_000_123;
+        state.keyspace = Keyspace::new(3, 77);
+        for number in 0..keys {
+            let key = format!("key:{number}");
+            let expiry = if number % 3 == 0 { Expiry::At(i64::from(number)) } else { Expiry::None };
+            let text = vec![b'v'; (number % 100) as usize];
+            let value = match number % 4 {
+                0 => NewValue::Int(i64::from(number)),
+                1 => NewValue::Object(Object::String(text.clone())),
+                _ => NewValue::String(&text),
+            };
+            let database = (number % 2) as usize;
+            state.keyspace.set(database, key.as_bytes(), value, expiry, number);
+        }
+        state
+    }
+
+    fn content(state: &State) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let written = FrozenState::of(state).write(|block| {
+            bytes.extend_from_slice(block);
+            Ok(())
+        });
+        written.expect("a vector takes everything");
+        bytes
+    }
+
+    fn listing(state: &State) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (database, table) in state.keyspace.tables().enumerate() {
+            for entry in table.iter() {
+                let (version, access) = (entry.version(), entry.access());
+                lines.push(format!("{database} {entry:?} {version} {access}"));
+            }
+        }
+        lines.sort();
+        lines
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn a_state_survives_any_division_into_blocks(
+            keys in 0..500u32,
+            cuts in proptest::collection::vec(1..5000usize, 1..20),
+        ) {
+            let state = state(keys);
+            let bytes = content(&state);
+            let mut restorer = Restorer::new();
+            let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
+            while !rest.is_empty() {
+                let cut = (*cuts.next().expect("cycles")).min(rest.len());
+                restorer.block(&rest[..cut]).expect("well formed");
+                rest = &rest[cut..];
+            }
+            let restored = restorer.finish().expect("complete");
+            prop_assert_eq!(restored.applied, state.applied);
+            prop_assert_eq!(restored.time_ms, state.time_ms);
+            prop_assert_eq!(listing(&restored), listing(&state));
+            prop_assert_eq!(
+                restored.keyspace.watch_counters(),
+                state.keyspace.watch_counters()
+            );
+        }
+
+        #[test]
+        fn arbitrary_content_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let mut restorer = Restorer::new();
+            let mut content = content(&state(2));
+            let keep = content.len() - bytes.len().min(60);
+            content.truncate(keep);
+            content.extend(bytes);
+            let _ = restorer.block(&content);
+            let _ = restorer.finish();
+        }
+    }
+
+    #[test]
+    fn content_that_ends_early_is_refused() {
+        let bytes = content(&state(5));
+        for len in [0, 10, 100, bytes.len() - 1] {
+            let mut restorer = Restorer::new();
+            restorer.block(&bytes[..len]).expect("nothing malformed yet");
+            assert!(matches!(restorer.finish(), Err(RestoreError::Truncated(_))), "{len}");
+        }
+    }
+}
