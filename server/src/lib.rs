@@ -4,6 +4,8 @@
 //! under a state; `node`, `worker` and `connection` put clients in front of it; `run` is the life
 //! of the process.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod commands;
 pub mod config;
 pub mod connection;

@@ -59,6 +59,8 @@ pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> 
     let keys = group.state().keyspace.len();
     let threads = group.start();
     node.open(group.clone());
+    // CONFIG SET may have changed something during the load.
+    group.set_tuning(tuning(&node.settings.load()));
     tracing::info!(keys, "ready for commands");
     for worker in workers {
         // A worker that panicked has aborted the process.
@@ -173,7 +175,10 @@ fn finish(node: &Node, group: &Group, threads: Vec<thread::JoinHandle<()>>) {
 }
 
 /// Forty hexadecimal digits from the system's random source.
-fn random_id() -> Result<String, io::Error> {
+///
+/// # Errors
+/// The source cannot be read.
+pub fn random_id() -> Result<String, io::Error> {
     let mut bytes = [0; 20];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -248,7 +248,6 @@ pub enum NodeCommand {
     Bgsave,
     Bgrewriteaof,
     Shutdown,
-    MemoryUsage,
     MemoryStats,
     MemoryDoctor,
     MemoryPurge,

@@ -1,7 +1,8 @@
 //! The rows of MEMORY, SLOWLOG and LATENCY: what the node knows of itself.
 //!
-//! Rows only: the `node` module carries these out.
+//! Rows only: the `node` module carries these out, but for MEMORY USAGE, which reads a key.
 
+use super::memory_usage::memory_usage;
 use super::{Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand};
 
 /// What runs also while the data is being loaded, or is behind.
@@ -111,7 +112,7 @@ static MEMORY_SUBCOMMANDS: &[Command] = &[
         summary: "Estimates the bytes that a key and its value take.",
         syntax: "key [SAMPLES count]",
         parent: "memory",
-        handler: Handler::Node(NodeCommand::MemoryUsage),
+        handler: Handler::Read(memory_usage),
         ..DEFAULT
     },
 ];

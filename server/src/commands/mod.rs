@@ -27,6 +27,7 @@ mod introspection;
 mod keys;
 mod lcs;
 mod listing;
+mod memory_usage;
 mod number;
 mod object;
 mod parse;
@@ -53,6 +54,12 @@ pub use context::{
 };
 pub use error::CommandError;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup};
+
+/// Whether all of `string` matches a pattern in Redis's glob dialect.
+#[must_use]
+pub fn glob_matches(pattern: &[u8], string: &[u8]) -> bool {
+    glob::Glob::new(pattern).matches(string)
+}
 
 /// A command's outcome: its reply has been written, or the error is the reply.
 pub type Outcome = Result<(), CommandError>;

@@ -18,7 +18,7 @@ pub struct Settings {
     pub bind: Vec<BindAddress>,
     /// TCP port; 0 lets the system choose.
     pub port: u16,
-    /// Threads that serve connections; 0 is one per core.
+    /// Threads that serve connections; 0 is one for each core but one.
     pub threads: usize,
     /// Length of the queue of connections not yet accepted.
     pub tcp_backlog: u32,
@@ -90,11 +90,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Threads that serve connections: what was asked for, or one per core.
+    /// Threads that serve connections: what was asked for, or one for each core but one, which is
+    /// left to the log, the checkpoints and the system's network.
     #[must_use]
     pub fn worker_threads(&self) -> usize {
         match self.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            0 => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                cores.saturating_sub(1).max(1)
+            }
             threads => threads,
         }
     }

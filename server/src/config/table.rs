@@ -63,7 +63,8 @@ pub(super) static WORKING: &[Parameter] = &[
         kind: Kind::Integer { min: 0, max: 1024 },
         default: "0",
         changes: Changes::AtStart,
-        summary: "Threads that serve connections; 0 is one per processor core",
+        summary: "Threads that serve connections; 0 is one for each processor core but one, which \
+                  is left to the log and the system",
     }),
     field!(tcp_backlog {
         name: "tcp-backlog",

@@ -10,7 +10,7 @@
 //! off; the node is loading, paused, monitored), requests are taken one by one through
 //! [`Connection::admit`].
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
 
 use bailiwick_frame::{Args, Encoder};
 use parking_lot::RwLockReadGuard;
@@ -23,8 +23,13 @@ use crate::group::{Group, Item, Proposal};
 use crate::keyspace::AccessClock;
 use crate::node::commands::{Flow, Pending};
 use crate::node::clients::bump;
-use crate::node::{self, Condition};
+use crate::node::{self, Condition, redact};
 use crate::state::State;
+
+/// How many requests ahead of the one that runs their keys are brought into the cache.
+const PREFETCH: usize = 16;
+/// Longer arguments are hardly keys, and hashing them twice costs more than it saves.
+const PREFETCH_KEY_BYTES: usize = 256;
 
 /// Why [`Connection::run_here`] stopped.
 enum Stop {
@@ -58,10 +63,16 @@ impl Connection {
             next = reached;
             if !self.proposal().items.is_empty() {
                 self.propose().await;
+                if self.is_closing() {
+                    self.flush().await?;
+                    return Err(End::Closed);
+                }
             }
             match stop {
                 Stop::End | Stop::Propose => {}
-                Stop::Pending(pending) => self.wait_for(pending).await?,
+                // What is pending was asked for by the last request that was dealt with; a pause
+                // concerns the one behind it and looks at neither.
+                Stop::Pending(pending) => self.wait_for(pending, next.saturating_sub(1)).await?,
                 Stop::Close => {
                     self.flush().await?;
                     return Err(End::Closed);
@@ -79,8 +90,9 @@ impl Connection {
         let (worker, client) = (&self.guard.worker, &self.guard.client);
         bump(&worker.stats.processed, count);
         bump(&client.commands, count);
-        let now_ms = node::now_ms();
-        client.active_ms.store(now_ms, std::sync::atomic::Ordering::Relaxed);
+        self.now_ns = node::now_ns();
+        let now_ms = self.now_ns / 1_000_000;
+        self.guard.client.active_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// Sends the gathered items to the group and waits for the answers.
@@ -115,9 +127,10 @@ impl Connection {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         let mut out = std::mem::take(&mut proposal.replies);
         let worker = self.guard.worker.clone();
-        let mut reads = Reads::new(&worker.node, self.session.no_touch);
+        let mut reads = Reads::new(&worker.node, self.session.no_touch, self.now_ns);
         let count = proposal.requests.len();
         let mut stop = Stop::End;
+        let mut prefetched = next;
         while next < count {
             let Proposal {
                 buffer,
@@ -160,6 +173,12 @@ impl Connection {
             match command.handler {
                 Handler::Read(handler) if items.is_empty() => {
                     let before = out.len();
+                    if next >= prefetched && next + 1 < count {
+                        prefetched = (next + PREFETCH).min(count);
+                        for ahead in next..prefetched {
+                            reads.prefetch(self.session.database, requests.args(ahead, buffer));
+                        }
+                    }
                     let mut encoder = Encoder::new(&mut out, self.session.protocol);
                     let outcome = reads.run(command, handler, self.session.database, args, &mut encoder, &worker);
                     if let Err(error) = outcome {
@@ -223,7 +242,7 @@ impl Connection {
 
     fn note_command(&self, command: Known) {
         let last = &self.guard.client.last_command;
-        last.store(command.id() as u16, std::sync::atomic::Ordering::Relaxed);
+        last.store(command.id() as u16, Ordering::Relaxed);
     }
 
     /// Answers a request that cannot run with the reason.
@@ -266,6 +285,10 @@ impl Connection {
                 return Admission::Done;
             }
         };
+        if !self.session.is_authenticated && node.settings.load().requirepass.is_empty() {
+            // The password has been taken away since this client connected.
+            self.session.is_authenticated = true;
+        }
         if !self.session.is_authenticated && !command.has(Flag::NoAuth) {
             self.break_transaction();
             self.refuse(&CommandError::text("NOAUTH Authentication required."), args, out);
@@ -284,11 +307,24 @@ impl Connection {
         if let Some(until_ms) = self.paused_until_ms(&command) {
             return Admission::Wait(Pending::Pause { until_ms });
         }
-        if node.attention.has(Condition::Monitored) && is_shown(&command) {
-            let (database, address) = (self.session.database, &self.guard.client.address);
-            node.monitors.feed(node::now_us(), database, address, args);
+        // EXEC is shown behind what it runs.
+        let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
+        if node.attention.has(Condition::Monitored) && !is_exec {
+            self.show(&command, args);
         }
         Admission::Run
+    }
+
+    /// Shows a request to those who monitor.
+    pub(super) fn show(&self, command: &Known, args: Args<'_>) {
+        if command.has(Flag::SkipMonitor) || command.has(Flag::Admin) {
+            return;
+        }
+        let (database, address) = (self.session.database, &self.guard.client.address);
+        let monitors = &self.guard.worker.node.monitors;
+        redact::with_shown(command, args, |args| {
+            monitors.feed(node::now_us(), database, address, args);
+        });
     }
 
     fn paused_until_ms(&self, command: &Known) -> Option<i64> {
@@ -322,15 +358,13 @@ fn runs_in_multi(command: &Known) -> bool {
     )
 }
 
-fn is_shown(command: &Known) -> bool {
-    !command.has(Flag::SkipMonitor) && !command.has(Flag::Admin)
-}
-
 /// A run of reads under one lock, one clock reading, and one set of counters.
 struct Reads<'a> {
     node: &'a node::Node,
     group: Option<&'a Group>,
     touch: bool,
+    /// The clock when the batch began.
+    started_ns: i64,
     view: Option<View<'a>>,
 }
 
@@ -339,16 +373,36 @@ struct View<'a> {
     clock: AccessClock,
     now_ms: i64,
     counters: Counters,
-    timed: Option<(Known, u64, Instant)>,
+    /// The command being timed, its calls so far, and when the first began.
+    timed: Option<(Known, u64, i64)>,
+    /// The last clock reading.
+    now_ns: i64,
 }
 
 impl<'a> Reads<'a> {
-    fn new(node: &'a node::Node, no_touch: bool) -> Self {
+    fn new(node: &'a node::Node, no_touch: bool, started_ns: i64) -> Self {
         Self {
             node,
             group: node.group().map(|group| &**group),
             touch: !no_touch,
+            started_ns,
             view: None,
+        }
+    }
+
+    /// The state, locked now if it was not.
+    fn view(&mut self) -> Option<&mut View<'a>> {
+        if self.view.is_none() {
+            self.view = Some(View::new(self.group?, self.started_ns));
+        }
+        self.view.as_mut()
+    }
+
+    /// Starts to bring into the cache what a request will look at: for most, its first argument.
+    fn prefetch(&mut self, database: usize, args: Args<'_>) {
+        let key = args.get(1).filter(|key| key.len() <= PREFETCH_KEY_BYTES);
+        if let (Some(key), Some(view)) = (key, self.view()) {
+            view.state.keyspace.prefetch(database, key);
         }
     }
 
@@ -361,19 +415,17 @@ impl<'a> Reads<'a> {
         encoder: &mut Encoder<'_>,
         worker: &crate::worker::Worker,
     ) -> commands::Outcome {
-        let view = match &mut self.view {
-            Some(view) => view,
-            empty => empty.insert(View::new(self.group.ok_or(CommandError::text(
-                "LOADING Redis is loading the dataset in memory",
-            ))?)),
-        };
+        let touch = self.touch;
+        let view = self.view().ok_or(CommandError::text(
+            "LOADING Redis is loading the dataset in memory",
+        ))?;
         view.time(command, worker);
         let context = ReadContext {
             keyspace: &view.state.keyspace,
             database,
             now_ms: view.now_ms,
             clock: &view.clock,
-            touch: self.touch,
+            touch,
             counters: &view.counters,
         };
         let outcome = handler(&context, args, encoder);
@@ -409,16 +461,17 @@ impl<'a> Reads<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(group: &'a Group) -> Self {
+    fn new(group: &'a Group, now_ns: i64) -> Self {
         let state = group.state();
         // Log time may be ahead of the clock, and what has expired by it is gone.
-        let now_ms = node::now_ms().max(state.time_ms);
+        let now_ms = (now_ns / 1_000_000).max(state.time_ms);
         Self {
             clock: AccessClock::new(group.tuning().access, now_ms, now_ms as u32),
             state,
             now_ms,
             counters: Counters::default(),
             timed: None,
+            now_ns,
         }
     }
 
@@ -427,14 +480,16 @@ impl<'a> View<'a> {
             Some((timed, calls, _)) if timed.id() == command.id() => *calls += 1,
             _ => {
                 self.stop_timing(worker);
-                self.timed = Some((command, 1, Instant::now()));
+                self.timed = Some((command, 1, self.now_ns));
             }
         }
     }
 
     fn stop_timing(&mut self, worker: &crate::worker::Worker) -> Option<(Known, u64, u64)> {
-        let (command, calls, since) = self.timed.take()?;
-        let nanos = since.elapsed().as_nanos() as u64;
+        let (command, calls, since_ns) = self.timed.take()?;
+        self.now_ns = node::now_ns();
+        // A clock that was set back in between must not count as an eternity.
+        let nanos = (self.now_ns - since_ns).max(0) as u64;
         worker.stats.ran(command.id(), calls, nanos);
         Some((command, calls, nanos))
     }

@@ -18,6 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bailiwick_frame::{Encoder, Limits, Parser};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -26,6 +27,7 @@ use tokio::sync::mpsc::Receiver;
 
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
 
+use crate::config::BufferLimit;
 use crate::group::Proposal;
 use crate::node::clients::{Client, ClientFlag, bump};
 use crate::node::{self, Condition};
@@ -37,6 +39,8 @@ const READ_BYTES: usize = 16 * 1024;
 const READ_MAX_BYTES: usize = 1 << 20;
 /// Requests run before replies are written and more is parsed.
 const BATCH_REQUESTS: usize = 1024;
+/// Up to so many bytes of replies no limit is looked at.
+const UNLIMITED_BYTES: usize = 64 * 1024;
 /// Replies are written when so many bytes have gathered.
 const FLUSH_BYTES: usize = 256 * 1024;
 
@@ -80,6 +84,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         session: Session::new(client.clone(), settings.requirepass.is_empty()),
         parser: Parser::default(),
         proposal: Some(proposal),
+        now_ns: 0,
         feed: None,
     };
     let task = tokio::task::spawn_local(connection.run());
@@ -126,6 +131,8 @@ pub(crate) struct Connection {
     parser: Parser,
     /// Buffers, requests and replies; away while the group has it.
     proposal: Option<Box<Proposal>>,
+    /// The clock when the present batch began.
+    now_ns: i64,
     /// Lines to send unasked, for a monitor.
     feed: Option<Receiver<Arc<[u8]>>>,
 }
@@ -254,10 +261,16 @@ impl Connection {
         if proposal.replies.is_empty() {
             return Ok(());
         }
-        self.stream.write_all(&proposal.replies).await?;
+        let worker = &self.guard.worker;
+        if proposal.replies.len() <= UNLIMITED_BYTES {
+            self.stream.write_all(&proposal.replies).await?;
+        } else {
+            let limit = worker.node.settings.load().client_output_buffer_limit.normal;
+            write_limited(&mut self.stream, &proposal.replies, limit).await?;
+        }
         let sent = proposal.replies.len() as u64;
         proposal.replies.clear();
-        bump(&self.guard.worker.stats.sent_bytes, sent);
+        bump(&worker.stats.sent_bytes, sent);
         bump(&self.guard.client.sent_bytes, sent);
         Ok(())
     }
@@ -273,4 +286,27 @@ impl Connection {
             worker.give_buffer(std::mem::take(&mut proposal.replies));
         }
     }
+}
+
+/// Writes many replies to a client that may be slow; above its limit it is disconnected.
+async fn write_limited(
+    stream: &mut TcpStream,
+    replies: &[u8],
+    limit: BufferLimit,
+) -> Result<(), End> {
+    let waiting = replies.len() as u64;
+    if limit.hard_bytes > 0 && waiting > limit.hard_bytes {
+        tracing::warn!(waiting, "a client is disconnected: output buffer hard limit");
+        return Err(End::Closed);
+    }
+    let write = stream.write_all(replies);
+    if limit.soft_bytes == 0 || waiting <= limit.soft_bytes {
+        return Ok(write.await?);
+    }
+    let patience = Duration::from_secs(u64::from(limit.soft_s));
+    let Ok(written) = tokio::time::timeout(patience, write).await else {
+        tracing::warn!(waiting, "a client is disconnected: output buffer soft limit");
+        return Err(End::Closed);
+    };
+    Ok(written?)
 }

@@ -17,7 +17,7 @@ use crate::commands::{CommandError, Flag, Handler, Known};
 use crate::group::{Item, Step, Transaction};
 use crate::node::clients::ClientFlag;
 use crate::node::commands::{Flow, Pending};
-use crate::node;
+use crate::node::{self, Condition};
 use crate::state::Watched;
 
 impl Connection {
@@ -65,7 +65,20 @@ impl Connection {
         }
     }
 
-    pub(super) fn exec(&mut self) -> Result<Flow, CommandError> {
+    /// EXEC, which monitors see behind the commands that it runs.
+    pub(super) fn exec_shown(
+        &mut self,
+        command: Known,
+        args: Args<'_>,
+    ) -> Result<Flow, CommandError> {
+        let outcome = self.exec();
+        if self.guard.worker.node.attention.has(Condition::Monitored) {
+            self.show(&command, args);
+        }
+        outcome
+    }
+
+    fn exec(&mut self) -> Result<Flow, CommandError> {
         let Some(queued) = self.session.queued.take() else {
             return Err(CommandError::text("ERR EXEC without MULTI"));
         };
@@ -75,12 +88,22 @@ impl Connection {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Err(CommandError::text(text));
         }
+        self.show_queued(&queued);
         let steps = self.resolve_steps(&queued);
         Ok(Flow::Propose(Item::Transaction(Box::new(Transaction {
             watched,
             steps,
             arguments: queued.arguments,
         }))))
+    }
+
+    /// Monitors see queued commands when they run.
+    fn show_queued(&self, queued: &Queued) {
+        if self.guard.worker.node.attention.has(Condition::Monitored) {
+            for step in &queued.steps {
+                self.show(&step.command, queued.arguments.get(step.request));
+            }
+        }
     }
 
     /// Runs the node commands among the steps; SELECT among them moves the later steps.
@@ -104,8 +127,7 @@ impl Connection {
                     self.guard.client.closing.store(true, Ordering::Release);
                 }
                 Flow::Pending(Pending::Blocking(run)) => {
-                    let protocol = self.session.protocol;
-                    run(&mut Encoder::new(&mut reply, protocol));
+                    self.block(command, args, run, &mut reply);
                 }
                 Flow::Propose(_) | Flow::Pending(_) => {
                     let text = "ERR Command not allowed inside a transaction";

@@ -41,6 +41,8 @@ pub struct Checkpoints {
     last_duration_ms: AtomicU64,
     last_bytes: AtomicU64,
     last_index: AtomicU64,
+    started_ms: AtomicI64,
+    completed: AtomicU64,
 }
 
 #[derive(Default)]
@@ -67,6 +69,10 @@ pub struct CheckpointStatus {
     pub last_duration_ms: u64,
     /// Its size.
     pub last_bytes: u64,
+    /// When the last attempt was begun, in milliseconds since 1970; 0 before the first.
+    pub started_ms: i64,
+    /// Good ones since the start.
+    pub completed: u64,
 }
 
 impl Checkpoints {
@@ -79,6 +85,8 @@ impl Checkpoints {
             last_failed: self.last_failed.load(Ordering::Acquire),
             last_duration_ms: self.last_duration_ms.load(Ordering::Acquire),
             last_bytes: self.last_bytes.load(Ordering::Acquire),
+            started_ms: self.started_ms.load(Ordering::Acquire),
+            completed: self.completed.load(Ordering::Acquire),
         }
     }
 
@@ -96,6 +104,17 @@ impl Checkpoints {
         let idle = !self.in_progress.swap(true, Ordering::AcqRel);
         self.changed.notify_all();
         (inner.requested, idle)
+    }
+
+    /// Asks for a checkpoint unless one is being written; returns what to wait for.
+    pub fn request_if_idle(&self) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if self.in_progress.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        inner.requested += 1;
+        self.changed.notify_all();
+        Some(inner.requested)
     }
 
     /// Blocks until the checkpoint that [`request`](Self::request) asked for is done.
@@ -191,6 +210,7 @@ impl Group {
 
     fn take_checkpoint(&self) -> io::Result<PathBuf> {
         let started = Instant::now();
+        self.checkpoints.started_ms.store(clock_ms(), Ordering::Release);
         let (frozen, changes, log_bytes) = {
             // Under the committer's lock the totals belong to exactly this state.
             let _committer = self.committer.lock();
@@ -233,6 +253,7 @@ impl Group {
         status.last_time_ms.store(created_at_ms, Ordering::Release);
         status.last_duration_ms.store(duration_ms, Ordering::Release);
         status.last_bytes.store(bytes, Ordering::Release);
+        status.completed.fetch_add(1, Ordering::Release);
         let totals = &self.totals;
         totals.changes_at_checkpoint.store(changes, Ordering::Relaxed);
         totals.log_bytes_at_checkpoint.store(log_bytes, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -17,6 +18,9 @@ use crate::state::{Applier, EntryHead, EntryWriter, Origin};
 
 /// Proposals beyond this many bytes of requests go into the next entry.
 const ENTRY_TARGET_BYTES: usize = 64 << 20;
+
+/// How many items ahead of the one that runs their keys are brought into the cache.
+const PREFETCH: usize = 16;
 
 /// What refuses the growing commands of a commit.
 static OUT_OF_MEMORY: CommandError =
@@ -130,8 +134,13 @@ impl Group {
         for victim in &victims {
             applier.evict(victim.database, &victim.key);
         }
-        for proposal in proposals.iter_mut() {
-            answer(&mut applier, proposal, &refusals);
+        for proposals in proposals.chunks_mut(PREFETCH) {
+            for proposal in proposals.iter() {
+                prefetch(&applier, proposal, 0..1);
+            }
+            for proposal in proposals {
+                answer(&mut applier, proposal, &refusals);
+            }
         }
         let garbage = state.keyspace.take_garbage();
         drop(state);
@@ -286,7 +295,10 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
     let protocol = proposal.protocol;
     let mut out = mem::take(&mut proposal.replies);
     let mut stopwatch = Stopwatch::default();
-    for item in &proposal.items {
+    for (at, item) in proposal.items.iter().enumerate() {
+        if at % PREFETCH == 1 {
+            prefetch(applier, proposal, at..at + PREFETCH);
+        }
         match item {
             Item::Command {
                 request,
@@ -326,6 +338,21 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
     }
     stopwatch.stop(&mut proposal.timings);
     proposal.replies = out;
+}
+
+/// Starts to bring into the cache what these items will look at, as far as their first arguments
+/// tell. Without it each look-up in a large keyspace waits for memory by itself.
+fn prefetch(applier: &Applier<'_>, proposal: &Proposal, items: Range<usize>) {
+    let end = items.end.min(proposal.items.len());
+    for item in &proposal.items[items.start.min(end)..end] {
+        if let Item::Command {
+            request, database, ..
+        } = item
+            && let Some(key) = proposal.requests.args(*request, &proposal.buffer).get(1)
+        {
+            applier.keyspace().prefetch(*database, key);
+        }
+    }
 }
 
 /// Times runs of the same command together: a clock reading costs as much as a small command.

@@ -4,7 +4,9 @@
 //! thread wakes that thread once.
 
 use std::mem;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 
 use parking_lot::Mutex;
 
@@ -37,6 +39,26 @@ impl Mailbox {
         let waker = self.inner.lock().waker.take();
         if let Some(waker) = waker {
             waker.wake();
+        }
+    }
+
+    /// Blocks until a proposal is there, and takes it.
+    pub fn wait(&self) -> Box<Proposal> {
+        struct Unpark(Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let (mut context, mut answered) = (Context::from_waker(&waker), Vec::new());
+        loop {
+            if self.poll_take(&mut context, &mut answered).is_ready()
+                && let Some(proposal) = answered.pop()
+            {
+                return proposal;
+            }
+            thread::park();
         }
     }
 

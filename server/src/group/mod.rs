@@ -29,6 +29,7 @@ mod eviction;
 mod mailbox;
 mod proposal;
 mod recovery;
+mod reload;
 mod tuning;
 
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub use checkpointer::{CheckpointStatus, Checkpoints};
 pub use mailbox::Mailbox;
 pub use proposal::{Arguments, Item, Proposal, Step, Timing, Transaction};
 pub use recovery::{LoadProgress, RecoverError};
+pub use reload::ReloadError;
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
 
 use crate::commands::Counters;
@@ -188,6 +190,15 @@ impl Group {
         if was_empty {
             self.queue.filled.notify_one();
         }
+    }
+
+    /// Commits a proposal and blocks until it is answered; not for a thread that serves
+    /// connections. The proposal's mailbox must be its own.
+    #[must_use]
+    pub fn run(&self, proposal: Box<Proposal>) -> Box<Proposal> {
+        let mailbox = proposal.mailbox.clone();
+        self.submit(&mut vec![proposal]);
+        mailbox.wait()
     }
 
     /// Starts the group's threads: commits, the periodic sync, checkpoints.

@@ -160,7 +160,7 @@ impl Group {
 }
 
 /// The state in the newest valid checkpoint, when it was taken, and what was wrong with newer ones.
-fn load_checkpoint(
+pub(super) fn load_checkpoint(
     data: &DataDir,
     progress: &LoadProgress,
 ) -> Result<(State, i64, Vec<String>), RecoverError> {
@@ -208,7 +208,7 @@ fn read_checkpoint(path: PathBuf, progress: &LoadProgress) -> Result<State, Reco
 }
 
 /// Applies what the log holds behind the state.
-fn replay(
+pub(super) fn replay(
     data: &DataDir,
     wal: &Wal,
     mut state: State,

@@ -95,7 +95,7 @@ impl AccessClock {
     }
 
     fn now_minutes(&self) -> u32 {
-        self.now_s / 60 & 0xffff
+        (self.now_s / 60) & 0xffff
     }
 
     fn pack(&self, count: u8) -> u32 {

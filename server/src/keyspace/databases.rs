@@ -87,6 +87,11 @@ impl Keyspace {
         self.tables[database].get(key).filter(|entry| !entry.is_expired(now_ms))
     }
 
+    /// Starts to bring the entry of `key` into the cache, see [`Table::prefetch`].
+    pub fn prefetch(&self, database: usize, key: &[u8]) {
+        self.tables[database].prefetch(key);
+    }
+
     /// Sets `key`, replacing what is there.
     pub fn set(
         &mut self,

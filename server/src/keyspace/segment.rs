@@ -58,6 +58,12 @@ impl Segment {
         self.entries.len()
     }
 
+    /// Whether there is no entry.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Whether the next insertion needs a split first.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -74,6 +80,13 @@ impl Segment {
     #[must_use]
     pub fn get(&self, hash: Hash, key: &[u8]) -> Option<&Entry> {
         self.entries.find(hash.inner(), |entry| entry.key() == key)
+    }
+
+    /// Starts to bring the likely entry of this hash into the cache.
+    pub fn prefetch(&self, hash: Hash) {
+        if let Some(entry) = self.entries.iter_hash(hash.inner()).next() {
+            entry.prefetch();
+        }
     }
 
     /// The entry of `key`, for editing.

@@ -121,6 +121,13 @@ impl Table {
         self.heap_bytes + self.overhead_bytes()
     }
 
+    /// Bytes of memory of everything but the entries.
+    #[must_use]
+    pub fn structure_bytes(&self) -> usize {
+        let segments = self.segments.iter().map(|segment| segment.memory_bytes());
+        segments.sum::<usize>() + self.overhead_bytes()
+    }
+
     /// Number of segments: the unit in which a checkpoint shares and a writer copies.
     #[must_use]
     pub fn segment_count(&self) -> usize {
@@ -138,6 +145,13 @@ impl Table {
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         let hash = self.hash(key);
         self.segments[self.segment_index(hash)].get(hash, key)
+    }
+
+    /// Starts to bring the entry of `key` into the cache. In a pipeline the look-ups that follow
+    /// then wait for memory together instead of one after the other.
+    pub fn prefetch(&self, key: &[u8]) {
+        let hash = self.hash(key);
+        self.segments[self.segment_index(hash)].prefetch(hash);
     }
 
     /// Sets `key`, replacing the value of an entry that is there. True if the key is new.

@@ -9,7 +9,10 @@ pub mod clients;
 pub mod commands;
 mod monitor;
 mod pause;
+pub mod rates;
+pub mod redact;
 pub mod stats;
+pub mod system;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,6 +35,7 @@ use crate::latency::Latency;
 use crate::logging::Logging;
 use crate::slowlog::Slowlog;
 use clients::{Client, Clients};
+use rates::Rates;
 use stats::WorkerStats;
 
 /// How a node is to end.
@@ -71,6 +75,10 @@ pub struct Node {
     pub loading: LoadProgress,
     /// The most memory that was in use when somebody looked.
     pub peak_memory_bytes: AtomicU64,
+    /// What happened per second lately.
+    pub rates: Mutex<Rates>,
+    /// What INFO calls the replication id; as long and random as `run_id`.
+    pub replication_id: Mutex<String>,
     /// The process's log.
     pub logging: Logging,
     /// Whether expired keys are removed in the background; `DEBUG SET-ACTIVE-EXPIRE`.
@@ -90,6 +98,8 @@ impl Node {
         Self {
             slowlog: Mutex::default(),
             settings,
+            rates: Mutex::default(),
+            replication_id: Mutex::new(run_id.clone()),
             run_id,
             logging,
             started: Instant::now(),
@@ -171,9 +181,11 @@ impl Node {
             let (address, name) = client.map_or_else(Default::default, |client| {
                 (client.address.clone(), client.name.lock().clone())
             });
-            let at_s = now_ms() / 1000;
-            let mut slowlog = self.slowlog.lock();
-            slowlog.record(args, micros, at_s, &address, &name, settings.slowlog_max_len);
+            let (at_s, max_len) = (now_ms() / 1000, settings.slowlog_max_len);
+            redact::with_shown(&command, args, |args| {
+                let mut slowlog = self.slowlog.lock();
+                slowlog.record(args, micros, at_s, &address, &name, max_len);
+            });
         }
         let threshold_ms = settings.latency_monitor_threshold_ms;
         let millis = micros / 1000;
@@ -181,6 +193,22 @@ impl Node {
             let event = if command.has(Flag::Fast) { "fast-command" } else { "command" };
             self.latency.lock().record(event, now_ms() / 1000, millis);
         }
+    }
+
+    /// Takes a sample of what has happened so far, for the rates.
+    pub fn sample_rates(&self) {
+        let mut sample = rates::Sample {
+            at: Instant::now(),
+            requests: 0,
+            received_bytes: 0,
+            sent_bytes: 0,
+        };
+        for worker in &*self.workers.lock() {
+            sample.requests += worker.processed.load(Ordering::Relaxed);
+            sample.received_bytes += worker.received_bytes.load(Ordering::Relaxed);
+            sample.sent_bytes += worker.sent_bytes.load(Ordering::Relaxed);
+        }
+        self.rates.lock().push(sample);
     }
 
     /// Asks the node to end. The first order counts.
@@ -210,11 +238,17 @@ impl Node {
     }
 }
 
+/// The node's clock in nanoseconds since 1970.
+#[must_use]
+pub fn now_ns() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| since.as_nanos() as i64)
+}
+
 /// The node's clock in microseconds since 1970.
 #[must_use]
 pub fn now_us() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| since.as_micros() as i64)
+    now_ns() / 1000
 }
 
 /// The node's clock in milliseconds since 1970.

@@ -42,6 +42,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const EXPIRE_EVERY: Duration = Duration::from_millis(100);
 /// Keys removed by one log entry.
 const EXPIRE_LIMIT: u64 = 2000;
+/// How often the counters behind `instantaneous_ops_per_sec` are looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// How long a shutdown waits for clients to take their replies.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,7 @@ pub fn run(node: Arc<Node>, listeners: Vec<std::net::TcpListener>, is_first: boo
         tokio::task::spawn_local(disconnect_idle(worker.clone()));
         if is_first {
             tokio::task::spawn_local(remove_expired(worker.clone()));
+            tokio::task::spawn_local(sample_rates(worker.clone()));
         }
         let accepting: Vec<_> = listeners
             .into_iter()
@@ -212,6 +215,13 @@ async fn remove_expired(worker: Rc<Worker>) {
             // Other connections get their turn between two entries.
             tokio::task::yield_now().await;
         }
+    }
+}
+
+async fn sample_rates(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(SAMPLE_EVERY).await;
+        worker.node.sample_rates();
     }
 }
 

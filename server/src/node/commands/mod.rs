@@ -4,15 +4,29 @@
 //! sockets or takes long is not done here but asked for: [`Pending`].
 
 mod basic;
+mod client;
+mod client_line;
+mod config;
+mod debug;
+mod debug_digest;
+mod debug_populate;
+mod debug_protocol;
+mod docs;
+mod info;
+mod info_state;
+mod info_stats;
+mod memory;
+mod monitoring;
+mod server;
 
 use std::sync::Arc;
 
 use bailiwick_frame::{Args, Encoder};
 
 use super::Node;
-use crate::commands::{CommandError, Known, NodeCommand};
+use crate::commands::{CommandError, Known, NodeCommand, Outcome};
 use crate::connection::Session;
-use crate::group::Item;
+use crate::group::{Group, Item};
 
 /// How a connection goes on after a node command.
 pub enum Flow {
@@ -34,10 +48,13 @@ pub enum Pending {
         until_ms: i64,
     },
     /// Work that takes long; it runs on a thread of its own and writes the reply.
-    Blocking(Box<dyn FnOnce(&mut Encoder<'_>) + Send>),
+    Blocking(Work),
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
+
+/// Work that takes long: writes the reply, or returns the error that is the reply.
+pub type Work = Box<dyn FnOnce(&mut Encoder<'_>) -> Outcome + Send>;
 
 /// What a node command works with.
 pub struct NodeContext<'a> {
@@ -67,7 +84,38 @@ impl NodeContext<'_> {
         self.encoder().ok();
         Ok(Flow::Continue)
     }
+
+    /// Leaves the rest to a thread that may block.
+    fn blocking(
+        &self,
+        work: impl FnOnce(&mut Encoder<'_>) -> Outcome + Send + 'static,
+    ) -> NodeOutcome {
+        Ok(Flow::Pending(Pending::Blocking(Box::new(work))))
+    }
+
+    /// The group, or the error for those who come before it is loaded.
+    fn group(&self) -> Result<Arc<Group>, CommandError> {
+        let text = "LOADING Redis is loading the dataset in memory";
+        self.node.group().cloned().ok_or(CommandError::text(text))
+    }
+
+    /// The error for a subcommand that does not exist, or not with so many arguments.
+    fn subcommand_error(&self) -> CommandError {
+        let shown = self.args.get(1).unwrap_or_default();
+        let shown = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN_MAX_BYTES)]);
+        let parent = match self.command.parent {
+            "" => self.command.name,
+            parent => parent,
+        };
+        CommandError::composed(format!(
+            "ERR unknown subcommand or wrong number of arguments for '{shown}'. Try {} HELP.",
+            parent.to_ascii_uppercase()
+        ))
+    }
 }
+
+/// Bytes of a client's words that an error repeats.
+const SHOWN_MAX_BYTES: usize = 128;
 
 /// Runs a node command. Transactions are the connection's own business and do not come here.
 pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
@@ -82,6 +130,60 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Reset => basic::reset(context),
         C::Readonly | C::Readwrite | C::Asking => basic::cluster_mode(which, context),
         C::Monitor => Ok(Flow::Pending(Pending::Monitor)),
-        _ => Err(CommandError::text("ERR not here yet")),
+        C::ClientId => client::id(context),
+        C::ClientInfo => client::info(context),
+        C::ClientList => client::list(context),
+        C::ClientSetname => client::set_name(context),
+        C::ClientGetname => client::get_name(context),
+        C::ClientSetinfo => client::set_info(context),
+        C::ClientKill => client::kill(context),
+        C::ClientPause => client::pause(context),
+        C::ClientUnpause => client::unpause(context),
+        C::ClientNoEvict => client::no_evict(context),
+        C::ClientNoTouch => client::no_touch(context),
+        C::ClientReply => client::reply(context),
+        C::ClientUnblock => client::unblock(context),
+        C::ClientGetredir => client::get_redirection(context),
+        C::ClientTrackinginfo => client::tracking_info(context),
+        C::Multi | C::Exec | C::Discard | C::Watch | C::Unwatch => {
+            unreachable!("{which:?} is the connection's own business")
+        }
+        C::Info => info::info(context),
+        C::Command
+        | C::CommandCount
+        | C::CommandList
+        | C::CommandInfo
+        | C::CommandDocs
+        | C::CommandGetkeys
+        | C::CommandGetkeysandflags => docs::command(which, context),
+        C::ConfigGet => config::get(context),
+        C::ConfigSet => config::set(context),
+        C::ConfigResetstat => config::reset_statistics(context),
+        C::ConfigRewrite => config::rewrite(context),
+        C::Time => server::time(context),
+        C::Lastsave => server::last_save(context),
+        C::Save => server::save(context),
+        C::Bgsave => server::background_save(context),
+        C::Bgrewriteaof => server::rewrite_log(context),
+        C::Shutdown => server::shutdown(context),
+        C::MemoryStats => memory::stats(context),
+        C::MemoryDoctor => memory::doctor(context),
+        C::MemoryPurge => memory::purge(context),
+        C::MemoryMallocStats => memory::allocator_stats(context),
+        C::SlowlogGet => monitoring::slowlog_get(context),
+        C::SlowlogLen => monitoring::slowlog_len(context),
+        C::SlowlogReset => monitoring::slowlog_reset(context),
+        C::LatencyLatest => monitoring::latest(context),
+        C::LatencyHistory => monitoring::history(context),
+        C::LatencyReset => monitoring::reset(context),
+        C::LatencyDoctor => monitoring::doctor(context),
+        C::LatencyGraph => monitoring::graph(context),
+        C::LatencyHistogram => monitoring::histogram(context),
+        C::Debug => debug::debug(context),
+        C::Role => server::role(context),
+        C::Lolwut => server::lolwut(context),
+        C::FunctionFlush => server::function_flush(context),
+        C::ScriptFlush => server::script_flush(context),
+        C::Help => docs::help(context),
     }
 }
