@@ -105,7 +105,10 @@ pub fn tuning(settings: &Settings) -> Tuning {
 
 fn banner(node: &Node, settings: &Settings) {
     let addresses: Vec<_> = node.addresses().iter().map(ToString::to_string).collect();
-    let port = node.addresses().first().map_or(settings.port, |address| address.port());
+    let port = node
+        .addresses()
+        .first()
+        .map_or(settings.port, |address| address.port());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -127,16 +130,26 @@ fn spawn_workers(
             .name(format!("worker-{index}"))
             .spawn(move || worker::run(node, sockets, index == 0))
     };
-    listeners.by_thread.into_iter().enumerate().map(spawn).collect()
+    listeners
+        .by_thread
+        .into_iter()
+        .enumerate()
+        .map(spawn)
+        .collect()
 }
 
 /// Listens for SIGTERM and SIGINT on a thread of its own.
 fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
     let (mut terminate, mut interrupt) = {
         let _context = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        (
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+        )
     };
     let listen = move || {
         runtime.block_on(async {
@@ -151,12 +164,16 @@ fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
                     tracing::warn!("stopping at once");
                     std::process::exit(if count > 1 { EXIT_INTERRUPTED } else { 0 });
                 }
-                tracing::info!("signal received; finishing what was accepted, again to stop at once");
+                tracing::info!(
+                    "signal received; finishing what was accepted, again to stop at once"
+                );
                 node.order_shutdown(Shutdown::Save);
             }
         });
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(listen)?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(listen)?;
     Ok(())
 }
 

@@ -149,11 +149,18 @@ impl Client {
     /// # Errors
     /// The server refuses.
     pub fn hello(&mut self, protocol: Protocol) -> Result<Value> {
-        let number = if protocol == Protocol::Resp3 { "3" } else { "2" };
+        let number = if protocol == Protocol::Resp3 {
+            "3"
+        } else {
+            "2"
+        };
         self.send(&request(["HELLO", number]))?;
         self.protocol = protocol;
         let reply = self.read()?;
-        ensure!(!matches!(reply, Value::Error(_)), "HELLO {number}: {reply:?}");
+        ensure!(
+            !matches!(reply, Value::Error(_)),
+            "HELLO {number}: {reply:?}"
+        );
         Ok(reply)
     }
 
@@ -280,8 +287,12 @@ pub fn request<A: AsRef<[u8]>>(words: impl IntoIterator<Item = A>) -> Vec<u8> {
 pub fn decode(bytes: &[u8], protocol: Protocol) -> Result<Value> {
     let shown = || format!("malformed reply \"{}\"", bytes.escape_ascii());
     let value = match protocol {
-        Protocol::Resp2 => reply::decode_resp2(bytes).with_context(shown)?.map(|(f, _)| two(f)),
-        Protocol::Resp3 => reply::decode_resp3(bytes).with_context(shown)?.map(|(f, _)| three(f)),
+        Protocol::Resp2 => reply::decode_resp2(bytes)
+            .with_context(shown)?
+            .map(|(f, _)| two(f)),
+        Protocol::Resp3 => reply::decode_resp3(bytes)
+            .with_context(shown)?
+            .map(|(f, _)| three(f)),
     };
     value.with_context(shown)
 }
@@ -318,9 +329,11 @@ fn three(frame: Resp3Frame) -> Value {
             Value::List(data.into_iter().map(three).collect())
         }
         Resp3Frame::Set { data, .. } => Value::List(data.into_iter().map(three).collect()),
-        Resp3Frame::Map { data, .. } => {
-            Value::Map(data.into_iter().map(|(key, value)| (three(key), three(value))).collect())
-        }
+        Resp3Frame::Map { data, .. } => Value::Map(
+            data.into_iter()
+                .map(|(key, value)| (three(key), three(value)))
+                .collect(),
+        ),
         Resp3Frame::Null | Resp3Frame::Hello { .. } | Resp3Frame::ChunkedString(_) => Value::Null,
     }
 }

@@ -43,7 +43,10 @@ pub fn bailiwick_program() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("BAILIWICK_BIN") {
         let path = PathBuf::from(path);
         let named = path.display().to_string();
-        ensure!(path.is_file(), "BAILIWICK_BIN names {named}, which is not a file");
+        ensure!(
+            path.is_file(),
+            "BAILIWICK_BIN names {named}, which is not a file"
+        );
         return Ok(path);
     }
     let running = std::env::current_exe().context("cannot tell where this program is")?;
@@ -69,7 +72,9 @@ pub type Directory = Arc<TempDir>;
 /// The file system refuses.
 pub fn directory() -> Result<Directory> {
     let directory = tempfile::Builder::new().prefix("bailiwick-test-").tempdir();
-    Ok(Arc::new(directory.context("cannot make a temporary directory")?))
+    Ok(Arc::new(
+        directory.context("cannot make a temporary directory")?,
+    ))
 }
 
 /// How to start a server.
@@ -127,7 +132,11 @@ impl Launch {
     /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
@@ -141,7 +150,11 @@ impl Launch {
     /// Runs the program through another one, which must become it (`exec`).
     #[must_use]
     pub fn through<A: AsRef<OsStr>>(mut self, prefix: impl IntoIterator<Item = A>) -> Self {
-        self.prefix.extend(prefix.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.prefix.extend(
+            prefix
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
@@ -169,7 +182,10 @@ impl Launch {
         let mut command = self.command()?;
         let output = self.directory.path().join("output");
         let file = File::create(&output)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
         die_with_this_thread(&mut command);
         let program = command.get_program().to_string_lossy().into_owned();
         let child = command.spawn().with_context(|| {
@@ -291,7 +307,11 @@ impl Server {
             if let Some(status) = self.has_ended()? {
                 return Ok(status.code().unwrap_or(-1));
             }
-            ensure!(start.elapsed() < DEADLINE, "the server does not end; {}", self.tail());
+            ensure!(
+                start.elapsed() < DEADLINE,
+                "the server does not end; {}",
+                self.tail()
+            );
             thread::sleep(POLL);
         }
     }
@@ -304,15 +324,26 @@ impl Server {
         let start = Instant::now();
         loop {
             if let Some(status) = self.has_ended()? {
-                bail!("the server ended ({status}) instead of listening; {}", self.tail());
+                bail!(
+                    "the server ended ({status}) instead of listening; {}",
+                    self.tail()
+                );
             }
             if self.address.is_none() {
                 self.address = listening(&self.output()).map(Address::Tcp);
             }
-            if self.address.as_ref().is_some_and(|address| Client::connect(address).is_ok()) {
+            if self
+                .address
+                .as_ref()
+                .is_some_and(|address| Client::connect(address).is_ok())
+            {
                 return Ok(());
             }
-            ensure!(start.elapsed() < DEADLINE, "the server does not listen; {}", self.tail());
+            ensure!(
+                start.elapsed() < DEADLINE,
+                "the server does not listen; {}",
+                self.tail()
+            );
             thread::sleep(POLL);
         }
     }
@@ -336,7 +367,11 @@ impl Server {
                     bail!("PING was answered {other:?}; {}", self.tail());
                 }
             }
-            ensure!(start.elapsed() < DEADLINE, "the server loads for ever; {}", self.tail());
+            ensure!(
+                start.elapsed() < DEADLINE,
+                "the server loads for ever; {}",
+                self.tail()
+            );
             thread::sleep(POLL);
         }
     }

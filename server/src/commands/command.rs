@@ -106,17 +106,33 @@ pub enum Keys {
 
 impl Keys {
     /// A single key as first argument.
-    pub const FIRST: Self = Self::Range { first: 1, last: 1, step: 1 };
+    pub const FIRST: Self = Self::Range {
+        first: 1,
+        last: 1,
+        step: 1,
+    };
     /// All arguments are keys.
-    pub const ALL: Self = Self::Range { first: 1, last: -1, step: 1 };
+    pub const ALL: Self = Self::Range {
+        first: 1,
+        last: -1,
+        step: 1,
+    };
 
     /// Indexes of the keys among `len` arguments.
     pub fn indexes(self, len: usize) -> impl Iterator<Item = usize> {
         let (first, end, step) = match self {
             Self::None => (1, 1, 1),
             Self::Range { first, last, step } => {
-                let last = if last < 0 { len as isize + last as isize } else { last as isize };
-                (first as usize, ((last + 1).max(0) as usize).min(len), step as usize)
+                let last = if last < 0 {
+                    len as isize + last as isize
+                } else {
+                    last as isize
+                };
+                (
+                    first as usize,
+                    ((last + 1).max(0) as usize).min(len),
+                    step as usize,
+                )
             }
         };
         (first..end.max(first)).step_by(step)

@@ -68,7 +68,11 @@ impl<'a> ReadContext<'a> {
     /// look-up, but not as an access.
     pub fn look(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        let counter = if found.is_some() {
+            &self.counters.hits
+        } else {
+            &self.counters.misses
+        };
         Counters::add(counter, 1);
         found
     }
@@ -119,7 +123,11 @@ impl WriteContext<'_> {
     /// as good as absent; a write to it replaces it.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() { &self.counters.hits } else { &self.counters.misses };
+        let counter = if found.is_some() {
+            &self.counters.hits
+        } else {
+            &self.counters.misses
+        };
         Counters::add(counter, 1);
         found
     }
@@ -143,7 +151,8 @@ impl WriteContext<'_> {
     /// Sets `key` to `value`, whatever was there.
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         self.drop_if_expired(self.database, key);
-        self.keyspace.set(self.database, key, value, expiry, self.clock.fresh());
+        self.keyspace
+            .set(self.database, key, value, expiry, self.clock.fresh());
         Counters::add(&self.counters.changes, 1);
     }
 
@@ -201,12 +210,15 @@ impl WriteContext<'_> {
         };
         if let Some(bytes) = bytes {
             let value = NewValue::Object(Object::String(bytes));
-            self.keyspace.set(database, key, value, Expiry::Keep, access);
+            self.keyspace
+                .set(database, key, value, Expiry::Keep, access);
         }
         Counters::add(&self.counters.changes, 1);
-        let edited = self.keyspace.edit(database, key, access, |object| match object {
-            Object::String(bytes) => change(bytes),
-        });
+        let edited = self
+            .keyspace
+            .edit(database, key, access, |object| match object {
+                Object::String(bytes) => change(bytes),
+            });
         Ok(edited.expect("the key was just found to hold, or given, a string object"))
     }
 
@@ -227,7 +239,10 @@ impl WriteContext<'_> {
     fn drop_if_expired(&mut self, database: usize, key: &[u8]) {
         // A key that has expired must not lend its expiry to its successor, and WATCH must see a
         // creation rather than a change.
-        let due = self.keyspace.next_expiry_ms_of(database).is_some_and(|at| at < self.now_ms);
+        let due = self
+            .keyspace
+            .next_expiry_ms_of(database)
+            .is_some_and(|at| at < self.now_ms);
         if due && self.keyspace.remove_if_expired(database, key, self.now_ms) {
             Counters::add(&self.counters.expired, 1);
         }
@@ -282,11 +297,16 @@ impl<'a> StringRef<'a> {
 
 /// Refuses a string of `len` bytes if it is longer than a string may be.
 pub fn check_string_len(len: usize) -> Outcome {
-    if len > STRING_MAX_BYTES { Err(CommandError::StringTooLong) } else { Ok(()) }
+    if len > STRING_MAX_BYTES {
+        Err(CommandError::StringTooLong)
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether argument `index` is this option, in any case.
 #[must_use]
 pub fn is_option(args: Args<'_>, index: usize, option: &str) -> bool {
-    args.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
+    args.get(index)
+        .is_some_and(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
 }

@@ -54,7 +54,9 @@ impl CommandError {
     /// `ERR wrong number of arguments for 'name' command`.
     #[must_use]
     pub fn arity(full_name: &str) -> Self {
-        Self::composed(format!("ERR wrong number of arguments for '{full_name}' command"))
+        Self::composed(format!(
+            "ERR wrong number of arguments for '{full_name}' command"
+        ))
     }
 
     /// `ERR invalid expire time in 'name' command`.

@@ -46,7 +46,11 @@ mod tests {
     fn options_are_checked_before_the_key() {
         let mut fixture = Fixture::default();
         assert_eq!(run(&mut fixture, "MEMORY USAGE k"), "nil");
-        for line in ["MEMORY USAGE k SAMPLES", "MEMORY USAGE k SAMPLES -1", "MEMORY USAGE k x 1"] {
+        for line in [
+            "MEMORY USAGE k SAMPLES",
+            "MEMORY USAGE k SAMPLES -1",
+            "MEMORY USAGE k x 1",
+        ] {
             assert_eq!(run(&mut fixture, line), "-ERR syntax error", "{line}");
         }
     }

@@ -49,9 +49,7 @@ pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
     WriteHandler,
 };
-pub use context::{
-    Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option,
-};
+pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup};
 

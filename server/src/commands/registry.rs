@@ -76,7 +76,10 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     for command in all() {
         let mut slot = name_hash(command.name.as_bytes()) & mask;
         while let Some(other) = index.slots[slot] {
-            assert_ne!(other.name, command.name, "a command stands in the table twice");
+            assert_ne!(
+                other.name, command.name,
+                "a command stands in the table twice"
+            );
             slot = (slot + 1) & mask;
         }
         for command in std::iter::once(command).chain(command.subcommands) {
@@ -138,8 +141,16 @@ pub fn lookup(args: Args<'_>) -> Result<Known, CommandError> {
 /// Refuses a wrong number of arguments.
 pub fn check_arity(command: &Command, len: usize) -> Result<(), CommandError> {
     let wanted = usize::from(command.arity.unsigned_abs());
-    let fits = if command.arity < 0 { len >= wanted } else { len == wanted };
-    if fits { Ok(()) } else { Err(CommandError::arity(&command.full_name())) }
+    let fits = if command.arity < 0 {
+        len >= wanted
+    } else {
+        len == wanted
+    };
+    if fits {
+        Ok(())
+    } else {
+        Err(CommandError::arity(&command.full_name()))
+    }
 }
 
 /// FNV-1a over the name in lower case.
@@ -171,5 +182,7 @@ fn unknown_command(args: Args<'_>) -> CommandError {
 fn unknown_subcommand(command: &Command, name: &[u8]) -> CommandError {
     let name = String::from_utf8_lossy(&name[..name.len().min(UNKNOWN_ARGS_MAX_BYTES)]);
     let container = command.name.to_ascii_uppercase();
-    CommandError::composed(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+    CommandError::composed(format!(
+        "ERR unknown subcommand '{name}'. Try {container} HELP."
+    ))
 }

@@ -21,8 +21,8 @@ use crate::commands::{
 };
 use crate::group::{Group, Item, Proposal};
 use crate::keyspace::AccessClock;
-use crate::node::commands::{Flow, Pending};
 use crate::node::clients::bump;
+use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition, redact};
 use crate::state::State;
 
@@ -112,7 +112,9 @@ impl Connection {
             worker.stats.ran(command.id(), calls, timing.nanos);
             let args = proposal.requests.args(timing.request, &proposal.buffer);
             let client = Some(&*self.guard.client);
-            worker.node.note_duration(command, args, timing.nanos / calls, client);
+            worker
+                .node
+                .note_duration(command, args, timing.nanos / calls, client);
         }
         if self.session.reply_mode != ReplyMode::On {
             proposal.replies.truncate(before);
@@ -180,7 +182,14 @@ impl Connection {
                         }
                     }
                     let mut encoder = Encoder::new(&mut out, self.session.protocol);
-                    let outcome = reads.run(command, handler, self.session.database, args, &mut encoder, &worker);
+                    let outcome = reads.run(
+                        command,
+                        handler,
+                        self.session.database,
+                        args,
+                        &mut encoder,
+                        &worker,
+                    );
                     if let Err(error) = outcome {
                         out.truncate(before);
                         Encoder::new(&mut out, self.session.protocol).error(&error.to_string());
@@ -291,7 +300,11 @@ impl Connection {
         }
         if !self.session.is_authenticated && !command.has(Flag::NoAuth) {
             self.break_transaction();
-            self.refuse(&CommandError::text("NOAUTH Authentication required."), args, out);
+            self.refuse(
+                &CommandError::text("NOAUTH Authentication required."),
+                args,
+                out,
+            );
             return Admission::Done;
         }
         if node.attention.has(Condition::Loading) && !command.has(Flag::Loading) {

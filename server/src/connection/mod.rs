@@ -63,7 +63,9 @@ impl From<io::Error> for End {
 pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
     let node = &worker.node;
     let settings = node.settings.load();
-    let local = stream.local_addr().map_or_else(|_| "?".to_owned(), |local| local.to_string());
+    let local = stream
+        .local_addr()
+        .map_or_else(|_| "?".to_owned(), |local| local.to_string());
     let (id, fd) = (node.clients.next_id(), stream.as_raw_fd());
     let client = Arc::new(Client::new(id, peer.to_string(), local, fd, node::now_ms()));
     if let Some(refusal) = refuse(worker, &client, peer) {
@@ -101,7 +103,10 @@ fn refuse(worker: &Worker, client: &Arc<Client>, peer: SocketAddr) -> Option<&'s
               off if the network is trusted.\r\n",
         );
     }
-    let admitted = worker.node.clients.add(client.clone(), settings.max_clients);
+    let admitted = worker
+        .node
+        .clients
+        .add(client.clone(), settings.max_clients);
     (!admitted).then_some(b"-ERR max number of clients reached\r\n")
 }
 
@@ -139,7 +144,9 @@ pub(crate) struct Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.guard.worker.retire(self.guard.ticket, self.proposal.is_none());
+        self.guard
+            .worker
+            .retire(self.guard.ticket, self.proposal.is_none());
     }
 }
 
@@ -167,15 +174,14 @@ impl Connection {
     }
 
     fn proposal(&mut self) -> &mut Proposal {
-        self.proposal.as_mut().expect("the proposal is here while the connection runs")
+        self.proposal
+            .as_mut()
+            .expect("the proposal is here while the connection runs")
     }
 
     /// Waits for bytes and appends them to the buffer. A monitor's lines are sent meanwhile.
     async fn receive(&mut self) -> Result<(), End> {
-        loop {
-            let Some(feed) = &mut self.feed else {
-                break;
-            };
+        while let Some(feed) = &mut self.feed {
             let line = tokio::select! {
                 biased;
                 line = feed.recv() => line,
@@ -192,7 +198,11 @@ impl Connection {
         let worker = &self.guard.worker;
         bump(&worker.stats.received_bytes, received as u64);
         bump(&self.guard.client.received_bytes, received as u64);
-        if received == 0 { Err(End::Closed) } else { Ok(()) }
+        if received == 0 {
+            Err(End::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -221,7 +231,11 @@ impl Connection {
         let query_limit = settings.client_query_buffer_limit_bytes as usize;
         drop(settings);
         // Before AUTH the limits are narrow; what follows an AUTH is parsed under wider ones.
-        let max_requests = if limits.authenticated { BATCH_REQUESTS } else { 1 };
+        let max_requests = if limits.authenticated {
+            BATCH_REQUESTS
+        } else {
+            1
+        };
         let Proposal {
             buffer, requests, ..
         } = &mut **self.proposal.as_mut().expect("nothing is under way");
@@ -265,7 +279,12 @@ impl Connection {
         if proposal.replies.len() <= UNLIMITED_BYTES {
             self.stream.write_all(&proposal.replies).await?;
         } else {
-            let limit = worker.node.settings.load().client_output_buffer_limit.normal;
+            let limit = worker
+                .node
+                .settings
+                .load()
+                .client_output_buffer_limit
+                .normal;
             write_limited(&mut self.stream, &proposal.replies, limit).await?;
         }
         let sent = proposal.replies.len() as u64;
@@ -296,7 +315,10 @@ async fn write_limited(
 ) -> Result<(), End> {
     let waiting = replies.len() as u64;
     if limit.hard_bytes > 0 && waiting > limit.hard_bytes {
-        tracing::warn!(waiting, "a client is disconnected: output buffer hard limit");
+        tracing::warn!(
+            waiting,
+            "a client is disconnected: output buffer hard limit"
+        );
         return Err(End::Closed);
     }
     let write = stream.write_all(replies);
@@ -305,7 +327,10 @@ async fn write_limited(
     }
     let patience = Duration::from_secs(u64::from(limit.soft_s));
     let Ok(written) = tokio::time::timeout(patience, write).await else {
-        tracing::warn!(waiting, "a client is disconnected: output buffer soft limit");
+        tracing::warn!(
+            waiting,
+            "a client is disconnected: output buffer soft limit"
+        );
         return Err(End::Closed);
     };
     Ok(written?)

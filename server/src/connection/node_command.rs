@@ -55,8 +55,7 @@ impl Connection {
             Flow::Continue
         });
         // These reply later, and are timed and suppressed there.
-        let replies_later =
-            matches!(flow, Flow::Propose(_) | Flow::Pending(Pending::Blocking(_)));
+        let replies_later = matches!(flow, Flow::Propose(_) | Flow::Pending(Pending::Blocking(_)));
         if !matches!(flow, Flow::Pending(Pending::Blocking(_))) {
             self.note_run(command, args, started);
         }
@@ -73,7 +72,10 @@ impl Connection {
 
     /// Whether the client was told to go; it does so after the reply in progress.
     pub(super) fn is_closing(&self) -> bool {
-        self.guard.client.closing.load(std::sync::atomic::Ordering::Acquire)
+        self.guard
+            .client
+            .closing
+            .load(std::sync::atomic::Ordering::Acquire)
     }
 
     /// Writes an error as the reply of a command that ran, and counts it.
@@ -88,7 +90,9 @@ impl Connection {
         let worker = &self.guard.worker;
         let nanos = started.elapsed().as_nanos() as u64;
         worker.stats.ran(command.id(), 1, nanos);
-        worker.node.note_duration(command, args, nanos, Some(&self.guard.client));
+        worker
+            .node
+            .note_duration(command, args, nanos, Some(&self.guard.client));
     }
 
     /// Does blocking work at once, on this thread: in a transaction nothing may come in between.

@@ -94,7 +94,9 @@ impl Session {
     /// Selects a database.
     pub fn set_database(&mut self, database: usize) {
         self.database = database;
-        self.client.database.store(database as u32, Ordering::Relaxed);
+        self.client
+            .database
+            .store(database as u32, Ordering::Relaxed);
     }
 
     /// Forgets a transaction and what is watched.

@@ -55,8 +55,14 @@ impl Connection {
         let request = queued.arguments.push(args);
         queued.steps.push(QueuedStep { command, request });
         let (count, bytes) = (queued.steps.len(), queued.arguments.bytes());
-        self.guard.client.queued.store(count as u32, Ordering::Relaxed);
-        self.guard.client.queued_bytes.store(bytes as u64, Ordering::Relaxed);
+        self.guard
+            .client
+            .queued
+            .store(count as u32, Ordering::Relaxed);
+        self.guard
+            .client
+            .queued_bytes
+            .store(bytes as u64, Ordering::Relaxed);
         let before = out.len();
         Encoder::new(out, self.session.protocol).simple("QUEUED");
         if self.session.reply_mode != super::ReplyMode::On {
@@ -160,7 +166,10 @@ impl Connection {
         let database = self.session.database;
         for key in args.from(1).iter() {
             let watched = &mut self.session.watched;
-            if watched.iter().any(|held| held.database == database && held.key == key) {
+            if watched
+                .iter()
+                .any(|held| held.database == database && held.key == key)
+            {
                 continue;
             }
             watched.push(Watched {
@@ -171,7 +180,10 @@ impl Connection {
         }
         drop(state);
         let count = self.session.watched.len();
-        self.guard.client.watched.store(count as u32, Ordering::Relaxed);
+        self.guard
+            .client
+            .watched
+            .store(count as u32, Ordering::Relaxed);
         self.guard.client.set(ClientFlag::Watching, true);
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! `INFO`, and changes nothing: the log still holds everything.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{io, mem};
@@ -25,10 +25,10 @@ use crate::state::{CONTENT_VERSION, FrozenState};
 /// After a failed checkpoint, the log's growth does not start another one for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// The writer rests after each stretch of work, so that on a machine with few cores the connection
-/// threads are not kept waiting for a whole time slice.
-const WORK_BYTES: u64 = 1 << 20;
-const REST: Duration = Duration::from_micros(200);
+/// Segments written before somebody else may go on with the next: about a tenth of a millisecond.
+const STEP_SEGMENTS: usize = 8;
+/// How often the checkpoint thread looks whether it must join in.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// State of the checkpoint thread, and what INFO says of it.
 #[derive(Default)]
@@ -43,6 +43,8 @@ pub struct Checkpoints {
     last_index: AtomicU64,
     started_ms: AtomicI64,
     completed: AtomicU64,
+    /// Those who wait for a checkpoint to be done.
+    waiting: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -119,10 +121,12 @@ impl Checkpoints {
 
     /// Blocks until the checkpoint that [`request`](Self::request) asked for is done.
     pub fn wait(&self, ticket: u64) -> Result<(), String> {
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         let mut inner = self.inner.lock();
         while inner.finished < ticket {
             self.changed.wait(&mut inner);
         }
+        self.waiting.fetch_sub(1, Ordering::AcqRel);
         inner.last_error.clone().map_or(Ok(()), Err)
     }
 
@@ -143,6 +147,11 @@ impl Checkpoints {
         if retry_at.is_none_or(|at| Instant::now() >= at) {
             self.request();
         }
+    }
+
+    /// Whether somebody waits for the checkpoint in progress, be it for the group to close.
+    fn is_awaited(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0 || self.inner.lock().closed
     }
 
     pub(super) fn wake(&self) {
@@ -170,7 +179,6 @@ impl Checkpoints {
 impl Group {
     /// The checkpoint thread.
     pub(super) fn run_checkpoints(&self) {
-        lower_priority();
         let checkpoints = &self.checkpoints;
         loop {
             let mut inner = checkpoints.inner.lock();
@@ -194,7 +202,9 @@ impl Group {
 
     fn finish_checkpoint(&self, ticket: u64, result: io::Result<PathBuf>) {
         let checkpoints = &self.checkpoints;
-        checkpoints.last_failed.store(result.is_err(), Ordering::Release);
+        checkpoints
+            .last_failed
+            .store(result.is_err(), Ordering::Release);
         if let Err(error) = &result {
             tracing::error!(%error, "the checkpoint failed; the log keeps everything");
         }
@@ -210,7 +220,9 @@ impl Group {
 
     fn take_checkpoint(&self) -> io::Result<PathBuf> {
         let started = Instant::now();
-        self.checkpoints.started_ms.store(clock_ms(), Ordering::Release);
+        self.checkpoints
+            .started_ms
+            .store(clock_ms(), Ordering::Release);
         let (frozen, changes, log_bytes) = {
             // Under the committer's lock the totals belong to exactly this state.
             let _committer = self.committer.lock();
@@ -230,16 +242,7 @@ impl Group {
             created_at_ms: created_at_ms as u64,
         };
         let directory = self.data.group_checkpoint_path(self.id);
-        let mut writer = CheckpointWriter::create(&directory, header)?;
-        let mut rested_at = 0;
-        frozen.write(|block| {
-            writer.block(block)?;
-            if writer.bytes_written() - rested_at >= WORK_BYTES {
-                rested_at = writer.bytes_written();
-                thread::sleep(REST);
-            }
-            Ok(())
-        })?;
+        let writer = self.write_content(frozen, CheckpointWriter::create(&directory, header)?)?;
         let bytes = writer.bytes_written();
         if let Err(error) = self.wal.sync() {
             stop_process(&error.to_string());
@@ -251,14 +254,61 @@ impl Group {
         self.compact_log(LogIndex(previous));
         let duration_ms = started.elapsed().as_millis() as u64;
         status.last_time_ms.store(created_at_ms, Ordering::Release);
-        status.last_duration_ms.store(duration_ms, Ordering::Release);
+        status
+            .last_duration_ms
+            .store(duration_ms, Ordering::Release);
         status.last_bytes.store(bytes, Ordering::Release);
         status.completed.fetch_add(1, Ordering::Release);
         let totals = &self.totals;
-        totals.changes_at_checkpoint.store(changes, Ordering::Relaxed);
-        totals.log_bytes_at_checkpoint.store(log_bytes, Ordering::Relaxed);
-        tracing::info!(index = index.0, keys, bytes, duration_ms, "checkpoint written");
+        totals
+            .changes_at_checkpoint
+            .store(changes, Ordering::Relaxed);
+        totals
+            .log_bytes_at_checkpoint
+            .store(log_bytes, Ordering::Relaxed);
+        tracing::info!(
+            index = index.0,
+            keys,
+            bytes,
+            duration_ms,
+            "checkpoint written"
+        );
         Ok(path)
+    }
+
+    /// Writes the content on a thread that gets what the others leave of the processor, so that
+    /// connections are not kept waiting. When somebody waits for the checkpoint, or the log has
+    /// grown by another checkpoint's worth meanwhile, this thread joins in.
+    fn write_content(
+        &self,
+        frozen: FrozenState,
+        writer: CheckpointWriter,
+    ) -> io::Result<CheckpointWriter> {
+        let job = Mutex::new((frozen.into_writer(), writer));
+        let step = || {
+            let (content, writer) = &mut *job.lock();
+            content.step(STEP_SEGMENTS, |block| writer.block(block))
+        };
+        let log_bytes = || self.totals.log_bytes.load(Ordering::Relaxed);
+        let begun_at = log_bytes();
+        thread::scope(|scope| {
+            let idle = scope.spawn(|| {
+                yield_to_others();
+                while step()? {}
+                Ok(())
+            });
+            while !idle.is_finished() {
+                let enough = self.tuning().checkpoint_log_bytes;
+                let is_late = enough > 0 && log_bytes() - begun_at >= enough;
+                if is_late || self.checkpoints.is_awaited() {
+                    while step()? {}
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+            idle.join()
+                .unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
+        })?;
+        Ok(job.into_inner().1)
     }
 
     /// A log that cannot be trimmed only grows, which the next checkpoint tries to mend.
@@ -269,11 +319,11 @@ impl Group {
     }
 }
 
-/// Lets the connection threads go first. What cannot be had is done without.
-fn lower_priority() {
-    // SAFETY: plain system calls without pointers; on Linux a nice value belongs to a thread.
+/// Lets every other thread go first. What cannot be had is done without.
+fn yield_to_others() {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: a plain system call on the calling thread; the parameters outlive it.
     unsafe {
-        let thread = libc::syscall(libc::SYS_gettid) as libc::id_t;
-        libc::setpriority(libc::PRIO_PROCESS, thread, 10);
+        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters);
     }
 }

@@ -78,7 +78,6 @@ pub(super) fn clock_ms() -> i64 {
 
 impl Group {
     /// Commits all proposals, with a sync if told so, and puts them into their mailboxes.
-    #[allow(clippy::vec_box)]
     pub(super) fn commit(&self, proposals: &mut Vec<Box<Proposal>>, sync: bool) {
         let mut committer = self.committer.lock();
         let mut rest = &mut proposals[..];
@@ -197,7 +196,6 @@ impl Group {
 }
 
 /// Hands answered proposals back, waking each runtime thread once.
-#[allow(clippy::vec_box)]
 fn deliver(proposals: &mut Vec<Box<Proposal>>) {
     let mut to_wake: Vec<Arc<Mailbox>> = Vec::new();
     for proposal in proposals.drain(..) {

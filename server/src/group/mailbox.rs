@@ -20,8 +20,6 @@ pub struct Mailbox {
 
 #[derive(Default)]
 struct Inner {
-    // Boxed because that is how connections own them; only the pointer moves.
-    #[allow(clippy::vec_box)]
     answered: Vec<Box<Proposal>>,
     waker: Option<Waker>,
 }
@@ -63,7 +61,6 @@ impl Mailbox {
     }
 
     /// Moves everything into `out`; pending if there is nothing.
-    #[allow(clippy::vec_box)]
     pub fn poll_take(&self, context: &mut Context<'_>, out: &mut Vec<Box<Proposal>>) -> Poll<()> {
         let mut inner = self.inner.lock();
         if inner.answered.is_empty() {

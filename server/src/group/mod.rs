@@ -79,7 +79,6 @@ struct Queue {
 
 #[derive(Default)]
 struct QueueInner {
-    #[allow(clippy::vec_box)]
     waiting: Vec<Box<Proposal>>,
     closed: bool,
 }
@@ -177,7 +176,6 @@ impl Group {
 
     /// Commits the proposals, here or on the group's thread. Answered proposals are put into their
     /// mailboxes; after this the vector is empty.
-    #[allow(clippy::vec_box)]
     pub fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
         if self.tuning().fsync != Fsync::Always {
             self.commit(proposals, false);

@@ -51,7 +51,9 @@ pub enum RecoverError {
     #[error(transparent)]
     Replay(#[from] ReplayError),
     /// A checkpoint makes no sense, although it is whole.
-    #[error("checkpoint {path}: {source}; restore this file from a copy, or remove it if an older checkpoint is there")]
+    #[error(
+        "checkpoint {path}: {source}; restore this file from a copy, or remove it if an older checkpoint is there"
+    )]
     Content {
         /// The file.
         path: PathBuf,
@@ -59,7 +61,9 @@ pub enum RecoverError {
         source: RestoreError,
     },
     /// A checkpoint was written by an incompatible version.
-    #[error("checkpoint {path} holds content of version {found}, this version reads {CONTENT_VERSION}; start the version that wrote it")]
+    #[error(
+        "checkpoint {path} holds content of version {found}, this version reads {CONTENT_VERSION}; start the version that wrote it"
+    )]
     ContentVersion {
         /// The file.
         path: PathBuf,
@@ -137,7 +141,9 @@ impl Group {
             totals: Totals::default(),
             checkpoints: Checkpoints::default(),
         });
-        group.checkpoints.set_last(checkpoint_index, checkpoint_time_ms);
+        group
+            .checkpoints
+            .set_last(checkpoint_index, checkpoint_time_ms);
         if is_new {
             group.begin_log(databases, hash_seed)?;
         }
@@ -170,7 +176,11 @@ pub(super) fn load_checkpoint(
     }
     checkpoint::remove_leftovers(&directory)?;
     let newest = checkpoint::newest(&directory)?;
-    let refused: Vec<String> = newest.refused.iter().map(|refused| refused.error.to_string()).collect();
+    let refused: Vec<String> = newest
+        .refused
+        .iter()
+        .map(|refused| refused.error.to_string())
+        .collect();
     for error in &refused {
         tracing::error!(error, "a checkpoint cannot be used; trying an older one");
     }
@@ -187,7 +197,9 @@ pub(super) fn load_checkpoint(
 
 fn read_checkpoint(path: PathBuf, progress: &LoadProgress) -> Result<State, RecoverError> {
     let (_, mut reader) = CheckpointReader::open(&path)?;
-    progress.total_bytes.store(reader.total(), Ordering::Relaxed);
+    progress
+        .total_bytes
+        .store(reader.total(), Ordering::Relaxed);
     let content = |source| RecoverError::Content {
         path: path.clone(),
         source,
@@ -197,8 +209,12 @@ fn read_checkpoint(path: PathBuf, progress: &LoadProgress) -> Result<State, Reco
     let mut report = Report::new();
     while reader.next_block(&mut block)? {
         restorer.block(&block).map_err(content)?;
-        progress.loaded_bytes.store(reader.position(), Ordering::Relaxed);
-        progress.loaded_keys.store(restorer.keys() as u64, Ordering::Relaxed);
+        progress
+            .loaded_bytes
+            .store(reader.position(), Ordering::Relaxed);
+        progress
+            .loaded_keys
+            .store(restorer.keys() as u64, Ordering::Relaxed);
         if report.is_due() {
             let percent = reader.position() * 100 / reader.total().max(1);
             tracing::info!(percent, keys = restorer.keys(), "loading the checkpoint");
@@ -235,15 +251,28 @@ pub(super) fn replay(
     let mut report = Report::new();
     let mut next = state.applied.next();
     while next <= last {
-        next = wal.read(ROOT_GROUP, FIRST_CONFIGURATION, next, READ_BYTES, &mut |index, entry| {
-            replay.apply(&mut state, index, entry)?;
-            drop(state.keyspace.take_garbage());
-            Ok::<(), RecoverError>(())
-        })?;
-        progress.replayed_entries.store(next.0 - first.0, Ordering::Relaxed);
+        next = wal.read(
+            ROOT_GROUP,
+            FIRST_CONFIGURATION,
+            next,
+            READ_BYTES,
+            &mut |index, entry| {
+                replay.apply(&mut state, index, entry)?;
+                drop(state.keyspace.take_garbage());
+                Ok::<(), RecoverError>(())
+            },
+        )?;
+        progress
+            .replayed_entries
+            .store(next.0 - first.0, Ordering::Relaxed);
         if report.is_due() {
             let percent = (next.0 - first.0) * 100 / (last.0 - first.0 + 1);
-            tracing::info!(percent, entry = next.0 - 1, last = last.0, "replaying the log");
+            tracing::info!(
+                percent,
+                entry = next.0 - 1,
+                last = last.0,
+                "replaying the log"
+            );
         }
     }
     Ok(state)

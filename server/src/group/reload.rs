@@ -30,7 +30,9 @@ impl Group {
     pub fn reload(&self, save: bool) -> Result<(), ReloadError> {
         if save {
             let (ticket, _) = self.checkpoints.request();
-            self.checkpoints.wait(ticket).map_err(ReloadError::Checkpoint)?;
+            self.checkpoints
+                .wait(ticket)
+                .map_err(ReloadError::Checkpoint)?;
         }
         let committer = self.committer.lock();
         if let Err(error) = self.wal.sync() {
@@ -61,9 +63,12 @@ fn difference(live: &State, loaded: &State) -> Option<String> {
     if live.databases() != loaded.databases() || live.watch_counters() != loaded.watch_counters() {
         return Some("the number of databases or the write counters".to_owned());
     }
-    live.tables().zip(loaded.tables()).enumerate().find_map(|(database, (live, loaded))| {
-        table_difference(live, loaded).map(|what| format!("database {database}, {what}"))
-    })
+    live.tables()
+        .zip(loaded.tables())
+        .enumerate()
+        .find_map(|(database, (live, loaded))| {
+            table_difference(live, loaded).map(|what| format!("database {database}, {what}"))
+        })
 }
 
 fn table_difference(live: &Table, loaded: &Table) -> Option<String> {

@@ -41,7 +41,11 @@ impl AccessClock {
     #[must_use]
     pub fn new(policy: AccessPolicy, now_ms: i64, random: u32) -> Self {
         // Wraps in 136 years; ages are computed with wrapping arithmetic.
-        Self { policy, now_s: (now_ms / 1000) as u32, random: Cell::new(random | 1) }
+        Self {
+            policy,
+            now_s: (now_ms / 1000) as u32,
+            random: Cell::new(random | 1),
+        }
     }
 
     /// The access field of an entry that is created now.
@@ -74,7 +78,9 @@ impl AccessClock {
     /// The access count after decay; meaningful under [`AccessPolicy::Frequency`].
     #[must_use]
     pub fn frequency(&self, entry: &Entry) -> u8 {
-        let AccessPolicy::Frequency { decay_minutes, .. } = self.policy else { return 0 };
+        let AccessPolicy::Frequency { decay_minutes, .. } = self.policy else {
+            return 0;
+        };
         let access = entry.access();
         let minutes = (self.now_minutes().wrapping_sub(access >> 8)) & 0xffff;
         let periods = minutes.checked_div(decay_minutes).unwrap_or(0);
@@ -106,7 +112,11 @@ impl AccessClock {
         let above = u32::from(count.saturating_sub(LFU_INITIAL));
         let odds = u64::from(above) * u64::from(log_factor) + 1;
         let random = self.step();
-        if u64::from(random).is_multiple_of(odds) { count.saturating_add(1) } else { count }
+        if u64::from(random).is_multiple_of(odds) {
+            count.saturating_add(1)
+        } else {
+            count
+        }
     }
 
     /// One step of xorshift; the quality of the coin matters little here.

@@ -84,7 +84,9 @@ impl Keyspace {
     /// The entry of `key` unless it has expired at `now_ms`.
     #[must_use]
     pub fn get(&self, database: usize, key: &[u8], now_ms: i64) -> Option<&Entry> {
-        self.tables[database].get(key).filter(|entry| !entry.is_expired(now_ms))
+        self.tables[database]
+            .get(key)
+            .filter(|entry| !entry.is_expired(now_ms))
     }
 
     /// Starts to bring the entry of `key` into the cache, see [`Table::prefetch`].
@@ -168,7 +170,8 @@ impl Keyspace {
     /// Removes all keys of a database.
     pub fn clear(&mut self, database: usize) {
         let empty = Table::new(self.seed);
-        self.garbage.push(std::mem::replace(&mut self.tables[database], empty));
+        self.garbage
+            .push(std::mem::replace(&mut self.tables[database], empty));
     }
 
     /// Exchanges two databases.
@@ -224,7 +227,10 @@ impl Keyspace {
 
     fn stamp(&mut self, access: u32) -> Stamp {
         self.version = self.version.wrapping_add(1);
-        Stamp { version: self.version, access }
+        Stamp {
+            version: self.version,
+            access,
+        }
     }
 
     fn note_creation(&mut self, database: usize, key: &[u8], version: u32) {

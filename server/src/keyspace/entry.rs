@@ -87,15 +87,30 @@ impl Shape {
             Stored::String(bytes) => (KIND_STRING, bytes.len()),
             Stored::Object(_) => (KIND_OBJECT, 0),
         };
-        Self { key_len, value_len, kind, flags: if expires { EXPIRES } else { 0 } }
+        Self {
+            key_len,
+            value_len,
+            kind,
+            flags: if expires { EXPIRES } else { 0 },
+        }
     }
 
     fn word_offset(&self) -> usize {
-        HEADER_BYTES + if self.flags & EXPIRES != 0 { WORD_BYTES } else { 0 }
+        HEADER_BYTES
+            + if self.flags & EXPIRES != 0 {
+                WORD_BYTES
+            } else {
+                0
+            }
     }
 
     fn key_offset(&self) -> usize {
-        self.word_offset() + if self.kind == KIND_STRING { 0 } else { WORD_BYTES }
+        self.word_offset()
+            + if self.kind == KIND_STRING {
+                0
+            } else {
+                WORD_BYTES
+            }
     }
 
     fn size_bytes(&self) -> usize {
@@ -214,8 +229,7 @@ impl Entry {
     #[must_use]
     pub fn expires_at_ms(&self) -> Option<i64> {
         // SAFETY: with this flag the expiry stands right behind the header.
-        (self.header().flags & EXPIRES != 0)
-            .then(|| unsafe { self.read_word(HEADER_BYTES) } as i64)
+        (self.header().flags & EXPIRES != 0).then(|| unsafe { self.read_word(HEADER_BYTES) } as i64)
     }
 
     /// Whether the key has expired at `now_ms`. Redis expires a key *after* its last millisecond.
@@ -459,7 +473,10 @@ impl std::fmt::Debug for Entry {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { version: 7, access: 9 };
+    const STAMP: Stamp = Stamp {
+        version: 7,
+        access: 9,
+    };
 
     #[test]
     fn an_entry_gives_back_what_it_was_made_of() {
@@ -467,7 +484,10 @@ mod tests {
             let key = vec![b'k'; key_len];
             for expires in [None, Some(5), Some(-1)] {
                 let number = Entry::new(&key, NewValue::Int(-3), expires, STAMP);
-                assert_eq!((number.key(), number.value()), (&key[..], ValueRef::Int(-3)));
+                assert_eq!(
+                    (number.key(), number.value()),
+                    (&key[..], ValueRef::Int(-3))
+                );
                 for value_len in [0, 1, 64, INLINE_MAX_BYTES, INLINE_MAX_BYTES + 1] {
                     let bytes = vec![b'v'; value_len];
                     let entry = Entry::new(&key, NewValue::String(&bytes), expires, STAMP);
@@ -507,16 +527,26 @@ mod tests {
 
     #[test]
     fn an_object_is_copied_only_when_an_edit_finds_it_shared() {
-        let mut entry =
-            Entry::new(b"k", NewValue::Object(Object::String(b"abc".to_vec())), None, STAMP);
+        let mut entry = Entry::new(
+            b"k",
+            NewValue::Object(Object::String(b"abc".to_vec())),
+            None,
+            STAMP,
+        );
         let copy = Entry::new(b"other", NewValue::Same(&entry), Some(3), STAMP);
         let clone = entry.clone();
-        let Some(Object::String(bytes)) = entry.object_mut(STAMP) else { panic!("an object") };
+        let Some(Object::String(bytes)) = entry.object_mut(STAMP) else {
+            panic!("an object")
+        };
         bytes.push(b'd');
         assert_eq!(value_bytes(&entry), b"abcd");
         assert_eq!(value_bytes(&clone), b"abc");
         assert_eq!(value_bytes(&copy), b"abc");
-        assert!(Entry::new(b"k", NewValue::Int(1), None, STAMP).object_mut(STAMP).is_none());
+        assert!(
+            Entry::new(b"k", NewValue::Int(1), None, STAMP)
+                .object_mut(STAMP)
+                .is_none()
+        );
     }
 
     #[test]

@@ -43,7 +43,10 @@ impl Segment {
     /// An empty segment for hashes that share their first `depth` bits.
     #[must_use]
     pub fn new(depth: u8) -> Self {
-        Self { depth, entries: HashTable::new() }
+        Self {
+            depth,
+            entries: HashTable::new(),
+        }
     }
 
     /// How many leading bits the hashes in this segment share.
@@ -91,14 +94,19 @@ impl Segment {
 
     /// The entry of `key`, for editing.
     pub fn get_mut(&mut self, hash: Hash, key: &[u8]) -> Option<&mut Entry> {
-        self.entries.find_mut(hash.inner(), |entry| entry.key() == key)
+        self.entries
+            .find_mut(hash.inner(), |entry| entry.key() == key)
     }
 
     /// Adds an entry whose key is not there yet. `seed` is the table's.
     pub fn insert_new(&mut self, hash: Hash, entry: Entry, seed: u64) {
         debug_assert!(self.get(hash, entry.key()).is_none(), "inserted twice");
-        assert!(!self.is_full(), "a full segment is split before an insertion");
-        self.entries.insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
+        assert!(
+            !self.is_full(),
+            "a full segment is split before an insertion"
+        );
+        self.entries
+            .insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
     }
 
     /// Takes the entry of `key` out.
@@ -119,7 +127,8 @@ impl Segment {
     /// Gives memory back after many removals; `seed` is the table's.
     pub fn shrink(&mut self, seed: u64) {
         if self.entries.len() * 8 < self.entries.capacity() {
-            self.entries.shrink_to(self.entries.len() * 2, |e| Hash::of(e.key(), seed).inner());
+            self.entries
+                .shrink_to(self.entries.len() * 2, |e| Hash::of(e.key(), seed).inner());
         }
     }
 
@@ -139,10 +148,17 @@ impl Segment {
         let mut high = HashTable::with_capacity(SEGMENT_MAX_ENTRIES / 2);
         for entry in self.entries.drain() {
             let hash = Hash::of(entry.key(), seed);
-            let side = if hash.0 & bit == 0 { &mut low } else { &mut high };
+            let side = if hash.0 & bit == 0 {
+                &mut low
+            } else {
+                &mut high
+            };
             side.insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
         }
         self.entries = low;
-        Self { depth: self.depth, entries: high }
+        Self {
+            depth: self.depth,
+            entries: high,
+        }
     }
 }

@@ -176,7 +176,9 @@ impl Table {
         let hash = self.hash(key);
         let index = self.segment_index(hash);
         let segment = Self::unshare(&mut self.segments[index]);
-        let Some(entry) = segment.get_mut(hash, key) else { return false };
+        let Some(entry) = segment.get_mut(hash, key) else {
+            return false;
+        };
         let before = (entry.memory_bytes(), entry.expires_at_ms());
         let held = entry.clone();
         entry.replace(NewValue::Same(&held), expires_at_ms, stamp);
@@ -212,11 +214,16 @@ impl Table {
     /// Removes up to `limit` keys that expired before `now_ms`, and returns how many it removed.
     pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
         for removed in 0..limit {
-            let Some(&(at_ms, hash)) = self.expiries.first() else { return removed };
+            let Some(&(at_ms, hash)) = self.expiries.first() else {
+                return removed;
+            };
             if at_ms >= now_ms {
                 return removed;
             }
-            if self.take(hash, |entry| entry.expires_at_ms() == Some(at_ms)).is_none() {
+            if self
+                .take(hash, |entry| entry.expires_at_ms() == Some(at_ms))
+                .is_none()
+            {
                 // Left over from two keys that shared this element, see the type's invariants.
                 self.expiries.remove(&(at_ms, hash));
             }
@@ -258,7 +265,11 @@ impl Table {
                 break;
             }
         }
-        if position >= POSITION_END { 0 } else { position }
+        if position >= POSITION_END {
+            0
+        } else {
+            position
+        }
     }
 
     /// An entry chosen by `random`: uniform among the entries of a random segment.
@@ -271,7 +282,7 @@ impl Table {
         // nearly emptied table the search goes on from there.
         let start = self.segment_index(Hash(random));
         let rotated = self.segments[start..].iter().chain(&self.segments[..start]);
-        let segment = rotated.into_iter().find(|segment| segment.len() > 0)?;
+        let segment = rotated.into_iter().find(|segment| !segment.is_empty())?;
         segment.iter().nth((random as u32 as usize) % segment.len())
     }
 
@@ -283,7 +294,10 @@ impl Table {
     /// Shares the table's present content with the caller, at the cost of a pointer a segment.
     #[must_use]
     pub fn freeze(&self) -> Frozen {
-        Frozen { segments: self.segments.clone(), len: self.len }
+        Frozen {
+            segments: self.segments.clone(),
+            len: self.len,
+        }
     }
 
     /// Panics if an invariant of the type does not hold. Slow; for tests.
@@ -302,7 +316,10 @@ impl Table {
         let mut expiries = BTreeSet::new();
         for entry in self.iter() {
             let hash = self.hash(entry.key());
-            assert!(std::ptr::eq(self.segment(hash).get(hash, entry.key()).expect("found"), entry));
+            assert!(std::ptr::eq(
+                self.segment(hash).get(hash, entry.key()).expect("found"),
+                entry
+            ));
             heap_bytes += entry.memory_bytes();
             expiries.extend(entry.expires_at_ms().map(|at_ms| (at_ms, hash)));
         }
@@ -375,7 +392,11 @@ impl Table {
     fn split(&mut self, hash: Hash) {
         let index = self.segment_index(hash);
         if self.segments[index].depth() == self.depth {
-            self.directory = self.directory.iter().flat_map(|&slot| [slot, slot]).collect();
+            self.directory = self
+                .directory
+                .iter()
+                .flat_map(|&slot| [slot, slot])
+                .collect();
             self.depth += 1;
         }
         let segment = Self::unshare(&mut self.segments[index]);

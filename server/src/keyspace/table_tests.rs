@@ -18,7 +18,9 @@ fn bytes_of(entry: &Entry) -> Vec<u8> {
 }
 
 fn content<'a>(entries: impl Iterator<Item = &'a Entry>) -> Model {
-    entries.map(|e| (e.key().to_vec(), (bytes_of(e), e.expires_at_ms()))).collect()
+    entries
+        .map(|e| (e.key().to_vec(), (bytes_of(e), e.expires_at_ms())))
+        .collect()
 }
 
 fn frozen_content(frozen: Frozen) -> Model {
@@ -59,7 +61,11 @@ fn key_bytes(number: u16) -> Vec<u8> {
 
 fn value_bytes(seed: u8) -> Vec<u8> {
     // Numbers, short strings and strings beyond one granule.
-    if seed.is_multiple_of(3) { seed.to_string().into_bytes() } else { vec![seed; seed as usize] }
+    if seed.is_multiple_of(3) {
+        seed.to_string().into_bytes()
+    } else {
+        vec![seed; seed as usize]
+    }
 }
 
 fn at(expiry: Option<i64>) -> Expiry {
@@ -76,8 +82,15 @@ fn apply(table: &mut Table, model: &mut Model, step: &Step) {
         }
         Step::Append(key, byte) => {
             let key = key_bytes(key);
-            let Some((value, _)) = model.get_mut(&key) else { return };
-            table.set(&key, NewValue::Object(Object::String(value.clone())), Expiry::Keep, stamp);
+            let Some((value, _)) = model.get_mut(&key) else {
+                return;
+            };
+            table.set(
+                &key,
+                NewValue::Object(Object::String(value.clone())),
+                Expiry::Keep,
+                stamp,
+            );
             let edited = table.edit(&key, stamp, |object| {
                 let Object::String(bytes) = object;
                 bytes.push(byte);
@@ -188,7 +201,12 @@ proptest! {
 fn a_scan_of_an_emptied_table_visits_a_bounded_number_of_segments() {
     let mut table = Table::new(1);
     for number in 0..20_000u16 {
-        table.set(&key_bytes(number), NewValue::Int(1), Expiry::None, Stamp::default());
+        table.set(
+            &key_bytes(number),
+            NewValue::Int(1),
+            Expiry::None,
+            Stamp::default(),
+        );
     }
     for number in 0..20_000u16 {
         table.remove(&key_bytes(number));
@@ -202,7 +220,10 @@ fn a_scan_of_an_emptied_table_visits_a_bounded_number_of_segments() {
         }
     }
     assert!(table.segment_count() > 100);
-    assert!(calls > 1 && calls <= table.segment_count() / 10 + 1, "{calls} calls");
+    assert!(
+        calls > 1 && calls <= table.segment_count() / 10 + 1,
+        "{calls} calls"
+    );
     assert!(table.random(3).is_none());
 }
 
@@ -210,7 +231,12 @@ fn a_scan_of_an_emptied_table_visits_a_bounded_number_of_segments() {
 fn random_reaches_every_key() {
     let mut table = Table::new(1);
     for number in 0..500u16 {
-        table.set(&key_bytes(number), NewValue::Int(1), Expiry::None, Stamp::default());
+        table.set(
+            &key_bytes(number),
+            NewValue::Int(1),
+            Expiry::None,
+            Stamp::default(),
+        );
     }
     let mut random = 88_172_645_463_325_252u64;
     let mut seen = BTreeSet::new();

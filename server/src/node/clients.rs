@@ -121,7 +121,11 @@ impl Client {
     /// Sets or clears a flag; only the connection's own thread does.
     pub fn set(&self, flag: ClientFlag, on: bool) {
         let flags = self.flags.load(Ordering::Relaxed);
-        let changed = if on { flags | flag as u32 } else { flags & !(flag as u32) };
+        let changed = if on {
+            flags | flag as u32
+        } else {
+            flags & !(flag as u32)
+        };
         self.flags.store(changed, Ordering::Relaxed);
     }
 

@@ -190,7 +190,11 @@ impl Node {
         let threshold_ms = settings.latency_monitor_threshold_ms;
         let millis = micros / 1000;
         if threshold_ms > 0 && millis >= threshold_ms {
-            let event = if command.has(Flag::Fast) { "fast-command" } else { "command" };
+            let event = if command.has(Flag::Fast) {
+                "fast-command"
+            } else {
+                "command"
+            };
             self.latency.lock().record(event, now_ms() / 1000, millis);
         }
     }
@@ -232,7 +236,9 @@ impl Node {
     /// Bytes of memory that count against `maxmemory`.
     #[must_use]
     pub fn used_memory_bytes(&self) -> u64 {
-        let bytes = self.group().map_or(0, |group| group.state().keyspace.memory_bytes()) as u64;
+        let bytes = self
+            .group()
+            .map_or(0, |group| group.state().keyspace.memory_bytes()) as u64;
         self.peak_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
         bytes
     }

@@ -9,10 +9,13 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 /// Lines that may wait for a monitor; one that falls behind further is disconnected.
 const QUEUE_LINES: usize = 16 * 1024;
 
+/// Carries a monitor's lines.
+type Feed = Sender<Arc<[u8]>>;
+
 /// Those who monitor.
 #[derive(Default)]
 pub struct Monitors {
-    feeds: Mutex<Vec<(u64, Sender<Arc<[u8]>>)>>,
+    feeds: Mutex<Vec<(u64, Feed)>>,
 }
 
 impl Monitors {
@@ -34,7 +37,9 @@ impl Monitors {
     /// connection.
     pub fn feed(&self, now_us: i64, database: usize, address: &str, args: Args<'_>) {
         let line: Arc<[u8]> = format_line(now_us, database, address, args).into();
-        self.feeds.lock().retain(|(_, feed)| feed.try_send(line.clone()).is_ok());
+        self.feeds
+            .lock()
+            .retain(|(_, feed)| feed.try_send(line.clone()).is_ok());
     }
 
     /// Number of monitors.

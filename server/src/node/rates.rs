@@ -98,7 +98,10 @@ mod tests {
         assert_eq!(rates.mean(), Rate::default());
         rates.push(sample(start, 500, 600));
         let mean = rates.mean();
-        assert_eq!((mean.requests, mean.received_bytes, mean.sent_bytes), (1000.0, 2000.0, 3000.0));
+        assert_eq!(
+            (mean.requests, mean.received_bytes, mean.sent_bytes),
+            (1000.0, 2000.0, 3000.0)
+        );
     }
 
     #[test]

@@ -23,7 +23,10 @@ pub fn with_shown(command: &Known, args: Args<'_>, show: impl FnOnce(Args<'_>)) 
     for (index, arg) in args.iter().enumerate() {
         let start = buffer.len() as u32;
         buffer.extend_from_slice(if is_secret(index) { REDACTED } else { arg });
-        ranges.push(ArgRange { start, end: buffer.len() as u32 });
+        ranges.push(ArgRange {
+            start,
+            end: buffer.len() as u32,
+        });
     }
     show(Args::new(&buffer, &ranges));
 }
@@ -37,7 +40,10 @@ fn is_secret(command: &Known, args: Args<'_>, index: usize) -> bool {
         NodeCommand::Hello => is_credential(args, index),
         NodeCommand::ConfigSet => {
             let is_value = index >= 3 && index % 2 == 1;
-            is_value && SECRET_PARAMETERS.iter().any(|name| name.eq_ignore_ascii_case(&args[index - 1]))
+            is_value
+                && SECRET_PARAMETERS
+                    .iter()
+                    .any(|name| name.eq_ignore_ascii_case(&args[index - 1]))
         }
         _ => false,
     }
@@ -79,7 +85,10 @@ mod tests {
         let command = crate::commands::lookup(args).unwrap_or_else(|_| find(args.arg(0)).unwrap());
         let mut shown = Vec::new();
         with_shown(&command, args, |args| {
-            shown = args.iter().map(|arg| String::from_utf8_lossy(arg).into_owned()).collect();
+            shown = args
+                .iter()
+                .map(|arg| String::from_utf8_lossy(arg).into_owned())
+                .collect();
         });
         shown.join(" ")
     }
@@ -104,7 +113,12 @@ mod tests {
 
     #[test]
     fn everything_else_is_shown() {
-        for line in ["GET k", "SET auth requirepass", "HELLO 2 SETNAME x", "CONFIG GET requirepass"] {
+        for line in [
+            "GET k",
+            "SET auth requirepass",
+            "HELLO 2 SETNAME x",
+            "CONFIG GET requirepass",
+        ] {
             assert_eq!(shown(line), line);
         }
     }

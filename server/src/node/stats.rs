@@ -79,11 +79,17 @@ impl CommandTotals {
     /// Calls that took less than so many microseconds, for each bound below which there are more
     /// calls than below the one before.
     pub fn histogram(&self) -> impl Iterator<Item = (u64, u64)> + Clone + '_ {
-        let counted = self.latency.iter().enumerate().scan(0, |below, (bucket, &count)| {
-            *below += count;
-            Some((1u64 << (bucket + 1), *below, count))
-        });
-        counted.filter(|&(_, _, count)| count > 0).map(|(bound_us, below, _)| (bound_us, below))
+        let counted = self
+            .latency
+            .iter()
+            .enumerate()
+            .scan(0, |below, (bucket, &count)| {
+                *below += count;
+                Some((1u64 << (bucket + 1), *below, count))
+            });
+        counted
+            .filter(|&(_, _, count)| count > 0)
+            .map(|(bound_us, below, _)| (bound_us, below))
     }
 
     /// Microseconds below which this share (in percent) of the calls stayed; 0 without calls.
@@ -91,7 +97,9 @@ impl CommandTotals {
     pub fn percentile_us(&self, percent: f64) -> u64 {
         let calls: u64 = self.latency.iter().sum();
         let wanted = (calls as f64 * percent / 100.0).ceil().max(1.0) as u64;
-        let mut reached = self.histogram().filter(|&(_, below)| below >= wanted.min(calls));
+        let mut reached = self
+            .histogram()
+            .filter(|&(_, below)| below >= wanted.min(calls));
         reached.next().map_or(0, |(bound_us, _)| bound_us)
     }
 }
@@ -99,7 +107,9 @@ impl CommandTotals {
 impl Default for WorkerStats {
     fn default() -> Self {
         Self {
-            commands: (0..commands::count()).map(|_| CommandStats::default()).collect(),
+            commands: (0..commands::count())
+                .map(|_| CommandStats::default())
+                .collect(),
             processed: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -139,7 +149,10 @@ mod tests {
 
     #[test]
     fn totals_add_up_over_threads() {
-        let workers = [Arc::new(WorkerStats::default()), Arc::new(WorkerStats::default())];
+        let workers = [
+            Arc::new(WorkerStats::default()),
+            Arc::new(WorkerStats::default()),
+        ];
         workers[0].ran(3, 2, 2_000);
         workers[1].ran(3, 1, 9_000);
         let totals = CommandTotals::of(&workers, 3);

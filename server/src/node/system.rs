@@ -10,7 +10,10 @@ use std::mem::MaybeUninit;
 #[must_use]
 pub fn resident_bytes() -> u64 {
     let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok());
     pages.unwrap_or(0) * page_bytes()
 }
 
@@ -67,7 +70,12 @@ pub fn description() -> String {
         let text = unsafe { CStr::from_ptr(field.as_ptr()) };
         text.to_string_lossy().into_owned()
     };
-    format!("{} {} {}", text(&name.sysname), text(&name.release), text(&name.machine))
+    format!(
+        "{} {} {}",
+        text(&name.sysname),
+        text(&name.release),
+        text(&name.machine)
+    )
 }
 
 #[cfg(test)]

@@ -19,7 +19,9 @@ use std::sync::Arc;
 use bailiwick_replication::LogIndex;
 
 use super::{State, put_bytes, put_varint};
-use crate::keyspace::{Entry, Expiry, Frozen, Keyspace, NewValue, Object, Segment, Stamp, ValueRef};
+use crate::keyspace::{
+    Entry, Expiry, Frozen, Keyspace, NewValue, Object, Segment, Stamp, ValueRef,
+};
 
 /// Version of this format.
 pub const CONTENT_VERSION: u32 = 1;
@@ -59,7 +61,11 @@ impl FrozenState {
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),
-            tables: state.keyspace.tables().map(|table| table.freeze()).collect(),
+            tables: state
+                .keyspace
+                .tables()
+                .map(|table| table.freeze())
+                .collect(),
         }
     }
 
@@ -75,8 +81,9 @@ impl FrozenState {
         self.len() == 0
     }
 
-    /// Writes everything through `sink`, block by block, letting go of what has been written.
-    pub fn write(self, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    /// Turns to writing.
+    #[must_use]
+    pub fn into_writer(self) -> ContentWriter {
         let mut out = Vec::with_capacity(2 * BLOCK_BYTES);
         out.extend_from_slice(&self.applied.0.to_le_bytes());
         out.extend_from_slice(&self.time_ms.to_le_bytes());
@@ -87,17 +94,47 @@ impl FrozenState {
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
         }
-        for (database, table) in self.tables.into_iter().enumerate() {
-            for segment in table.into_segments() {
-                write_segment(&segment, database, &mut out, &mut sink)?;
-            }
+        let tables = self.tables.into_iter().enumerate();
+        let segments = tables.flat_map(|(database, table)| {
+            table
+                .into_segments()
+                .map(move |segment| (database, segment))
+        });
+        ContentWriter {
+            segments: Box::new(segments),
+            out,
         }
-        if out.is_empty() { Ok(()) } else { sink(&out) }
+    }
+}
+
+/// Writes a frozen state step by step, letting go of what has been written.
+pub struct ContentWriter {
+    segments: Box<dyn Iterator<Item = (usize, Arc<Segment>)> + Send>,
+    out: Vec<u8>,
+}
+
+impl ContentWriter {
+    /// Writes the next `count` segments, in blocks, to `sink`. False when that was all.
+    pub fn step(
+        &mut self,
+        count: usize,
+        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<bool> {
+        for _ in 0..count {
+            let Some((database, segment)) = self.segments.next() else {
+                if !self.out.is_empty() {
+                    sink(&std::mem::take(&mut self.out))?;
+                }
+                return Ok(false);
+            };
+            write_segment(&segment, database, &mut self.out, &mut sink)?;
+        }
+        Ok(true)
     }
 }
 
 fn write_segment(
-    segment: &Arc<Segment>,
+    segment: &Segment,
     database: usize,
     out: &mut Vec<u8>,
     sink: &mut impl FnMut(&[u8]) -> io::Result<()>,
@@ -316,7 +353,11 @@ mod tests {
         state.keyspace = Keyspace::new(3, 77);
         for number in 0..keys {
             let key = format!("key:{number}");
-            let expiry = if number % 3 == 0 { Expiry::At(i64::from(number)) } else { Expiry::None };
+            let expiry = if number % 3 == 0 {
+                Expiry::At(i64::from(number))
+            } else {
+                Expiry::None
+            };
             let text = vec![b'v'; (number % 100) as usize];
             let value = match number % 4 {
                 0 => NewValue::Int(i64::from(number)),
@@ -324,18 +365,24 @@ mod tests {
                 _ => NewValue::String(&text),
             };
             let database = (number % 2) as usize;
-            state.keyspace.set(database, key.as_bytes(), value, expiry, number);
+            state
+                .keyspace
+                .set(database, key.as_bytes(), value, expiry, number);
         }
         state
     }
 
     fn content(state: &State) -> Vec<u8> {
         let mut bytes = Vec::new();
-        let written = FrozenState::of(state).write(|block| {
+        let mut writer = FrozenState::of(state).into_writer();
+        let mut sink = |block: &[u8]| {
             bytes.extend_from_slice(block);
             Ok(())
-        });
-        written.expect("a vector takes everything");
+        };
+        while writer
+            .step(1, &mut sink)
+            .expect("a vector takes everything")
+        {}
         bytes
     }
 
@@ -394,8 +441,13 @@ mod tests {
         let bytes = content(&state(5));
         for len in [0, 10, 100, bytes.len() - 1] {
             let mut restorer = Restorer::new();
-            restorer.block(&bytes[..len]).expect("nothing malformed yet");
-            assert!(matches!(restorer.finish(), Err(RestoreError::Truncated(_))), "{len}");
+            restorer
+                .block(&bytes[..len])
+                .expect("nothing malformed yet");
+            assert!(
+                matches!(restorer.finish(), Err(RestoreError::Truncated(_))),
+                "{len}"
+            );
         }
     }
 }

@@ -16,14 +16,16 @@ mod replay;
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::LogIndex;
 
-pub use checkpoint::{CONTENT_VERSION, FrozenState, RestoreError, Restorer};
+pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, Restorer};
 pub use entry::{
     DecodeError, ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, Origin, Watched, decode,
     decode_head, put_bytes, put_varint,
 };
 pub use replay::{Replay, ReplayError};
 
-use crate::commands::{Command, CommandError, Counters, Handler, Outcome, ReadContext, WriteContext};
+use crate::commands::{
+    Command, CommandError, Counters, Handler, Outcome, ReadContext, WriteContext,
+};
 use crate::keyspace::{AccessClock, Keyspace};
 
 /// What a group's log adds up to.

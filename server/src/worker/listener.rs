@@ -85,7 +85,11 @@ fn probe(address: SocketAddr) -> io::Result<SocketAddr> {
 }
 
 fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
@@ -119,7 +123,10 @@ fn set_options(stream: &TcpStream, keepalive_s: u32) {
     if keepalive_s > 0 {
         let idle = Duration::from_secs(u64::from(keepalive_s));
         let interval = Duration::from_secs(u64::from(keepalive_s / 3).max(1));
-        let keepalive = TcpKeepalive::new().with_time(idle).with_interval(interval).with_retries(3);
+        let keepalive = TcpKeepalive::new()
+            .with_time(idle)
+            .with_interval(interval)
+            .with_retries(3);
         let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
     }
 }

@@ -173,7 +173,10 @@ impl Worker {
             mem::swap(&mut *self.pending.borrow_mut(), batch);
             let submitted = !batch.is_empty();
             if submitted {
-                let group = self.node.group().expect("nothing is proposed before the group is open");
+                let group = self
+                    .node
+                    .group()
+                    .expect("nothing is proposed before the group is open");
                 group.submit(batch);
             }
             let arrived = self.mailbox.poll_take(context, answered).is_ready();
@@ -204,7 +207,12 @@ async fn remove_expired(worker: Rc<Worker>) {
         let Some(group) = worker.node.group().filter(|_| enabled && !paused) else {
             continue;
         };
-        while group.state().keyspace.next_expiry_ms().is_some_and(|at_ms| at_ms < node::now_ms()) {
+        while group
+            .state()
+            .keyspace
+            .next_expiry_ms()
+            .is_some_and(|at_ms| at_ms < node::now_ms())
+        {
             proposal.items.push(Item::Expire(EXPIRE_LIMIT));
             proposal = worker.submit(proposal).await;
             proposal.items.clear();

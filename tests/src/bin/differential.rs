@@ -47,6 +47,14 @@ fn main() -> Result<ExitCode> {
             }
         }
     }
-    println!("{} seeds, {count} differences of {} kinds", arguments.seeds, seen.len());
-    Ok(if count == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!(
+        "{} seeds, {count} differences of {} kinds",
+        arguments.seeds,
+        seen.len()
+    );
+    Ok(if count == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -18,7 +18,10 @@ pub const DATABASES: [&str; 4] = ["0", "1", "2", "15"];
 
 /// How often, and what.
 static COMMANDS: &[(u32, &str)] = &[
-    (14, "SET %k %v [NX|XX] [GET] [EX %s|PX %m|EXAT %S|PXAT %M|KEEPTTL]"),
+    (
+        14,
+        "SET %k %v [NX|XX] [GET] [EX %s|PX %m|EXAT %S|PXAT %M|KEEPTTL]",
+    ),
     (4, "SET %k %v"),
     (8, "GET %k"),
     (2, "SETNX %k %v"),
@@ -51,7 +54,10 @@ static COMMANDS: &[(u32, &str)] = &[
     (5, "BITPOS %k %b [%i [%i [BYTE|BIT]]]"),
     (4, "BITOP (AND|OR|XOR) %k {%k}"),
     (1, "BITOP NOT %k %k"),
-    (6, "BITFIELD %k {(GET %e %w|SET %e %w %i|INCRBY %e %w %i|OVERFLOW (WRAP|SAT|FAIL))}"),
+    (
+        6,
+        "BITFIELD %k {(GET %e %w|SET %e %w %i|INCRBY %e %w %i|OVERFLOW (WRAP|SAT|FAIL))}",
+    ),
     (2, "BITFIELD_RO %k {GET %e %w}"),
     (3, "DEL {%k}"),
     (1, "UNLINK {%k}"),
@@ -65,7 +71,7 @@ static COMMANDS: &[(u32, &str)] = &[
     (2, "KEYS %p"),
     (3, "SCAN 0 COUNT 1000 [MATCH %p] [TYPE %t]"),
     (1, "SCAN %i [MATCH %p] [COUNT %n] [TYPE %t]"),
-    (2, DBSIZE),
+    (2, "DBSIZE"),
     (1, "FLUSHDB [ASYNC|SYNC]"),
     (1, "FLUSHALL [ASYNC|SYNC]"),
     (3, "MOVE %k %d"),
@@ -93,11 +99,9 @@ static COMMANDS: &[(u32, &str)] = &[
     (1, "OBJECT NOSUCH %k"),
 ];
 
-/// Not in sequences with short-lived keys: an expired key counts until somebody removes it.
-const DBSIZE: &str = "DBSIZE";
-
-/// In how many sequences there are short-lived keys.
-const SHORT_LIVED_SEQUENCES: f64 = 0.4;
+/// In how many sequences keys expire. In these there is no DBSIZE, since an expired key counts until
+/// somebody removes it; in the others there is one wherever a time would be.
+const EXPIRING_SEQUENCES: f64 = 0.7;
 
 /// Expiries that pass during the pause behind them. Outside MULTI only.
 static SHORT_LIVED: &[&str] = &[
@@ -120,7 +124,7 @@ const END_CHANCE: f64 = 0.15;
 #[must_use]
 pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
-    let has_short_lived = chance(&mut rng, SHORT_LIVED_SEQUENCES);
+    let expires = chance(&mut rng, EXPIRING_SEQUENCES);
     let mut in_multi = [false; CONNECTIONS];
     let mut connection = 0;
     let mut steps = Vec::with_capacity(count);
@@ -137,13 +141,18 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
         if in_multi[connection] && chance(&mut rng, END_CHANCE) {
             step.words = vec![b"EXEC".to_vec()];
             in_multi[connection] = false;
-        } else if has_short_lived && !in_multi.contains(&true) && chance(&mut rng, SHORT_LIVED_CHANCE) {
+        } else if expires && !in_multi.contains(&true) && chance(&mut rng, SHORT_LIVED_CHANCE) {
             let template = SHORT_LIVED[rng.usize(..SHORT_LIVED.len())];
             step.words = expand(&mut rng, template);
             (step.joined, step.pause_ms) = (false, PAUSE_MS);
         } else {
-            let template = choose(&mut rng, has_short_lived);
+            let template = choose(&mut rng);
             step.words = expand(&mut rng, template);
+            if has_time(&step.words) && !expires {
+                step.words = vec![b"DBSIZE".to_vec()];
+            } else if step.words[0].eq_ignore_ascii_case(b"DBSIZE") && expires {
+                step.words = vec![b"PING".to_vec()];
+            }
             let name = step.words[0].to_ascii_uppercase();
             match &name[..] {
                 b"MULTI" => in_multi[connection] = true,
@@ -165,12 +174,12 @@ fn chance(rng: &mut Rng, probability: f64) -> bool {
     rng.f64() < probability
 }
 
-fn choose(rng: &mut Rng, has_short_lived: bool) -> &'static str {
+fn choose(rng: &mut Rng) -> &'static str {
     let total: u32 = COMMANDS.iter().map(|(weight, _)| weight).sum();
     let mut left = rng.u32(..total);
     for (weight, template) in COMMANDS {
         if left < *weight {
-            return if has_short_lived && *template == DBSIZE { "PING" } else { template };
+            return template;
         }
         left -= weight;
     }
@@ -235,51 +244,202 @@ fn recase(rng: &mut Rng, literal: &str) -> Vec<u8> {
     match rng.u8(..4) {
         0 => literal.to_ascii_lowercase().into_bytes(),
         1 => {
-            let flip = |c: u8| if rng.bool() { c.to_ascii_lowercase() } else { c };
+            let flip = |c: u8| {
+                if rng.bool() {
+                    c.to_ascii_lowercase()
+                } else {
+                    c
+                }
+            };
             literal.bytes().map(flip).collect()
         }
         _ => literal.as_bytes().to_vec(),
     }
 }
 
-static KEYS: &[&[u8]] =
-    &[b"a", b"b", b"c", b"d", b"ab", b"key:1", b"key:2", b"", b"\x00\xff\r\n", b"{t}x"];
+static KEYS: &[&[u8]] = &[
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"ab",
+    b"key:1",
+    b"key:2",
+    b"",
+    b"\x00\xff\r\n",
+    b"{t}x",
+];
 static INTEGERS: &[&str] = &[
-    "0", "1", "-1", "2", "-2", "3", "5", "-5", "7", "10", "-10", "63", "64", "100", "-100", "255",
-    "256", "-129", "1000", "9223372036854775807", "-9223372036854775808", "9223372036854775808",
-    "99999999999", "4294967296", "-4294967297", "+1", "01", " 1", "1 ", "-0", "", "abc", "1.5",
-    "1e3", "-", "18446744073709551615", "9223372036854775806",
+    "0",
+    "1",
+    "-1",
+    "2",
+    "-2",
+    "3",
+    "5",
+    "-5",
+    "7",
+    "10",
+    "-10",
+    "63",
+    "64",
+    "100",
+    "-100",
+    "255",
+    "256",
+    "-129",
+    "1000",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "99999999999",
+    "4294967296",
+    "-4294967297",
+    "+1",
+    "01",
+    " 1",
+    "1 ",
+    "-0",
+    "",
+    "abc",
+    "1.5",
+    "1e3",
+    "-",
+    "18446744073709551615",
+    "9223372036854775806",
 ];
 static FLOATS: &[&str] = &[
-    "0", "1", "-1", "0.5", "0.25", "-0.5", "1.5", "3.0e3", "1e2", "5.0", "10.50", "-3.25", "1.125",
-    "100000000", "-123456.75", "inf", "-inf", "nan", "abc", "", " 1", "1 ", "0x10", "+2",
-    ".5", "5.", "1e15", "-1e3", "-0", "1e", "--1", "infinity", "1.5.5",
+    "0",
+    "1",
+    "-1",
+    "0.5",
+    "0.25",
+    "-0.5",
+    "1.5",
+    "3.0e3",
+    "1e2",
+    "5.0",
+    "10.50",
+    "-3.25",
+    "1.125",
+    "100000000",
+    "-123456.75",
+    "inf",
+    "-inf",
+    "nan",
+    "abc",
+    "",
+    " 1",
+    "1 ",
+    "0x10",
+    "+2",
+    ".5",
+    "5.",
+    "1e15",
+    "-1e3",
+    "-0",
+    "1e",
+    "--1",
+    "infinity",
+    "1.5.5",
 ];
 static OFFSETS: &[&str] = &[
-    "0", "1", "2", "3", "7", "8", "9", "15", "16", "31", "40", "63", "64", "100", "1000", "-1",
-    "4294967296", "536870912", "abc", "", "9223372036854775807", "01",
+    "0",
+    "1",
+    "2",
+    "3",
+    "7",
+    "8",
+    "9",
+    "15",
+    "16",
+    "31",
+    "40",
+    "63",
+    "64",
+    "100",
+    "1000",
+    "-1",
+    "4294967296",
+    "536870912",
+    "abc",
+    "",
+    "9223372036854775807",
+    "01",
 ];
 static ENCODINGS: &[&str] = &[
     "u1", "u4", "u8", "u16", "u32", "u63", "i1", "i4", "i5", "i8", "i16", "i32", "i63", "i64",
     "u64", "i65", "u0", "i0", "x8", "", "u", "U8", "i-1",
 ];
-static FIELD_OFFSETS: &[&str] =
-    &["0", "1", "3", "7", "8", "17", "100", "#0", "#1", "#2", "#5", "-1", "#-1", "#", "x", "4294967296"];
+static FIELD_OFFSETS: &[&str] = &[
+    "0",
+    "1",
+    "3",
+    "7",
+    "8",
+    "17",
+    "100",
+    "#0",
+    "#1",
+    "#2",
+    "#5",
+    "-1",
+    "#-1",
+    "#",
+    "x",
+    "4294967296",
+];
 static UNIX_SECONDS: &[&str] = &[
-    "1", "1000000000", "9999999999", "33177117420", "33177117421", "0", "-1", "abc",
-    "9223372036854775807", "9223372036854775", "9223372036854776", "-9223372036854775808",
+    "1",
+    "1000000000",
+    "9999999999",
+    "33177117420",
+    "33177117421",
+    "0",
+    "-1",
+    "abc",
+    "9223372036854775807",
+    "9223372036854775",
+    "9223372036854776",
+    "-9223372036854775808",
 ];
 static UNIX_MILLIS: &[&str] = &[
-    "1", "1000000000000", "9999999999999", "33177117420000", "33177117420001", "0", "-1", "abc",
-    "9223372036854775807", "-9223372036854775808",
+    "1",
+    "1000000000000",
+    "9999999999999",
+    "33177117420000",
+    "33177117420001",
+    "0",
+    "-1",
+    "abc",
+    "9223372036854775807",
+    "-9223372036854775808",
 ];
 static PATTERNS: &[&str] = &[
-    "*", "a*", "?", "??", "[ab]", "[^a]", "[a-c]*", "key:*", "key:[0-9]", "*:*", "\\a", "", "[", "[a",
-    "a\\", "*b", "**", "[b-a]", "*[^b]*", "{t}*",
+    "*",
+    "a*",
+    "?",
+    "??",
+    "[ab]",
+    "[^a]",
+    "[a-c]*",
+    "key:*",
+    "key:[0-9]",
+    "*:*",
+    "\\a",
+    "",
+    "[",
+    "[a",
+    "a\\",
+    "*b",
+    "**",
+    "[b-a]",
+    "*[^b]*",
+    "{t}*",
 ];
 const LONG_WORD: &str = "a word of a length at which Redis begins to cut short what it repeats";
 static JUNK: &[&str] = &[
-    "", "junk", "NX", "XX", "EX", "GET", "0", "1", "-1", "abc", "KEEPTTL", "COUNT", "MATCH", "TYPE",
+    "", "junk", "NX", "XX", "EX", "GET", "0", "-1", "abc", "KEEPTTL", "COUNT", "MATCH", "TYPE",
     "BIT", "REPLACE", "\"", "LEN", "PERSIST",
 ];
 
@@ -291,7 +451,19 @@ fn word(rng: &mut Rng, kind: &str) -> Vec<u8> {
     match kind {
         "k" => KEYS[rng.usize(..KEYS.len())].to_vec(),
         "g" => from(rng, &["f", "g"]),
-        "a" => from(rng, &["", "word", "two words", "1", "it's", "\"", "a\r\nb", LONG_WORD]),
+        "a" => from(
+            rng,
+            &[
+                "",
+                "word",
+                "two words",
+                "1",
+                "it's",
+                "\"",
+                "a\r\nb",
+                LONG_WORD,
+            ],
+        ),
         "v" => value(rng),
         "i" if wrong => from(rng, INTEGERS),
         "i" if rng.bool() => number(rng.i64(-12..30)),
@@ -302,9 +474,30 @@ fn word(rng: &mut Rng, kind: &str) -> Vec<u8> {
         "o" => from(rng, &OFFSETS[..15]),
         "b" if wrong => from(rng, &["2", "-1", "x", "", "01"]),
         "b" => from(rng, &["0", "1"]),
-        "s" if wrong => from(rng, &["0", "-1", "abc", "", "9223372036854775807", "-9223372036854775808", "9223372036854776"]),
+        "s" if wrong => from(
+            rng,
+            &[
+                "0",
+                "-1",
+                "abc",
+                "",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "9223372036854776",
+            ],
+        ),
         "s" => number(rng.i64(1_000..1_000_000)),
-        "m" if wrong => from(rng, &["0", "-1", "abc", "", "9223372036854775807", "-9223372036854775808"]),
+        "m" if wrong => from(
+            rng,
+            &[
+                "0",
+                "-1",
+                "abc",
+                "",
+                "9223372036854775807",
+                "-9223372036854775808",
+            ],
+        ),
         "m" => number(rng.i64(1_000_000..1_000_000_000)),
         "S" => from(rng, UNIX_SECONDS),
         "M" => from(rng, UNIX_MILLIS),
@@ -350,9 +543,30 @@ fn mutate(rng: &mut Rng, words: &mut Vec<Vec<u8>>) {
         0 => drop(words.remove(at)),
         1 => words[at] = junk,
         2 => words.insert(at, words[at].clone()),
+        // A small number must not become a time: it would pass on one server and not yet on the
+        // other.
+        _ if has_time(words) => drop(words.pop()),
         _ => {
             let other = rng.usize(1..words.len());
             words.swap(at, other);
         }
     }
+}
+
+/// Whether the command sets an expiry, or one that is much like it would.
+fn has_time(words: &[Vec<u8>]) -> bool {
+    let name = words[0].to_ascii_uppercase();
+    let names: [&[u8]; 6] = [
+        b"SETEX",
+        b"PSETEX",
+        b"EXPIRE",
+        b"PEXPIRE",
+        b"EXPIREAT",
+        b"PEXPIREAT",
+    ];
+    let options: [&[u8]; 4] = [b"EX", b"PX", b"EXAT", b"PXAT"];
+    names.contains(&&name[..])
+        || words
+            .iter()
+            .any(|word| options.contains(&&word.to_ascii_uppercase()[..]))
 }

@@ -59,7 +59,11 @@ impl fmt::Display for Step {
             match (plain, word.len()) {
                 (true, 0..=80) => write!(f, " {}", word.escape_ascii())?,
                 (_, 0..=200) => write!(f, " \"{}\"", word.escape_ascii())?,
-                (_, length) => write!(f, " ({length} bytes of \"{}\"...)", word[..8].escape_ascii())?,
+                (_, length) => write!(
+                    f,
+                    " ({length} bytes of \"{}\"...)",
+                    word[..8].escape_ascii()
+                )?,
             }
         }
         if self.joined {
@@ -89,10 +93,17 @@ impl Difference {
     pub fn signature(&self) -> String {
         let start = |reply: &[u8]| {
             let is_error = reply.first() == Some(&b'-');
-            reply[..reply.len().min(if is_error { 40 } else { 1 })].escape_ascii().to_string()
+            reply[..reply.len().min(if is_error { 40 } else { 1 })]
+                .escape_ascii()
+                .to_string()
         };
         let name = self.step.words[0].to_ascii_uppercase();
-        format!("{} {} {}", name.escape_ascii(), start(&self.ours), start(&self.theirs))
+        format!(
+            "{} {} {}",
+            name.escape_ascii(),
+            start(&self.ours),
+            start(&self.theirs)
+        )
     }
 }
 
@@ -119,7 +130,9 @@ impl Pair {
     /// One does not start.
     pub fn start() -> Result<Self> {
         let debug = ["--enable-debug-command", "yes"];
-        let ours = Launch::bailiwick()?.args(["--fsync", "never", "--threads", "1"]).args(debug);
+        let ours = Launch::bailiwick()?
+            .args(["--fsync", "never", "--threads", "1"])
+            .args(debug);
         let ours = ours.start()?;
         let theirs = Launch::redis()?.args(debug).start()?;
         let digest = ours.connect()?.run("DEBUG DIGEST")?;
@@ -136,7 +149,9 @@ impl Pair {
     /// It does not answer.
     pub fn redis_version(&self) -> Result<String> {
         let info = self.theirs.connect()?.run("INFO server")?.text();
-        let line = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        let line = info
+            .lines()
+            .find_map(|line| line.strip_prefix("redis_version:"));
         Ok(line.unwrap_or("unknown").to_owned())
     }
 
@@ -174,13 +189,22 @@ impl Pair {
     fn compare_keyspaces(&self) -> Result<Option<Difference>> {
         let mut lane = Lane::connect(self, Protocol::Resp2)?;
         for database in DATABASES {
-            let listing = [Step::new(0, &["SELECT", database]), Step::new(0, &["KEYS", "*"])];
+            let listing = [
+                Step::new(0, &["SELECT", database]),
+                Step::new(0, &["KEYS", "*"]),
+            ];
             if let Some(difference) = lane.run(&listing)? {
                 return Ok(Some(difference));
             }
             let keys = self.ours_keys(database)?;
             let looks = keys.iter().flat_map(|key| {
-                [&["GET"][..], &["PEXPIRETIME"], &["OBJECT", "ENCODING"], &["TYPE"]].map(|look| {
+                [
+                    &["GET"][..],
+                    &["PEXPIRETIME"],
+                    &["OBJECT", "ENCODING"],
+                    &["TYPE"],
+                ]
+                .map(|look| {
                     let mut step = Step::new(0, look);
                     step.words.push(key.clone());
                     step
@@ -192,7 +216,11 @@ impl Pair {
             }
         }
         let digest = [Step::new(0, &["DEBUG", "DIGEST"])];
-        if self.has_digest { lane.run(&digest) } else { Ok(None) }
+        if self.has_digest {
+            lane.run(&digest)
+        } else {
+            Ok(None)
+        }
     }
 
     fn ours_keys(&self, database: &str) -> Result<Vec<Vec<u8>>> {
@@ -256,7 +284,10 @@ impl Lane {
         if ours == theirs {
             return true;
         }
-        let parts = (rules::elements(ours, self.protocol), rules::elements(theirs, self.protocol));
+        let parts = (
+            rules::elements(ours, self.protocol),
+            rules::elements(theirs, self.protocol),
+        );
         let (true, (Some(ours_parts), Some(theirs_parts))) = (is_exec, parts) else {
             return self.same(words, ours, theirs);
         };

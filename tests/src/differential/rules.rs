@@ -25,15 +25,51 @@ const CHANCE: &str = "any key will do";
 const APPROXIMATE: &str = "how long ago is measured in steps of the server's own clock";
 
 static RULES: &[Rule] = &[
-    Rule { command: "TTL", reason: CLOCKS, same: close_seconds },
-    Rule { command: "EXPIRETIME", reason: CLOCKS, same: close_seconds },
-    Rule { command: "PTTL", reason: CLOCKS, same: close_millis },
-    Rule { command: "PEXPIRETIME", reason: CLOCKS, same: close_millis },
-    Rule { command: "KEYS", reason: ORDER, same: same_elements },
-    Rule { command: "SCAN", reason: ORDER, same: same_scan },
-    Rule { command: "RANDOMKEY", reason: CHANCE, same: both_bytes },
-    Rule { command: "OBJECT IDLETIME", reason: APPROXIMATE, same: both_integers },
-    Rule { command: "OBJECT FREQ", reason: APPROXIMATE, same: both_integers },
+    Rule {
+        command: "TTL",
+        reason: CLOCKS,
+        same: close_seconds,
+    },
+    Rule {
+        command: "EXPIRETIME",
+        reason: CLOCKS,
+        same: close_seconds,
+    },
+    Rule {
+        command: "PTTL",
+        reason: CLOCKS,
+        same: close_millis,
+    },
+    Rule {
+        command: "PEXPIRETIME",
+        reason: CLOCKS,
+        same: close_millis,
+    },
+    Rule {
+        command: "KEYS",
+        reason: ORDER,
+        same: same_elements,
+    },
+    Rule {
+        command: "SCAN",
+        reason: ORDER,
+        same: same_scan,
+    },
+    Rule {
+        command: "RANDOMKEY",
+        reason: CHANCE,
+        same: both_bytes,
+    },
+    Rule {
+        command: "OBJECT IDLETIME",
+        reason: APPROXIMATE,
+        same: both_integers,
+    },
+    Rule {
+        command: "OBJECT FREQ",
+        reason: APPROXIMATE,
+        same: both_integers,
+    },
 ];
 
 /// Errors that Bailiwick words as Redis 7.2 does, and Redis 7.0 in another way: command, 7.0, 7.2.
@@ -44,10 +80,15 @@ pub(super) fn equivalent(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> boo
     let name = words[0].to_ascii_uppercase();
     let name = String::from_utf8_lossy(&name);
     let full = match words.get(1) {
-        Some(word) => format!("{name} {}", String::from_utf8_lossy(&word.to_ascii_uppercase())),
+        Some(word) => format!(
+            "{name} {}",
+            String::from_utf8_lossy(&word.to_ascii_uppercase())
+        ),
         None => name.to_string(),
     };
-    let rule = RULES.iter().find(|rule| rule.command == name || rule.command == full);
+    let rule = RULES
+        .iter()
+        .find(|rule| rule.command == name || rule.command == full);
     rule.is_some_and(|rule| (rule.same)(words, ours, theirs))
 }
 
@@ -59,7 +100,10 @@ pub(super) fn same_error(words: &[Vec<u8>], ours: &[u8], theirs: &[u8]) -> bool 
     if !ours.starts_with(b"-") || !theirs.starts_with(b"-") {
         return false;
     }
-    let (ours, theirs) = (String::from_utf8_lossy(ours), String::from_utf8_lossy(theirs));
+    let (ours, theirs) = (
+        String::from_utf8_lossy(ours),
+        String::from_utf8_lossy(theirs),
+    );
     let name = String::from_utf8_lossy(&words[0]).to_ascii_uppercase();
     let is_reworded = |(command, old, new): &(&str, &str, &str)| {
         name == *command && theirs[1..].trim_end() == *old && ours[1..].trim_end() == *new
@@ -84,7 +128,10 @@ fn without_nuls(text: &str) -> String {
 /// The raw elements of an array reply.
 pub(super) fn elements(reply: &[u8], protocol: Protocol) -> Option<Vec<&[u8]>> {
     let line = reply.iter().position(|byte| *byte == b'\n')?;
-    let count: usize = std::str::from_utf8(&reply[1..line - 1]).ok()?.parse().ok()?;
+    let count: usize = std::str::from_utf8(&reply[1..line - 1])
+        .ok()?
+        .parse()
+        .ok()?;
     if reply[0] != b'*' {
         return None;
     }

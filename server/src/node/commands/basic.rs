@@ -42,7 +42,8 @@ pub(super) fn hello(context: &mut NodeContext<'_>) -> NodeOutcome {
         Some(b"2") => Some(Protocol::Resp2),
         Some(b"3") => Some(Protocol::Resp3),
         Some(version) => {
-            let is_number = std::str::from_utf8(version).is_ok_and(|text| text.parse::<i64>().is_ok());
+            let is_number =
+                std::str::from_utf8(version).is_ok_and(|text| text.parse::<i64>().is_ok());
             return Err(if is_number {
                 CommandError::text("NOPROTO unsupported protocol version")
             } else {
@@ -173,10 +174,16 @@ fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
 
 pub(super) fn select(context: &mut NodeContext<'_>) -> NodeOutcome {
     let number = std::str::from_utf8(context.args.arg(1)).ok();
-    let number: i64 = number.and_then(|text| text.parse().ok()).ok_or(CommandError::NotInteger)?;
+    let number: i64 = number
+        .and_then(|text| text.parse().ok())
+        .ok_or(CommandError::NotInteger)?;
     let databases = context.node.settings.load().databases;
-    let database = usize::try_from(number).ok().filter(|&database| database < databases);
-    context.session.set_database(database.ok_or(CommandError::DatabaseOutOfRange)?);
+    let database = usize::try_from(number)
+        .ok()
+        .filter(|&database| database < databases);
+    context
+        .session
+        .set_database(database.ok_or(CommandError::DatabaseOutOfRange)?);
     context.ok()
 }
 
@@ -194,7 +201,11 @@ pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
     session.no_touch = false;
     session.is_authenticated = context.node.settings.load().requirepass.is_empty();
     session.client.name.lock().clear();
-    for flag in [ClientFlag::NoEvict, ClientFlag::NoTouch, ClientFlag::Readonly] {
+    for flag in [
+        ClientFlag::NoEvict,
+        ClientFlag::NoTouch,
+        ClientFlag::Readonly,
+    ] {
         session.client.set(flag, false);
     }
     context.encoder().simple("RESET");

@@ -32,12 +32,17 @@ pub(super) fn list(context: &mut NodeContext<'_>) -> NodeOutcome {
         clients
     } else if args.len() == 4 && is_option(args, 2, "type") {
         let class = Class::parse(args.arg(3))?;
-        clients.into_iter().filter(|client| class.holds(client)).collect()
+        clients
+            .into_iter()
+            .filter(|client| class.holds(client))
+            .collect()
     } else if args.len() > 3 && is_option(args, 2, "id") {
         let id = |arg| parse_canonical_int(arg).and_then(|id| u64::try_from(id).ok());
         let ids: Option<Vec<u64>> = args.from(3).iter().map(id).collect();
         let ids = ids.ok_or(CommandError::text("ERR Invalid client ID"))?;
-        ids.iter().filter_map(|&id| context.node.clients.get(id)).collect()
+        ids.iter()
+            .filter_map(|&id| context.node.clients.get(id))
+            .collect()
     } else {
         return Err(CommandError::Syntax);
     };
@@ -74,7 +79,9 @@ impl Class {
             Ok(Self::Other)
         } else {
             let name = String::from_utf8_lossy(name);
-            Err(CommandError::composed(format!("ERR Unknown client type '{name}'")))
+            Err(CommandError::composed(format!(
+                "ERR Unknown client type '{name}'"
+            )))
         }
     }
 
@@ -105,7 +112,9 @@ pub(super) fn set_info(context: &mut NodeContext<'_>) -> NodeOutcome {
     let shown = String::from_utf8_lossy(attribute);
     let is_name = attribute.eq_ignore_ascii_case(b"lib-name");
     if !is_name && !attribute.eq_ignore_ascii_case(b"lib-ver") {
-        return Err(CommandError::composed(format!("ERR Unrecognized option '{shown}'")));
+        return Err(CommandError::composed(format!(
+            "ERR Unrecognized option '{shown}'"
+        )));
     }
     if check_name(value).is_err() {
         return Err(CommandError::composed(format!(
@@ -126,13 +135,19 @@ pub(super) fn set_info(context: &mut NodeContext<'_>) -> NodeOutcome {
 pub(super) fn kill(context: &mut NodeContext<'_>) -> NodeOutcome {
     if context.args.len() == 3 {
         let address = String::from_utf8_lossy(context.args.arg(2));
-        let filter = Filter { address: Some(address.as_bytes()), ..Filter::default() };
+        let filter = Filter {
+            address: Some(address.as_bytes()),
+            ..Filter::default()
+        };
         if kill_matching(&filter, context) == 0 {
             return Err(CommandError::text("ERR No such client"));
         }
         return context.ok();
     }
-    let mut filter = Filter { skip_own: true, ..Filter::default() };
+    let mut filter = Filter {
+        skip_own: true,
+        ..Filter::default()
+    };
     filter.parse(context.args.from(2))?;
     let killed = kill_matching(&filter, context);
     context.encoder().integer(killed);
@@ -179,8 +194,12 @@ impl<'a> Filter<'a> {
     fn holds(&self, client: &Client, own_id: u64, now_ms: i64) -> bool {
         let age_s = (now_ms - client.created_ms) / 1000;
         self.id.is_none_or(|id| client.id == id)
-            && self.address.is_none_or(|address| client.address.as_bytes() == address)
-            && self.local_address.is_none_or(|local| client.local_address.as_bytes() == local)
+            && self
+                .address
+                .is_none_or(|address| client.address.as_bytes() == address)
+            && self
+                .local_address
+                .is_none_or(|local| client.local_address.as_bytes() == local)
             && self.class.is_none_or(|class| class.holds(client))
             && self.min_age_s.is_none_or(|min_s| age_s >= min_s)
             && !(self.skip_own && client.id == own_id)
@@ -189,9 +208,9 @@ impl<'a> Filter<'a> {
 
 fn positive(value: &[u8], name: &str) -> Result<u64, CommandError> {
     let number = parse_canonical_int(value).and_then(|number| u64::try_from(number).ok());
-    number.filter(|&number| number > 0).ok_or_else(|| {
-        CommandError::composed(format!("ERR {name} should be greater than 0"))
-    })
+    number
+        .filter(|&number| number > 0)
+        .ok_or_else(|| CommandError::composed(format!("ERR {name} should be greater than 0")))
 }
 
 fn check_user(name: &[u8]) -> Result<(), CommandError> {
@@ -240,11 +259,16 @@ pub(super) fn pause(context: &mut NodeContext<'_>) -> NodeOutcome {
         3 => PauseMode::All,
         4 if is_option(args, 3, "write") => PauseMode::Writes,
         4 if is_option(args, 3, "all") => PauseMode::All,
-        4 => return Err(CommandError::text("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+        4 => {
+            return Err(CommandError::text(
+                "ERR CLIENT PAUSE mode must be WRITE or ALL",
+            ));
+        }
         _ => return Err(context.subcommand_error()),
     };
-    let timeout_ms = parse_canonical_int(args.arg(2))
-        .ok_or(CommandError::text("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = parse_canonical_int(args.arg(2)).ok_or(CommandError::text(
+        "ERR timeout is not an integer or out of range",
+    ))?;
     if timeout_ms < 0 {
         return Err(CommandError::text("ERR timeout is negative"));
     }

@@ -55,12 +55,20 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
 fn flags(client: &Client) -> String {
     let set = LETTERS.iter().filter(|(flag, _)| client.has(*flag));
     let letters: String = set.map(|(_, letter)| letter).collect();
-    if letters.is_empty() { "N".to_owned() } else { letters }
+    if letters.is_empty() {
+        "N".to_owned()
+    } else {
+        letters
+    }
 }
 
 /// Commands queued by MULTI; -1 outside.
 fn queued(client: &Client) -> i64 {
-    if client.has(ClientFlag::Multi) { i64::from(client.queued.load(Ordering::Relaxed)) } else { -1 }
+    if client.has(ClientFlag::Multi) {
+        i64::from(client.queued.load(Ordering::Relaxed))
+    } else {
+        -1
+    }
 }
 
 fn last_command(client: &Client) -> String {
@@ -82,10 +90,14 @@ mod tests {
     #[test]
     fn a_new_connection_has_no_flags_and_no_command() {
         let line = line(&client(), 4_500, None);
-        let begin = "id=7 addr=10.0.0.1:5 laddr=10.0.0.2:6379 fd=9 name= age=3 idle=3 flags=N db=0 ";
+        let begin =
+            "id=7 addr=10.0.0.1:5 laddr=10.0.0.2:6379 fd=9 name= age=3 idle=3 flags=N db=0 ";
         assert!(line.starts_with(begin), "{line}");
         assert!(line.contains(" multi=-1 watch=0 "), "{line}");
-        assert!(line.ends_with("cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver="), "{line}");
+        assert!(
+            line.ends_with("cmd=NULL user=default redir=-1 resp=2 lib-name= lib-ver="),
+            "{line}"
+        );
     }
 
     #[test]
@@ -95,7 +107,13 @@ mod tests {
         client.set(ClientFlag::Multi, true);
         client.set(ClientFlag::Watching, true);
         let line = line(&client, 0, Some("client|list"));
-        assert!(line.contains(" flags=xT ") && line.contains(" multi=0 "), "{line}");
-        assert!(line.contains(" age=0 ") && line.contains(" cmd=client|list "), "{line}");
+        assert!(
+            line.contains(" flags=xT ") && line.contains(" multi=0 "),
+            "{line}"
+        );
+        assert!(
+            line.contains(" age=0 ") && line.contains(" cmd=client|list "),
+            "{line}"
+        );
     }
 }

@@ -10,7 +10,8 @@ use crate::run;
 
 pub(super) fn get(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (node, patterns) = (context.node, context.args.from(2));
-    node.settings.write_get(patterns, &mut context.encoder(), glob_matches);
+    node.settings
+        .write_get(patterns, &mut context.encoder(), glob_matches);
     Ok(Flow::Continue)
 }
 

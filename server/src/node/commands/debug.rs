@@ -132,7 +132,11 @@ fn check_access(context: &NodeContext<'_>) -> Outcome {
         DebugAccess::No => false,
         DebugAccess::Yes => true,
         DebugAccess::Local => {
-            let address = context.session.client.address.parse::<std::net::SocketAddr>();
+            let address = context
+                .session
+                .client
+                .address
+                .parse::<std::net::SocketAddr>();
             address.is_ok_and(|address| address.ip().to_canonical().is_loopback())
         }
     };
@@ -167,7 +171,10 @@ fn with_key(
     let state = group.state();
     let now_ms = node::now_ms().max(state.time_ms);
     let entry = state.keyspace.get(context.session.database, key, now_ms);
-    tell(entry.ok_or(CommandError::NoSuchKey)?, &mut context.encoder())?;
+    tell(
+        entry.ok_or(CommandError::NoSuchKey)?,
+        &mut context.encoder(),
+    )?;
     Ok(Flow::Continue)
 }
 
@@ -209,7 +216,9 @@ fn serialized_len(value: ValueRef<'_>) -> usize {
     };
     let of_text = |bytes: &[u8]| {
         let number = Some(bytes).filter(|bytes| bytes.len() <= NUMBER_MAX_BYTES);
-        number.and_then(parse_canonical_int).map_or(of_bytes(bytes), of_number)
+        number
+            .and_then(parse_canonical_int)
+            .map_or(of_bytes(bytes), of_number)
     };
     match value {
         ValueRef::Int(number) => of_number(number),
@@ -268,7 +277,8 @@ fn reload(context: &mut NodeContext<'_>) -> NodeOutcome {
     for option in context.args.from(2).iter() {
         if option.eq_ignore_ascii_case(b"nosave") {
             save = false;
-        } else if !option.eq_ignore_ascii_case(b"merge") && !option.eq_ignore_ascii_case(b"noflush") {
+        } else if !option.eq_ignore_ascii_case(b"merge") && !option.eq_ignore_ascii_case(b"noflush")
+        {
             return Err(CommandError::text(
                 "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
             ));
@@ -291,7 +301,9 @@ fn table_stats(context: &mut NodeContext<'_>) -> NodeOutcome {
     let group = context.group()?;
     let number = parse_canonical_int(context.args.arg(2)).ok_or(CommandError::NotInteger)?;
     let state = group.state();
-    let table = usize::try_from(number).ok().filter(|&number| number < state.keyspace.databases());
+    let table = usize::try_from(number)
+        .ok()
+        .filter(|&number| number < state.keyspace.databases());
     let table = table.ok_or(CommandError::text("ERR Out of range database"))?;
     let table = state.keyspace.table(table);
     let segments = table.segment_count();
@@ -333,7 +345,11 @@ mod tests {
 
     #[test]
     fn serialized_lengths_are_those_of_the_dump_format() {
-        let lengths = [(ValueRef::Int(1), 2), (ValueRef::Int(300), 3), (ValueRef::Int(70_000), 5)];
+        let lengths = [
+            (ValueRef::Int(1), 2),
+            (ValueRef::Int(300), 3),
+            (ValueRef::Int(70_000), 5),
+        ];
         for (value, len) in lengths {
             assert_eq!(serialized_len(value), len);
         }

@@ -84,7 +84,10 @@ mod tests {
 
     fn entry(key: &str, value: &str, expires_at_ms: Option<i64>) -> Entry {
         let value = NewValue::from_bytes(value.as_bytes());
-        let stamp = Stamp { version: 1, access: 2 };
+        let stamp = Stamp {
+            version: 1,
+            access: 2,
+        };
         Entry::new(key.as_bytes(), value, expires_at_ms, stamp)
     }
 
@@ -102,12 +105,27 @@ mod tests {
         // As redis-server 7.0.15 answers for the same keys.
         assert_eq!(digest(&[]), "0000000000000000000000000000000000000000");
         let a = || entry("a", "1", None);
-        assert_eq!(digest(&[(0, &[a()])]), "943d800368fb9c0e951138f1bc0e313ac769d91f");
-        let three = || [a(), entry("b", "hello", None), entry("n", "-12345678", None)];
-        assert_eq!(digest(&[(0, &three())]), "3fe6d19d92123e0a6bb725ee7718135261c5c313");
+        assert_eq!(
+            digest(&[(0, &[a()])]),
+            "943d800368fb9c0e951138f1bc0e313ac769d91f"
+        );
+        let three = || {
+            [
+                a(),
+                entry("b", "hello", None),
+                entry("n", "-12345678", None),
+            ]
+        };
+        assert_eq!(
+            digest(&[(0, &three())]),
+            "3fe6d19d92123e0a6bb725ee7718135261c5c313"
+        );
         let [one, two, three] = three();
         let first = [one, two, three, entry("e", "x", Some(1))];
-        assert_eq!(digest(&[(0, &first)]), "f33ebcde17d68a70077d66c640221598049f89a9");
+        assert_eq!(
+            digest(&[(0, &first)]),
+            "f33ebcde17d68a70077d66c640221598049f89a9"
+        );
         let second = [entry("q", &"x".repeat(100), None)];
         assert_eq!(
             digest(&[(0, &first), (3, &second)]),
@@ -118,8 +136,14 @@ mod tests {
     #[test]
     fn the_digest_of_a_value_does_not_depend_on_its_key() {
         let of = |entry: Entry| Digest::of_value(Some(&entry)).to_string();
-        assert_eq!(of(entry("a", "1", None)), "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da");
-        assert_eq!(of(entry("e", "x", Some(1))), "0745672cb1bf060476eedeb8a28f5ffe1ff5a2be");
+        assert_eq!(
+            of(entry("a", "1", None)),
+            "b4fc66738120fba0b5aa500ab5c2bf89cea1c5da"
+        );
+        assert_eq!(
+            of(entry("e", "x", Some(1))),
+            "0745672cb1bf060476eedeb8a28f5ffe1ff5a2be"
+        );
         assert_eq!(Digest::of_value(None), Digest::default());
     }
 

@@ -45,7 +45,9 @@ impl Populate {
             let end = self.count.min(next + KEYS_AN_ENTRY);
             proposal.items.clear();
             proposal.replies.clear();
-            proposal.items.push(Item::Transaction(Box::new(self.transaction(next, end)?)));
+            proposal
+                .items
+                .push(Item::Transaction(Box::new(self.transaction(next, end)?)));
             proposal = group.run(proposal);
             if let Some(refusal) = proposal.replies.strip_prefix(b"-") {
                 let text = String::from_utf8_lossy(refusal);
@@ -91,7 +93,9 @@ impl Populate {
 
 fn positive(arg: &[u8]) -> Result<u64, CommandError> {
     let number = parse_canonical_int(arg).and_then(|number| u64::try_from(number).ok());
-    number.ok_or(CommandError::text("ERR value is out of range, must be positive"))
+    number.ok_or(CommandError::text(
+        "ERR value is out of range, must be positive",
+    ))
 }
 
 #[cfg(test)]
@@ -99,7 +103,12 @@ mod tests {
     use super::*;
 
     fn populate(size: Option<usize>) -> Populate {
-        Populate { database: 0, count: 1, prefix: b"p".to_vec(), size }
+        Populate {
+            database: 0,
+            count: 1,
+            prefix: b"p".to_vec(),
+            size,
+        }
     }
 
     fn value(populate: &Populate, number: u64) -> Vec<u8> {

@@ -4,12 +4,16 @@ use bailiwick_frame::{Encoder, Protocol};
 
 use crate::commands::{CommandError, Outcome};
 
+/// The number that Redis answers with; it is not meant to be pi.
+#[allow(clippy::approx_constant)]
+const SAMPLE_DOUBLE: f64 = 3.141;
+
 /// Writes the reply of this type's name, in any case.
 pub(super) fn write(name: &[u8], out: &mut Encoder<'_>) -> Outcome {
     match &*name.to_ascii_lowercase() {
         b"string" => out.bulk(b"Hello World"),
         b"integer" => out.integer(12345),
-        b"double" => out.double(3.141),
+        b"double" => out.double(SAMPLE_DOUBLE),
         b"bignum" => out.big_number("1234567999999999999999999999999999999"),
         b"null" => out.null(),
         b"array" => {
@@ -57,7 +61,9 @@ fn write_attribute(out: &mut Encoder<'_>) {
 /// A push answers nothing, so a reply follows it.
 fn write_push(out: &mut Encoder<'_>) -> Outcome {
     if out.protocol() == Protocol::Resp2 {
-        return Err(CommandError::text("ERR RESP2 is not supported by this command"));
+        return Err(CommandError::text(
+            "ERR RESP2 is not supported by this command",
+        ));
     }
     out.push(2);
     out.bulk(b"server-cpu-usage");
@@ -80,7 +86,10 @@ mod tests {
     fn each_type_has_its_form_in_both_protocols() {
         assert_eq!(reply("True", Protocol::Resp3), "#t\r\n");
         assert_eq!(reply("true", Protocol::Resp2), ":1\r\n");
-        assert_eq!(reply("map", Protocol::Resp3), "%3\r\n:0\r\n#f\r\n:1\r\n#t\r\n:2\r\n#f\r\n");
+        assert_eq!(
+            reply("map", Protocol::Resp3),
+            "%3\r\n:0\r\n#f\r\n:1\r\n#t\r\n:2\r\n#f\r\n"
+        );
         assert!(reply("push", Protocol::Resp3).starts_with(">2\r\n"));
         assert!(reply("attrib", Protocol::Resp3).starts_with("|1\r\n$14\r\nkey-popularity\r\n"));
         assert!(reply("attrib", Protocol::Resp2).starts_with("$39\r\nSome real"));

@@ -41,20 +41,72 @@ struct Section {
 }
 
 static SECTIONS: &[Section] = &[
-    Section { title: "Server", by_default: true, write: info_state::server },
-    Section { title: "Clients", by_default: true, write: info_state::clients },
-    Section { title: "Memory", by_default: true, write: info_state::memory },
-    Section { title: "Persistence", by_default: true, write: info_state::persistence },
-    Section { title: "Stats", by_default: true, write: info_stats::stats },
-    Section { title: "Replication", by_default: true, write: info_state::replication },
-    Section { title: "CPU", by_default: true, write: info_stats::cpu },
+    Section {
+        title: "Server",
+        by_default: true,
+        write: info_state::server,
+    },
+    Section {
+        title: "Clients",
+        by_default: true,
+        write: info_state::clients,
+    },
+    Section {
+        title: "Memory",
+        by_default: true,
+        write: info_state::memory,
+    },
+    Section {
+        title: "Persistence",
+        by_default: true,
+        write: info_state::persistence,
+    },
+    Section {
+        title: "Stats",
+        by_default: true,
+        write: info_stats::stats,
+    },
+    Section {
+        title: "Replication",
+        by_default: true,
+        write: info_state::replication,
+    },
+    Section {
+        title: "CPU",
+        by_default: true,
+        write: info_stats::cpu,
+    },
     // There are none.
-    Section { title: "Modules", by_default: true, write: |_, _| {} },
-    Section { title: "Commandstats", by_default: false, write: info_stats::commands },
-    Section { title: "Errorstats", by_default: true, write: info_stats::errors },
-    Section { title: "Latencystats", by_default: false, write: info_stats::latencies },
-    Section { title: "Cluster", by_default: true, write: info_state::cluster },
-    Section { title: "Keyspace", by_default: true, write: info_state::keyspace },
+    Section {
+        title: "Modules",
+        by_default: true,
+        write: |_, _| {},
+    },
+    Section {
+        title: "Commandstats",
+        by_default: false,
+        write: info_stats::commands,
+    },
+    Section {
+        title: "Errorstats",
+        by_default: true,
+        write: info_stats::errors,
+    },
+    Section {
+        title: "Latencystats",
+        by_default: false,
+        write: info_stats::latencies,
+    },
+    Section {
+        title: "Cluster",
+        by_default: true,
+        write: info_state::cluster,
+    },
+    Section {
+        title: "Keyspace",
+        by_default: true,
+        write: info_state::keyspace,
+    },
 ];
 
 pub(super) fn info(context: &mut NodeContext<'_>) -> NodeOutcome {
@@ -102,7 +154,11 @@ pub(super) fn percent(part: u64, whole: u64) -> String {
 
 /// `part` over `whole`, 0 if there is no whole.
 pub(super) fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 #[cfg(test)]
@@ -111,7 +167,12 @@ mod tests {
 
     #[test]
     fn sizes_are_written_as_redis_writes_them() {
-        let sizes = [(0, "0B"), (1023, "1023B"), (1024, "1.00K"), (916_384, "894.91K")];
+        let sizes = [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (916_384, "894.91K"),
+        ];
         for (bytes, text) in sizes {
             assert_eq!(human(bytes), text);
         }

@@ -22,7 +22,10 @@ pub(super) const ALLOCATOR: &str = "mimalloc";
 pub(super) fn server(node: &Node, lines: &mut Lines) {
     let settings = node.settings.load();
     let uptime_s = node.started.elapsed().as_secs();
-    let port = node.addresses().first().map_or(settings.port, |address| address.port());
+    let port = node
+        .addresses()
+        .first()
+        .map_or(settings.port, |address| address.port());
     let executable = std::env::current_exe().unwrap_or_default();
     let file = node.settings.file().unwrap_or_else(|| "".as_ref());
     let now_us = node::now_us();
@@ -43,14 +46,17 @@ pub(super) fn server(node: &Node, lines: &mut Lines) {
     lines.field("uptime_in_days", uptime_s / SECONDS_A_DAY);
     lines.field("hz", HZ);
     lines.field("configured_hz", HZ);
-    lines.field("lru_clock", now_us / 1_000_000 & LRU_CLOCK_MASK);
+    lines.field("lru_clock", (now_us / 1_000_000) & LRU_CLOCK_MASK);
     lines.field("executable", executable.display());
     lines.field("config_file", file.display());
     lines.field("io_threads_active", 0);
     lines.field("worker_threads", settings.worker_threads());
     for (number, address) in node.addresses().iter().enumerate() {
         let (ip, port) = (address.ip(), address.port());
-        lines.field(&format!("listener{number}"), format_args!("name=tcp,bind={ip},port={port}"));
+        lines.field(
+            &format!("listener{number}"),
+            format_args!("name=tcp,bind={ip},port={port}"),
+        );
     }
 }
 
@@ -58,8 +64,14 @@ pub(super) fn clients(node: &Node, lines: &mut Lines) {
     let clients = node.clients.all();
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let input = clients.iter().map(|client| load(&client.input_bytes)).max();
-    let output = clients.iter().map(|client| load(&client.output_bytes)).max();
-    let blocked = clients.iter().filter(|client| client.has(ClientFlag::Blocked)).count();
+    let output = clients
+        .iter()
+        .map(|client| load(&client.output_bytes))
+        .max();
+    let blocked = clients
+        .iter()
+        .filter(|client| client.has(ClientFlag::Blocked))
+        .count();
     lines.field("connected_clients", clients.len());
     lines.field("cluster_connections", 0);
     lines.field("maxclients", node.settings.load().max_clients);
@@ -119,7 +131,10 @@ pub(super) fn memory(node: &Node, lines: &mut Lines) {
     lines.field("used_memory_overhead", memory.overhead);
     lines.field("used_memory_startup", 0);
     lines.field("used_memory_dataset", memory.dataset());
-    lines.field("used_memory_dataset_perc", percent(memory.dataset(), memory.used));
+    lines.field(
+        "used_memory_dataset_perc",
+        percent(memory.dataset(), memory.used),
+    );
     lines.bytes("total_system_memory", system::total_memory_bytes());
     lines.bytes("used_memory_lua", 0);
     lines.bytes("used_memory_scripts", 0);
@@ -130,7 +145,10 @@ pub(super) fn memory(node: &Node, lines: &mut Lines) {
     lines.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
     let ratio = ratio(memory.resident, memory.used);
     lines.field("mem_fragmentation_ratio", format_args!("{ratio:.2}"));
-    lines.field("mem_fragmentation_bytes", memory.resident.saturating_sub(memory.used));
+    lines.field(
+        "mem_fragmentation_bytes",
+        memory.resident.saturating_sub(memory.used),
+    );
     lines.field("mem_not_counted_for_evict", 0);
     lines.field("mem_replication_backlog", 0);
     lines.field("mem_total_replication_buffers", 0);
@@ -148,8 +166,15 @@ pub(super) fn memory(node: &Node, lines: &mut Lines) {
 pub(super) fn client_bytes(node: &Node) -> u64 {
     let clients = node.clients.all();
     let bytes = clients.iter().map(|client| {
-        let counters = [&client.input_bytes, &client.output_bytes, &client.queued_bytes];
-        let buffers: u64 = counters.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+        let counters = [
+            &client.input_bytes,
+            &client.output_bytes,
+            &client.queued_bytes,
+        ];
+        let buffers: u64 = counters
+            .iter()
+            .map(|bytes| bytes.load(Ordering::Relaxed))
+            .sum();
         size_of_val(&**client) as u64 + buffers
     });
     bytes.sum()
@@ -186,9 +211,17 @@ fn checkpoints(node: &Node, group: &Group, lines: &mut Lines) {
     let changes = totals.changes.load(Ordering::Relaxed);
     let saved = totals.changes_at_checkpoint.load(Ordering::Relaxed);
     let last_time_ms = last_save_ms(node, group);
-    let last_s = if status.completed == 0 { -1 } else { (status.last_duration_ms / 1000) as i64 };
+    let last_s = if status.completed == 0 {
+        -1
+    } else {
+        (status.last_duration_ms / 1000) as i64
+    };
     let since_start_s = (node::now_ms() - status.started_ms) / 1000;
-    let current_s = if status.in_progress { since_start_s.max(0) } else { -1 };
+    let current_s = if status.in_progress {
+        since_start_s.max(0)
+    } else {
+        -1
+    };
     let outcome = if status.last_failed { "err" } else { "ok" };
     lines.field("rdb_changes_since_last_save", changes.saturating_sub(saved));
     lines.field("rdb_bgsave_in_progress", u8::from(status.in_progress));
@@ -216,13 +249,17 @@ fn log(group: &Group, lines: &mut Lines) {
     let totals = group.totals();
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let refused = load(&totals.refused_commits) > 0;
-    let since = load(&totals.log_bytes) - load(&totals.log_bytes_at_checkpoint).min(load(&totals.log_bytes));
+    let since = load(&totals.log_bytes)
+        - load(&totals.log_bytes_at_checkpoint).min(load(&totals.log_bytes));
     lines.field("aof_enabled", 1);
     lines.field("aof_rewrite_in_progress", u8::from(status.in_progress));
     lines.field("aof_rewrite_scheduled", 0);
     lines.field("aof_last_rewrite_time_sec", -1);
     lines.field("aof_current_rewrite_time_sec", -1);
-    lines.field("aof_last_bgrewrite_status", if status.last_failed { "err" } else { "ok" });
+    lines.field(
+        "aof_last_bgrewrite_status",
+        if status.last_failed { "err" } else { "ok" },
+    );
     lines.field("aof_last_write_status", if refused { "err" } else { "ok" });
     lines.field("aof_last_cow_size", 0);
     lines.field("aof_current_size", group.log_disk_bytes());
@@ -242,10 +279,17 @@ fn loading(node: &Node, lines: &mut Lines) {
     let elapsed_s = node.started.elapsed().as_secs();
     let share = ratio(loaded, total);
     // The log behind the checkpoint is not in this estimate.
-    let left_s = if share > 0.0 { elapsed_s as f64 * (1.0 - share) / share } else { 1.0 };
+    let left_s = if share > 0.0 {
+        elapsed_s as f64 * (1.0 - share) / share
+    } else {
+        1.0
+    };
     lines.field("loading", 1);
     lines.field("async_loading", 0);
-    lines.field("loading_start_time", node::now_ms() / 1000 - elapsed_s as i64);
+    lines.field(
+        "loading_start_time",
+        node::now_ms() / 1000 - elapsed_s as i64,
+    );
     lines.field("loading_total_bytes", total);
     lines.field("loading_loaded_bytes", loaded);
     lines.field("loading_loaded_perc", format_args!("{:.2}", share * 100.0));

@@ -20,7 +20,10 @@ pub(super) fn stats(node: &Node, lines: &mut Lines) {
     lines.field("total_connections_received", load(&node.clients.accepted));
     lines.field("total_commands_processed", sum(|worker| &worker.processed));
     lines.field("instantaneous_ops_per_sec", rate.requests.round() as u64);
-    lines.field("total_net_input_bytes", sum(|worker| &worker.received_bytes));
+    lines.field(
+        "total_net_input_bytes",
+        sum(|worker| &worker.received_bytes),
+    );
     lines.field("total_net_output_bytes", sum(|worker| &worker.sent_bytes));
     lines.field("total_net_repl_input_bytes", 0);
     lines.field("total_net_repl_output_bytes", 0);
@@ -39,11 +42,18 @@ pub(super) fn stats(node: &Node, lines: &mut Lines) {
     for name in ["latest_fork_usec", "total_forks", "migrate_cached_sockets"] {
         lines.field(name, 0);
     }
-    for name in ["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"] {
+    for name in [
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+    ] {
         lines.field(name, 0);
     }
     lines.field("unexpected_error_replies", 0);
-    lines.field("total_error_replies", node.errors.lock().values().sum::<u64>());
+    lines.field(
+        "total_error_replies",
+        node.errors.lock().values().sum::<u64>(),
+    );
 }
 
 /// What happened to keys; nothing before they are loaded.
@@ -76,14 +86,23 @@ pub(super) fn commands(node: &Node, lines: &mut Lines) {
         if totals.is_empty() {
             continue;
         }
-        let CommandTotals { calls, nanos, rejected, failed, .. } = totals;
+        let CommandTotals {
+            calls,
+            nanos,
+            rejected,
+            failed,
+            ..
+        } = totals;
         let each_us = nanos as f64 / 1000.0 / calls.max(1) as f64;
         let counts = format_args!(
             "calls={calls},usec={},usec_per_call={each_us:.2},rejected_calls={rejected},\
              failed_calls={failed}",
             nanos / 1000
         );
-        lines.field(&format!("cmdstat_{}", commands::by_id(id).full_name()), counts);
+        lines.field(
+            &format!("cmdstat_{}", commands::by_id(id).full_name()),
+            counts,
+        );
     }
 }
 
@@ -105,11 +124,15 @@ pub(super) fn latencies(node: &Node, lines: &mut Lines) {
         if totals.calls == 0 {
             continue;
         }
-        let percentiles = settings.latency_tracking_info_percentiles.iter().map(|&percent| {
-            format!("p{percent}={}.000", totals.percentile_us(percent))
-        });
+        let percentiles = settings
+            .latency_tracking_info_percentiles
+            .iter()
+            .map(|&percent| format!("p{percent}={}.000", totals.percentile_us(percent)));
         let percentiles: Vec<String> = percentiles.collect();
-        let name = format!("latency_percentiles_usec_{}", commands::by_id(id).full_name());
+        let name = format!(
+            "latency_percentiles_usec_{}",
+            commands::by_id(id).full_name()
+        );
         lines.field(&name, percentiles.join(","));
     }
 }

@@ -25,7 +25,13 @@ enum Figure {
 pub(super) fn stats(context: &mut NodeContext<'_>) -> NodeOutcome {
     use Figure::{Double, Integer};
     let memory = Memory::of(context.node);
-    let Memory { used, peak, resident, keys, .. } = memory;
+    let Memory {
+        used,
+        peak,
+        resident,
+        keys,
+        ..
+    } = memory;
     let committed = committed_bytes();
     let before = [
         ("peak.allocated", Integer(peak)),
@@ -44,19 +50,34 @@ pub(super) fn stats(context: &mut NodeContext<'_>) -> NodeOutcome {
         ("keys.count", Integer(keys)),
         ("keys.bytes-per-key", Integer(used / keys.max(1))),
         ("dataset.bytes", Integer(memory.dataset())),
-        ("dataset.percentage", Double(ratio(memory.dataset(), used) * 100.0)),
+        (
+            "dataset.percentage",
+            Double(ratio(memory.dataset(), used) * 100.0),
+        ),
         ("peak.percentage", Double(ratio(used, peak) * 100.0)),
         ("allocator.allocated", Integer(used)),
         ("allocator.active", Integer(committed)),
         ("allocator.resident", Integer(resident)),
-        ("allocator-fragmentation.ratio", Double(ratio(committed, used))),
-        ("allocator-fragmentation.bytes", Integer(committed.saturating_sub(used))),
+        (
+            "allocator-fragmentation.ratio",
+            Double(ratio(committed, used)),
+        ),
+        (
+            "allocator-fragmentation.bytes",
+            Integer(committed.saturating_sub(used)),
+        ),
         ("allocator-rss.ratio", Double(ratio(resident, committed))),
-        ("allocator-rss.bytes", Integer(resident.saturating_sub(committed))),
+        (
+            "allocator-rss.bytes",
+            Integer(resident.saturating_sub(committed)),
+        ),
         ("rss-overhead.ratio", Double(1.0)),
         ("rss-overhead.bytes", Integer(0)),
         ("fragmentation", Double(ratio(resident, used))),
-        ("fragmentation.bytes", Integer(resident.saturating_sub(used))),
+        (
+            "fragmentation.bytes",
+            Integer(resident.saturating_sub(used)),
+        ),
     ];
     let databases = databases(context);
     let mut encoder = context.encoder();
@@ -129,7 +150,11 @@ fn report(memory: &Memory) -> String {
         )
         .expect("writing to a String does not fail");
     }
-    if text.is_empty() { "The memory figures look sound.\n".to_owned() } else { text }
+    if text.is_empty() {
+        "The memory figures look sound.\n".to_owned()
+    } else {
+        text
+    }
 }
 
 pub(super) fn purge(context: &mut NodeContext<'_>) -> NodeOutcome {
@@ -157,8 +182,16 @@ pub(super) fn allocator_stats(context: &mut NodeContext<'_>) -> NodeOutcome {
 /// Bytes that the allocator has taken from the system and not given back.
 fn committed_bytes() -> u64 {
     let mut figures = [0usize; 8];
-    let [elapsed, user, system, resident, peak_resident, committed, peak_committed, faults] =
-        figures.each_mut();
+    let [
+        elapsed,
+        user,
+        system,
+        resident,
+        peak_resident,
+        committed,
+        peak_committed,
+        faults,
+    ] = figures.each_mut();
     // SAFETY: each pointer is good for a write.
     unsafe {
         libmimalloc_sys::mi_process_info(
@@ -181,17 +214,34 @@ mod tests {
 
     #[test]
     fn a_small_node_gets_no_diagnosis_and_a_sound_one_no_advice() {
-        let mut memory = Memory { used: 1000, peak: 9000, resident: 1 << 30, ..Memory::default() };
+        let mut memory = Memory {
+            used: 1000,
+            peak: 9000,
+            resident: 1 << 30,
+            ..Memory::default()
+        };
         assert!(report(&memory).contains("too little data"));
-        memory = Memory { used: 100 << 20, peak: 100 << 20, resident: 110 << 20, ..memory };
+        memory = Memory {
+            used: 100 << 20,
+            peak: 100 << 20,
+            resident: 110 << 20,
+            ..memory
+        };
         assert!(report(&memory).contains("sound"));
     }
 
     #[test]
     fn what_is_odd_is_named() {
-        let memory =
-            Memory { used: 100 << 20, peak: 200 << 20, resident: 300 << 20, ..Memory::default() };
+        let memory = Memory {
+            used: 100 << 20,
+            peak: 200 << 20,
+            resident: 300 << 20,
+            ..Memory::default()
+        };
         let report = report(&memory);
-        assert!(report.contains("200.00M") && report.contains("3.00 times"), "{report}");
+        assert!(
+            report.contains("200.00M") && report.contains("3.00 times"),
+            "{report}"
+        );
     }
 }

@@ -47,12 +47,18 @@ pub(super) fn latest(context: &mut NodeContext<'_>) -> NodeOutcome {
 
 pub(super) fn history(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (node, event) = (context.node, context.args.arg(2));
-    node.latency.lock().write_history(event, &mut context.encoder());
+    node.latency
+        .lock()
+        .write_history(event, &mut context.encoder());
     Ok(Flow::Continue)
 }
 
 pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let count = context.node.latency.lock().reset(context.args.from(2).iter());
+    let count = context
+        .node
+        .latency
+        .lock()
+        .reset(context.args.from(2).iter());
     context.encoder().integer(count as i64);
     Ok(Flow::Continue)
 }
@@ -60,14 +66,18 @@ pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
 pub(super) fn doctor(context: &mut NodeContext<'_>) -> NodeOutcome {
     let node = context.node;
     let threshold_ms = node.settings.load().latency_monitor_threshold_ms;
-    node.latency.lock().write_doctor(threshold_ms, &mut context.encoder());
+    node.latency
+        .lock()
+        .write_doctor(threshold_ms, &mut context.encoder());
     Ok(Flow::Continue)
 }
 
 pub(super) fn graph(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (node, event) = (context.node, context.args.arg(2));
     let now_s = node::now_ms() / 1000;
-    node.latency.lock().write_graph(event, now_s, &mut context.encoder());
+    node.latency
+        .lock()
+        .write_graph(event, now_s, &mut context.encoder());
     Ok(Flow::Continue)
 }
 
@@ -111,9 +121,9 @@ fn family(name: &[u8]) -> Vec<Known> {
     let subcommands = (1..=command.subcommands.len()).map(|at| commands::by_id(command.id() + at));
     match parts.next() {
         None => std::iter::once(command).chain(subcommands).collect(),
-        Some(name) => {
-            subcommands.filter(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name)).collect()
-        }
+        Some(name) => subcommands
+            .filter(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))
+            .collect(),
     }
 }
 
@@ -124,7 +134,10 @@ mod tests {
     #[test]
     fn a_container_stands_for_its_subcommands() {
         let names = |name: &str| -> Vec<String> {
-            family(name.as_bytes()).iter().map(|command| command.full_name()).collect()
+            family(name.as_bytes())
+                .iter()
+                .map(|command| command.full_name())
+                .collect()
         };
         assert_eq!(names("GET"), ["get"]);
         assert_eq!(names("Slowlog|Len"), ["slowlog|len"]);

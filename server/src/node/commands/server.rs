@@ -23,7 +23,10 @@ pub(super) fn time(context: &mut NodeContext<'_>) -> NodeOutcome {
 }
 
 pub(super) fn role(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let offset = context.node.group().map_or(0, |group| group.state().applied.0);
+    let offset = context
+        .node
+        .group()
+        .map_or(0, |group| group.state().applied.0);
     let mut encoder = context.encoder();
     encoder.array(3);
     encoder.bulk(b"master");
@@ -35,14 +38,19 @@ pub(super) fn role(context: &mut NodeContext<'_>) -> NodeOutcome {
 pub(super) fn last_save(context: &mut NodeContext<'_>) -> NodeOutcome {
     let node = context.node;
     // Before the data is loaded, nothing is known of checkpoints but that there was no new one.
-    let at_ms = node.group().map_or_else(node::now_ms, |group| last_save_ms(node, group));
+    let at_ms = node
+        .group()
+        .map_or_else(node::now_ms, |group| last_save_ms(node, group));
     context.encoder().integer(at_ms / 1000);
     Ok(Flow::Continue)
 }
 
 pub(super) fn save(context: &mut NodeContext<'_>) -> NodeOutcome {
     let group = context.group()?;
-    let ticket = group.checkpoints().request_if_idle().ok_or(SAVE_IN_PROGRESS)?;
+    let ticket = group
+        .checkpoints()
+        .request_if_idle()
+        .ok_or(SAVE_IN_PROGRESS)?;
     context.blocking(move |out| {
         let done = group.checkpoints().wait(ticket);
         done.map_err(|error| CommandError::composed(format!("ERR {error}")))?;
@@ -88,7 +96,11 @@ pub(super) fn shutdown(context: &mut NodeContext<'_>) -> NodeOutcome {
         return Err(CommandError::text("ERR No shutdown in progress."));
     };
     let client = &context.session.client.address;
-    tracing::info!(client, ?order, "SHUTDOWN received; finishing what was accepted");
+    tracing::info!(
+        client,
+        ?order,
+        "SHUTDOWN received; finishing what was accepted"
+    );
     if context.node.group().is_none() {
         // Nothing has been accepted yet, and a load may take long.
         std::process::exit(0);
@@ -122,7 +134,11 @@ fn shutdown_order(args: Args<'_>) -> Result<Option<Shutdown>, CommandError> {
     if abort {
         return Ok(None);
     }
-    Ok(Some(if no_save { Shutdown::NoSave } else { Shutdown::Save }))
+    Ok(Some(if no_save {
+        Shutdown::NoSave
+    } else {
+        Shutdown::Save
+    }))
 }
 
 pub(super) fn lolwut(context: &mut NodeContext<'_>) -> NodeOutcome {
@@ -147,7 +163,10 @@ pub(super) fn function_flush(context: &mut NodeContext<'_>) -> NodeOutcome {
     if context.args.len() > 3 {
         return Err(context.subcommand_error());
     }
-    flush(context, "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+    flush(
+        context,
+        "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
+    )
 }
 
 pub(super) fn script_flush(context: &mut NodeContext<'_>) -> NodeOutcome {
@@ -191,7 +210,11 @@ mod tests {
 
     #[test]
     fn shutdown_refuses_what_contradicts_itself() {
-        for line in ["SHUTDOWN save nosave", "SHUTDOWN abort now", "SHUTDOWN later"] {
+        for line in [
+            "SHUTDOWN save nosave",
+            "SHUTDOWN abort now",
+            "SHUTDOWN later",
+        ] {
             assert_eq!(order(line), Err(CommandError::Syntax), "{line}");
         }
     }
