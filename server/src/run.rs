@@ -60,7 +60,7 @@ pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> 
     let threads = group.start();
     node.open(group.clone());
     // CONFIG SET may have changed something during the load.
-    group.set_tuning(tuning(&node.settings.load()));
+    node.apply_settings();
     tracing::info!(keys, "ready for commands");
     for worker in workers {
         // A worker that panicked has aborted the process.

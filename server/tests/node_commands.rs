@@ -1,6 +1,8 @@
 //! Node commands, asked of a real process: those that concern connections, time, the disk or the
 //! process itself, which no unit test has.
 
+#![allow(clippy::unwrap_used)]
+
 mod node;
 
 use std::thread;
@@ -268,6 +270,36 @@ fn slow_commands_are_kept_with_their_client_but_no_password() {
     let latest = client.call("LATENCY LATEST");
     assert!(latest.starts_with("*1|*4|$7|command|:"), "{latest}");
     assert_eq!(client.call("LATENCY RESET"), ":1");
+}
+
+#[test]
+fn every_command_is_slow_at_a_threshold_of_zero() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    client.call("CONFIG SET slowlog-log-slower-than 0");
+    client.send(
+        "GET a\nGET b\nSTRLEN c\nKEYS *\nSET d 1\nGET d\nCONFIG SET slowlog-log-slower-than -1",
+    );
+    (0..7).for_each(|_| drop(client.read()));
+    let slow = client.call("SLOWLOG GET -1");
+    for request in [
+        "GET|$1|a",
+        "GET|$1|b",
+        "STRLEN|$1|c",
+        "KEYS|$1|*",
+        "SET|$1|d|$1|1",
+    ] {
+        assert!(slow.contains(request), "{request} in {slow}");
+    }
+    let address = client.call("CLIENT INFO");
+    let address = address
+        .split(' ')
+        .find_map(|field| field.strip_prefix("addr="))
+        .unwrap();
+    assert_eq!(
+        slow.matches(address).count(),
+        client.call("SLOWLOG LEN")[1..].parse().unwrap()
+    );
 }
 
 #[test]

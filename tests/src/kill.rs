@@ -201,7 +201,7 @@ fn check(
 }
 
 fn newest_checkpoint(data: &Path) -> u64 {
-    let mut directories = vec![data.join("checkpoints")];
+    let mut directories = vec![data.join("checkpoint")];
     let mut newest = 0;
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {

@@ -24,7 +24,7 @@ use tempfile::TempDir;
 use crate::client::{Address, Client, Value};
 
 /// Whatever has not happened by then will not. Generous, since test machines are busy.
-pub const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How often to look again.
 pub const POLL: Duration = Duration::from_millis(2);

@@ -29,6 +29,8 @@ use raft_engine::env::{FileSystem, Handle, Permission, WriteExt};
 use super::scan::{FileName, Queue};
 use crate::sys;
 
+/// When so much has been written without a sync, the disk is asked to begin with it.
+const PUSH_BYTES: u64 = 1 << 20;
 /// While syncs come often, this much behind the last record is written with zeros in advance. A
 /// sync of bytes that overwrite others need not wait for the file system's own journal, as it must
 /// when reserved space is written for the first time: measured, that is nearly half of its time.
@@ -95,6 +97,8 @@ pub(crate) struct LogFile {
     zeroed: AtomicU64,
     /// The end of the space that the engine has reserved.
     reserved: AtomicU64,
+    /// Up to where the disk has been asked to begin; above the length after the file was cut.
+    pushed: AtomicU64,
     /// Whether the last sync had little to write.
     small_syncs: AtomicBool,
     /// How often the file was cut, so that a sync does not vouch for bytes cut under it.
@@ -114,6 +118,7 @@ impl LogFile {
             durable: AtomicU64::new(len),
             zeroed: AtomicU64::new(0),
             reserved: AtomicU64::new(len),
+            pushed: AtomicU64::new(0),
             small_syncs: AtomicBool::new(false),
             cuts: AtomicU64::new(0),
             health: health.clone(),
@@ -210,6 +215,17 @@ impl LogFile {
         }
     }
 
+    /// Has the disk begin with what was written long ago. Otherwise, where nobody syncs, all of a
+    /// file waits for the sync with which the engine leaves it, and the append that comes to the
+    /// file's end stands still for tens of milliseconds.
+    fn push_ahead(&self, end: u64) {
+        let pushed = self.pushed.load(Ordering::Relaxed).max(self.durable());
+        if end.saturating_sub(pushed) >= PUSH_BYTES {
+            sys::start_writeback(&self.file, pushed, end - pushed);
+            self.pushed.store(end, Ordering::Relaxed);
+        }
+    }
+
     fn fail(&self, doing: &str, error: &io::Error) {
         self.health
             .fail(format!("cannot {doing} {}: {error}", self.path.display()));
@@ -269,6 +285,7 @@ impl Write for Cursor {
         self.file.written.fetch_max(self.offset, Ordering::AcqRel);
         if len == buf.len() {
             self.file.zero_ahead(self.offset);
+            self.file.push_ahead(self.offset);
         }
         Ok(len)
     }

@@ -21,7 +21,7 @@ use crate::commands::{
 };
 use crate::group::{Group, Item, Proposal};
 use crate::keyspace::AccessClock;
-use crate::node::clients::bump;
+use crate::node::clients::{Client, bump};
 use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition, redact};
 use crate::state::State;
@@ -190,6 +190,9 @@ impl Connection {
                         &mut encoder,
                         &worker,
                     );
+                    if reads.watches_fast || !command.has(Flag::Fast) {
+                        reads.finish_timed(&worker, Some((args, &self.guard.client)));
+                    }
                     if let Err(error) = outcome {
                         out.truncate(before);
                         Encoder::new(&mut out, self.session.protocol).error(&error.to_string());
@@ -376,6 +379,8 @@ struct Reads<'a> {
     node: &'a node::Node,
     group: Option<&'a Group>,
     touch: bool,
+    /// Whether even a fast command can be slow enough to be noted, so each is timed by itself.
+    watches_fast: bool,
     /// The clock when the batch began.
     started_ns: i64,
     view: Option<View<'a>>,
@@ -398,6 +403,7 @@ impl<'a> Reads<'a> {
             node,
             group: node.group().map(|group| &**group),
             touch: !no_touch,
+            watches_fast: node.watches_fast.load(Ordering::Relaxed),
             started_ns,
             view: None,
         }
@@ -441,11 +447,7 @@ impl<'a> Reads<'a> {
             touch,
             counters: &view.counters,
         };
-        let outcome = handler(&context, args, encoder);
-        if !command.has(Flag::Fast) {
-            self.finish_timed(worker, Some(args));
-        }
-        outcome
+        handler(&context, args, encoder)
     }
 
     /// Lets go of the lock and books what was counted.
@@ -460,15 +462,21 @@ impl<'a> Reads<'a> {
         }
     }
 
-    fn finish_timed(&mut self, worker: &crate::worker::Worker, args: Option<Args<'_>>) {
+    /// Books the time of the command that was running, which was `request` and this client's.
+    fn finish_timed(
+        &mut self,
+        worker: &crate::worker::Worker,
+        request: Option<(Args<'_>, &Client)>,
+    ) {
         let Some(view) = &mut self.view else {
             return;
         };
         let Some((command, calls, nanos)) = view.stop_timing(worker) else {
             return;
         };
-        if let Some(args) = args {
-            self.node.note_duration(command, args, nanos / calls, None);
+        if let Some((args, client)) = request {
+            self.node
+                .note_duration(command, args, nanos / calls, Some(client));
         }
     }
 }

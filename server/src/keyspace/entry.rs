@@ -193,18 +193,26 @@ impl Entry {
 
     /// Starts to bring the entry into the cache; a later look at it then does not wait for memory.
     pub fn prefetch(&self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let block = self.block.as_ptr().cast::<i8>();
-            // SAFETY: a hint; it reads nothing and cannot fault. The second line holds the value
-            // of a short key.
-            unsafe {
-                _mm_prefetch(block, _MM_HINT_T0);
-                _mm_prefetch(block.wrapping_add(64), _MM_HINT_T0);
-            }
-        }
+        self.prefetch_line(0);
+        // The second line holds the value of a short key.
+        self.prefetch_line(64);
     }
+
+    /// Like [`Entry::prefetch`] for the reference count and the beginning of the key only.
+    pub fn prefetch_header(&self) {
+        self.prefetch_line(0);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn prefetch_line(&self, offset: usize) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let line = self.block.as_ptr().cast::<i8>().wrapping_add(offset);
+        // SAFETY: a hint; it reads nothing and cannot fault.
+        unsafe { _mm_prefetch(line, _MM_HINT_T0) };
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn prefetch_line(&self, _offset: usize) {}
 
     /// The value.
     #[must_use]

@@ -92,6 +92,15 @@ impl Segment {
         }
     }
 
+    /// Starts to bring the headers of all entries into the cache. Whoever is about to touch them
+    /// one by one (to copy, to hash, to write out) then waits for memory about once instead of once
+    /// an entry; atomic counts in particular would not overlap by themselves.
+    pub fn prefetch_all(&self) {
+        for entry in &self.entries {
+            entry.prefetch_header();
+        }
+    }
+
     /// The entry of `key`, for editing.
     pub fn get_mut(&mut self, hash: Hash, key: &[u8]) -> Option<&mut Entry> {
         self.entries
@@ -105,6 +114,9 @@ impl Segment {
             !self.is_full(),
             "a full segment is split before an insertion"
         );
+        if self.entries.len() == self.entries.capacity() {
+            self.prefetch_all();
+        }
         self.entries
             .insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
     }
@@ -144,6 +156,7 @@ impl Segment {
         assert!(self.depth < 63, "a segment splits at most 63 times");
         let bit = 1u64 << (63 - self.depth);
         self.depth += 1;
+        self.prefetch_all();
         let mut low = HashTable::with_capacity(SEGMENT_MAX_ENTRIES / 2);
         let mut high = HashTable::with_capacity(SEGMENT_MAX_ENTRIES / 2);
         for entry in self.entries.drain() {

@@ -345,6 +345,9 @@ impl Table {
 
     /// A segment that a checkpoint shares is copied before it is written.
     fn unshare(segment: &mut Arc<Segment>) -> &mut Segment {
+        if Arc::strong_count(segment) > 1 {
+            segment.prefetch_all();
+        }
         Arc::make_mut(segment)
     }
 

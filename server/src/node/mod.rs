@@ -33,10 +33,14 @@ use crate::config;
 use crate::group::{Group, LoadProgress};
 use crate::latency::Latency;
 use crate::logging::Logging;
+use crate::run;
 use crate::slowlog::Slowlog;
 use clients::{Client, Clients};
 use rates::Rates;
 use stats::WorkerStats;
+
+/// What is slower than this, in microseconds, is no fast command on a machine that can keep up.
+const FAST_US: i64 = 1000;
 
 /// How a node is to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,9 @@ pub struct Node {
     pub rates: Mutex<Rates>,
     /// What INFO calls the replication id; as long and random as `run_id`.
     pub replication_id: Mutex<String>,
+    /// Whether the slow log is to hold commands of less than a millisecond. Otherwise commands
+    /// that are fast by nature are timed together.
+    pub watches_fast: AtomicBool,
     /// The process's log.
     pub logging: Logging,
     /// Whether expired keys are removed in the background; `DEBUG SET-ACTIVE-EXPIRE`.
@@ -95,7 +102,7 @@ impl Node {
     pub fn new(settings: config::Store, run_id: String, logging: Logging) -> Self {
         let attention = Attention::default();
         attention.set(Condition::Loading, true);
-        Self {
+        let node = Self {
             slowlog: Mutex::default(),
             settings,
             rates: Mutex::default(),
@@ -112,10 +119,33 @@ impl Node {
             loading: LoadProgress::default(),
             peak_memory_bytes: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
+            watches_fast: AtomicBool::new(false),
             addresses: OnceLock::new(),
             workers: Mutex::default(),
             group: OnceLock::new(),
             shutdown: watch::Sender::new(Shutdown::No),
+        };
+        node.apply_settings();
+        node
+    }
+
+    /// Tells those that keep a copy of a setting of a change. Everybody else reads the settings
+    /// when needed.
+    pub fn apply_settings(&self) {
+        loop {
+            // Another change at the same moment must not be undone by an older one applied after it.
+            let version = self.settings.version();
+            let settings = self.settings.load();
+            let slow_us = settings.slowlog_log_slower_than_us;
+            self.watches_fast
+                .store((0..FAST_US).contains(&slow_us), Ordering::Relaxed);
+            self.logging.set_level(settings.log_level);
+            if let Some(group) = self.group() {
+                group.set_tuning(run::tuning(&settings));
+            }
+            if self.settings.version() == version {
+                return;
+            }
         }
     }
 
@@ -213,6 +243,8 @@ impl Node {
             sample.sent_bytes += worker.sent_bytes.load(Ordering::Relaxed);
         }
         self.rates.lock().push(sample);
+        // Remembers the peak, so that it does not depend on who asks when.
+        let _ = self.used_memory_bytes();
     }
 
     /// Asks the node to end. The first order counts.

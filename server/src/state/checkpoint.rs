@@ -139,6 +139,7 @@ fn write_segment(
     out: &mut Vec<u8>,
     sink: &mut impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    segment.prefetch_all();
     for entry in segment.iter() {
         write_record(entry, database, out);
         if out.len() < BLOCK_BYTES {

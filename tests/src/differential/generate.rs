@@ -56,7 +56,7 @@ static COMMANDS: &[(u32, &str)] = &[
     (1, "BITOP NOT %k %k"),
     (
         6,
-        "BITFIELD %k {(GET %e %w|SET %e %w %i|INCRBY %e %w %i|OVERFLOW (WRAP|SAT|FAIL))}",
+        "BITFIELD %k {(GET %e %w|SET %e %w %j|INCRBY %e %w %j|OVERFLOW (WRAP|SAT|FAIL))}",
     ),
     (2, "BITFIELD_RO %k {GET %e %w}"),
     (3, "DEL {%k}"),
@@ -468,6 +468,13 @@ fn word(rng: &mut Rng, kind: &str) -> Vec<u8> {
         "i" if wrong => from(rng, INTEGERS),
         "i" if rng.bool() => number(rng.i64(-12..30)),
         "i" => from(rng, &INTEGERS[..24]),
+        // Redis takes the least of all integers for an overflow upwards in narrower fields.
+        "j" => loop {
+            let word = self::word(rng, "i");
+            if word != b"-9223372036854775808" {
+                return word;
+            }
+        },
         "f" if wrong => from(rng, FLOATS),
         "f" => from(rng, &FLOATS[..15]),
         "o" if wrong => from(rng, OFFSETS),

@@ -24,6 +24,8 @@ const ORDER: &str = "the keyspace has no order that a client may rely on";
 const CHANCE: &str = "any key will do";
 const APPROXIMATE: &str = "how long ago is measured in steps of the server's own clock";
 
+const SHARING: &str = "which objects are shared in memory is the server's own matter";
+
 static RULES: &[Rule] = &[
     Rule {
         command: "TTL",
@@ -63,6 +65,11 @@ static RULES: &[Rule] = &[
     Rule {
         command: "OBJECT IDLETIME",
         reason: APPROXIMATE,
+        same: both_integers,
+    },
+    Rule {
+        command: "OBJECT REFCOUNT",
+        reason: SHARING,
         same: both_integers,
     },
     Rule {

@@ -1,4 +1,4 @@
-//! CONFIG: the settings, and what has to learn of a change.
+//! CONFIG: the settings, and the counters that it resets.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use super::{Flow, NodeContext, NodeOutcome};
 use crate::commands::glob_matches;
 use crate::node::Node;
-use crate::run;
 
 pub(super) fn get(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (node, patterns) = (context.node, context.args.from(2));
@@ -17,24 +16,8 @@ pub(super) fn get(context: &mut NodeContext<'_>) -> NodeOutcome {
 
 pub(super) fn set(context: &mut NodeContext<'_>) -> NodeOutcome {
     context.node.settings.set(context.args.from(2))?;
-    apply(context.node);
+    context.node.apply_settings();
     context.ok()
-}
-
-/// Tells those that keep a copy of a setting. Everybody else reads the settings when needed.
-fn apply(node: &Node) {
-    loop {
-        // Another change at the same moment must not be undone by an older one applied after it.
-        let version = node.settings.version();
-        let settings = node.settings.load();
-        node.logging.set_level(settings.log_level);
-        if let Some(group) = node.group() {
-            group.set_tuning(run::tuning(&settings));
-        }
-        if node.settings.version() == version {
-            return;
-        }
-    }
 }
 
 pub(super) fn rewrite(context: &mut NodeContext<'_>) -> NodeOutcome {
