@@ -5,7 +5,6 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
 
 use bailiwick_tests::client::Value;
 use bailiwick_tests::server::{DEADLINE, Launch, Server, die_with_this_thread};

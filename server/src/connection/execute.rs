@@ -110,11 +110,12 @@ impl Connection {
         for timing in proposal.timings.drain(..) {
             let (command, calls) = (timing.command, timing.calls);
             worker.stats.ran(command.id(), calls, timing.nanos);
-            let args = proposal.requests.args(timing.request, &proposal.buffer);
-            let client = Some(&*self.guard.client);
-            worker
-                .node
-                .note_duration(command, args, timing.nanos / calls, client);
+            if let Some(request) = timing.request {
+                let args = proposal.requests.args(request, &proposal.buffer);
+                let client = Some(&*self.guard.client);
+                let nanos = timing.nanos / calls;
+                worker.node.note_duration(command, args, nanos, client);
+            }
         }
         if self.session.reply_mode != ReplyMode::On {
             proposal.replies.truncate(before);

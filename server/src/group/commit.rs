@@ -1,13 +1,11 @@
 //! One commit: proposals become a log entry, the entry is applied, the proposals are answered.
 
 use std::borrow::Cow;
-use std::mem;
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bailiwick_frame::{Encoder, Protocol};
+use bailiwick_frame::{Args, Encoder, Protocol, Requests};
 use bailiwick_replication::{LocalReplica, MAX_APPEND_BYTES, WalError};
 
 use super::eviction::{Victim, make_room};
@@ -135,7 +133,8 @@ impl Group {
         }
         for proposals in proposals.chunks_mut(PREFETCH) {
             for proposal in proposals.iter() {
-                prefetch(&applier, proposal, 0..1);
+                let first = &proposal.items[..proposal.items.len().min(1)];
+                prefetch(&applier, &proposal.requests, &proposal.buffer, first);
             }
             for proposal in proposals {
                 answer(&mut applier, proposal, &refusals);
@@ -290,12 +289,17 @@ fn encode_transaction(writer: &mut EntryWriter<'_>, transaction: &Transaction) {
 
 /// Runs a proposal's items in order and writes their replies.
 fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusals) {
-    let protocol = proposal.protocol;
-    let mut out = mem::take(&mut proposal.replies);
-    let mut stopwatch = Stopwatch::default();
+    let mut answers = Answers {
+        protocol: proposal.protocol,
+        out: &mut proposal.replies,
+        failures: &mut proposal.failures,
+        timings: &mut proposal.timings,
+        running: None,
+    };
     for (at, item) in proposal.items.iter().enumerate() {
         if at % PREFETCH == 1 {
-            prefetch(applier, proposal, at..at + PREFETCH);
+            let items = &proposal.items[at..];
+            prefetch(applier, &proposal.requests, &proposal.buffer, items);
         }
         match item {
             Item::Command {
@@ -303,21 +307,17 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
                 database,
                 command,
             } => {
-                stopwatch.start(*command, *request, &mut proposal.timings);
-                let outcome = if let Some(refusal) = refusals.of(*command) {
-                    Encoder::new(&mut out, protocol).error(&refusal.to_string());
-                    Err(refusal.clone())
+                answers.start_timing(*command, Some(*request));
+                if let Some(refusal) = refusals.of(*command) {
+                    answers.error(refusal);
+                    answers.failures.push((*command, refusal.clone()));
                 } else {
                     let args = proposal.requests.args(*request, &proposal.buffer);
-                    applier.command(command, *database, args, protocol, &mut out)
-                };
-                if let Err(error) = outcome {
-                    proposal.failures.push((*command, error));
+                    answers.run(applier, *command, *database, args);
                 }
             }
             Item::Transaction(transaction) => {
-                let failures = &mut proposal.failures;
-                run_transaction(applier, transaction, refusals, protocol, &mut out, failures);
+                run_transaction(applier, transaction, refusals, &mut answers);
             }
             Item::Expire(limit) => {
                 if refusals.writes.is_none() {
@@ -334,40 +334,74 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
             }
         }
     }
-    stopwatch.stop(&mut proposal.timings);
-    proposal.replies = out;
+    answers.stop_timing();
 }
 
-/// Starts to bring into the cache what these items will look at, as far as their first arguments
-/// tell. Without it each look-up in a large keyspace waits for memory by itself.
-fn prefetch(applier: &Applier<'_>, proposal: &Proposal, items: Range<usize>) {
-    let end = items.end.min(proposal.items.len());
-    for item in &proposal.items[items.start.min(end)..end] {
-        if let Item::Command {
-            request, database, ..
-        } = item
-            && let Some(key) = proposal.requests.args(*request, &proposal.buffer).get(1)
-        {
-            applier.keyspace().prefetch(*database, key);
+fn run_transaction(
+    applier: &mut Applier<'_>,
+    transaction: &Transaction,
+    refusals: &Refusals,
+    answers: &mut Answers<'_>,
+) {
+    if let Some(refusal) = refusals.of_transaction(transaction) {
+        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
+        answers.error(&CommandError::composed(text));
+        return;
+    }
+    if !applier.is_unchanged(&transaction.watched) {
+        answers.encoder().null_array();
+        return;
+    }
+    answers.encoder().array(transaction.steps.len());
+    for step in &transaction.steps {
+        match step {
+            Step::Command {
+                request,
+                database,
+                command,
+            } => {
+                answers.start_timing(*command, None);
+                let args = transaction.arguments.get(*request);
+                answers.run(applier, *command, *database, args);
+            }
+            Step::Answered(reply) => answers.out.extend_from_slice(reply),
         }
     }
 }
 
-/// Times runs of the same command together: a clock reading costs as much as a small command.
-#[derive(Default)]
-struct Stopwatch {
+/// What comes back to a proposal. Runs of the same command are timed together: a clock reading
+/// costs as much as a small command.
+struct Answers<'a> {
+    protocol: Protocol,
+    out: &'a mut Vec<u8>,
+    failures: &'a mut Vec<(Known, CommandError)>,
+    timings: &'a mut Vec<Timing>,
     running: Option<(Timing, Instant)>,
 }
 
-impl Stopwatch {
-    fn start(&mut self, command: Known, request: usize, timings: &mut Vec<Timing>) {
+impl Answers<'_> {
+    fn encoder(&mut self) -> Encoder<'_> {
+        Encoder::new(self.out, self.protocol)
+    }
+
+    fn error(&mut self, error: &CommandError) {
+        self.encoder().error(&error.to_string());
+    }
+
+    fn run(&mut self, applier: &mut Applier<'_>, command: Known, database: usize, args: Args<'_>) {
+        if let Err(error) = applier.command(&command, database, args, self.protocol, self.out) {
+            self.failures.push((command, error));
+        }
+    }
+
+    fn start_timing(&mut self, command: Known, request: Option<usize>) {
         if let Some((timing, _)) = &mut self.running
             && timing.command.id() == command.id()
         {
             timing.calls += 1;
             return;
         }
-        self.stop(timings);
+        self.stop_timing();
         let timing = Timing {
             command,
             calls: 1,
@@ -377,45 +411,24 @@ impl Stopwatch {
         self.running = Some((timing, Instant::now()));
     }
 
-    fn stop(&mut self, timings: &mut Vec<Timing>) {
+    fn stop_timing(&mut self) {
         if let Some((mut timing, since)) = self.running.take() {
             timing.nanos = since.elapsed().as_nanos() as u64;
-            timings.push(timing);
+            self.timings.push(timing);
         }
     }
 }
 
-fn run_transaction(
-    applier: &mut Applier<'_>,
-    transaction: &Transaction,
-    refusals: &Refusals,
-    protocol: Protocol,
-    out: &mut Vec<u8>,
-    failures: &mut Vec<(Known, CommandError)>,
-) {
-    if let Some(refusal) = refusals.of_transaction(transaction) {
-        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
-        Encoder::new(out, protocol).error(&text);
-        return;
-    }
-    if !applier.is_unchanged(&transaction.watched) {
-        Encoder::new(out, protocol).null_array();
-        return;
-    }
-    Encoder::new(out, protocol).array(transaction.steps.len());
-    for step in &transaction.steps {
-        match step {
-            Step::Command {
-                request,
-                database,
-                command,
-            } => {
-                let args = transaction.arguments.get(*request);
-                if let Err(error) = applier.command(command, *database, args, protocol, out) {
-                    failures.push((*command, error));
-                }
-            }
-            Step::Answered(reply) => out.extend_from_slice(reply),
+/// Starts to bring into the cache what the first of these items will look at, as far as their
+/// first arguments tell. Without it each look-up in a large keyspace waits for memory by itself.
+fn prefetch(applier: &Applier<'_>, requests: &Requests, buffer: &[u8], items: &[Item]) {
+    for item in items.iter().take(PREFETCH) {
+        if let Item::Command {
+            request, database, ..
+        } = item
+            && let Some(key) = requests.args(*request, buffer).get(1)
+        {
+            applier.keyspace().prefetch(*database, key);
         }
     }
 }

@@ -42,8 +42,8 @@ pub struct Timing {
     pub calls: u64,
     /// The time of all calls together.
     pub nanos: u64,
-    /// One of its requests.
-    pub request: usize,
+    /// One of the requests; none for commands in a transaction.
+    pub request: Option<usize>,
 }
 
 /// One thing to run.

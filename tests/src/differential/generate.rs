@@ -561,7 +561,7 @@ fn mutate(rng: &mut Rng, words: &mut Vec<Vec<u8>>) {
 }
 
 /// Whether the command sets an expiry, or one that is much like it would.
-fn has_time(words: &[Vec<u8>]) -> bool {
+pub(super) fn has_time(words: &[Vec<u8>]) -> bool {
     let name = words[0].to_ascii_uppercase();
     let names: [&[u8]; 6] = [
         b"SETEX",
