@@ -41,6 +41,7 @@ pub enum StartError {
 
 /// Runs a node until it is told to stop.
 pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> {
+    avoid_huge_pages();
     let now = settings.load_full();
     let data = Arc::new(DataDir::open(&now.data)?);
     let listeners = Listeners::bind(&now)?;
@@ -100,6 +101,16 @@ pub fn tuning(settings: &Settings) -> Tuning {
             AccessPolicy::Recency
         },
         checkpoint_log_bytes: settings.checkpoint_log_size_bytes,
+    }
+}
+
+/// Keeps the system from backing our memory with huge pages. Each first touch of one clears two
+/// megabytes, which shows as stalls of milliseconds when many segments are copied at once; reads
+/// did not measurably gain from them.
+fn avoid_huge_pages() {
+    // SAFETY: a plain system call without pointers; where it is refused, nothing changes.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
     }
 }
 

@@ -7,7 +7,9 @@
 //! What a sequence must not depend on is avoided here: expiries are far away, past, or so near that
 //! a pause lets them pass on both servers. INCRBYFLOAT has two keys of its own, with numbers of a
 //! moderate size and fractions that are sums of powers of two, since for others Redis shows the
-//! rounding of the C compiler's `long double`, where Bailiwick computes in decimals.
+//! rounding of the C compiler's `long double`, where Bailiwick computes in decimals. A sequence has
+//! WATCH or SWAPDB, not both: after a SWAPDB, Bailiwick takes every absent key that is watched for
+//! changed, which costs a retry, where Redis looks into both databases.
 
 use fastrand::Rng;
 
@@ -103,6 +105,9 @@ static COMMANDS: &[(u32, &str)] = &[
 /// somebody removes it; in the others there is one wherever a time would be.
 const EXPIRING_SEQUENCES: f64 = 0.7;
 
+/// In how many sequences keys are watched; in the others databases are swapped.
+const WATCHING_SEQUENCES: f64 = 0.75;
+
 /// Expiries that pass during the pause behind them. Outside MULTI only.
 static SHORT_LIVED: &[&str] = &[
     "SET %k %v PX 12",
@@ -125,6 +130,7 @@ const END_CHANCE: f64 = 0.15;
 pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
     let mut rng = Rng::with_seed(seed);
     let expires = chance(&mut rng, EXPIRING_SEQUENCES);
+    let watches = chance(&mut rng, WATCHING_SEQUENCES);
     let mut in_multi = [false; CONNECTIONS];
     let mut connection = 0;
     let mut steps = Vec::with_capacity(count);
@@ -151,6 +157,10 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
             if has_time(&step.words) && !expires {
                 step.words = vec![b"DBSIZE".to_vec()];
             } else if step.words[0].eq_ignore_ascii_case(b"DBSIZE") && expires {
+                step.words = vec![b"PING".to_vec()];
+            }
+            let unwanted: &[u8] = if watches { b"SWAPDB" } else { b"WATCH" };
+            if step.words[0].eq_ignore_ascii_case(unwanted) {
                 step.words = vec![b"PING".to_vec()];
             }
             let name = step.words[0].to_ascii_uppercase();

@@ -88,6 +88,14 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Whether Bailiwick aborted a transaction that Redis ran. Once in several thousand times this
+    /// is right: the creation of another key can look like that of a watched one. Which keys look
+    /// alike depends on the node's hash seed, so on another node it does not happen again.
+    fn is_needless_retry(&self) -> bool {
+        let is_null = self.ours == b"*-1\r\n" || self.ours == b"_\r\n";
+        self.step.words[0].eq_ignore_ascii_case(b"exec") && is_null
+    }
+
     /// The command and the start of both replies: differences with the same cause look alike.
     #[must_use]
     pub fn signature(&self) -> String {
@@ -360,6 +368,9 @@ pub fn run_seed(
     let Some(found) = pair.run(protocol, &steps)? else {
         return Ok(None);
     };
+    if found.is_needless_retry() && Pair::start()?.run(protocol, &steps)?.is_none() {
+        return Ok(None);
+    }
     let (steps, found) = minimise(pair, protocol, &steps, found)?;
     let mut text = format!("seed {seed}, {count} steps, {protocol:?}: the servers differ after\n");
     for step in &steps {
