@@ -25,10 +25,10 @@ use crate::state::{CONTENT_VERSION, FrozenState};
 /// After a failed checkpoint, the log's growth does not start another one for so long.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Segments written before somebody else may go on with the next: about a tenth of a millisecond.
+/// Segments written in one step: about a tenth of a millisecond's work.
 const STEP_SEGMENTS: usize = 8;
-/// How often the checkpoint thread looks whether it must join in.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// The rest after a step.
+const REST: Duration = Duration::from_micros(100);
 
 /// State of the checkpoint thread, and what INFO says of it.
 #[derive(Default)]
@@ -276,39 +276,27 @@ impl Group {
         Ok(path)
     }
 
-    /// Writes the content on a thread that gets what the others leave of the processor, so that
-    /// connections are not kept waiting. When somebody waits for the checkpoint, or the log has
-    /// grown by another checkpoint's worth meanwhile, this thread joins in.
+    /// Writes the content in short steps with a rest after each, so that on a machine with few
+    /// cores a connection thread never waits for longer than a step. (Lower priorities did not
+    /// serve: a thread that is starved while it holds a lock of the kernel's stalls everybody.)
+    /// No rest is taken when somebody waits for the checkpoint, or when the log has grown by
+    /// another checkpoint's worth meanwhile.
     fn write_content(
         &self,
         frozen: FrozenState,
-        writer: CheckpointWriter,
+        mut writer: CheckpointWriter,
     ) -> io::Result<CheckpointWriter> {
-        let job = Mutex::new((frozen.into_writer(), writer));
-        let step = || {
-            let (content, writer) = &mut *job.lock();
-            content.step(STEP_SEGMENTS, |block| writer.block(block))
-        };
+        let mut content = frozen.into_writer();
         let log_bytes = || self.totals.log_bytes.load(Ordering::Relaxed);
         let begun_at = log_bytes();
-        thread::scope(|scope| {
-            let idle = scope.spawn(|| {
-                yield_to_others();
-                while step()? {}
-                Ok(())
-            });
-            while !idle.is_finished() {
-                let enough = self.tuning().checkpoint_log_bytes;
-                let is_late = enough > 0 && log_bytes() - begun_at >= enough;
-                if is_late || self.checkpoints.is_awaited() {
-                    while step()? {}
-                }
-                thread::sleep(LOOK_EVERY);
+        while content.step(STEP_SEGMENTS, |block| writer.block(block))? {
+            let enough = self.tuning().checkpoint_log_bytes;
+            let is_late = enough > 0 && log_bytes() - begun_at >= enough;
+            if !is_late && !self.checkpoints.is_awaited() {
+                thread::sleep(REST);
             }
-            idle.join()
-                .unwrap_or_else(|_| Err(io::Error::other("the writing thread panicked")))
-        })?;
-        Ok(job.into_inner().1)
+        }
+        Ok(writer)
     }
 
     /// A log that cannot be trimmed only grows, which the next checkpoint tries to mend.
@@ -316,14 +304,5 @@ impl Group {
         if let Err(error) = self.wal.compact(self.id, self.configuration, index) {
             tracing::warn!(%error, "the log could not be trimmed behind the checkpoint");
         }
-    }
-}
-
-/// Lets every other thread go first. What cannot be had is done without.
-fn yield_to_others() {
-    let parameters = libc::sched_param { sched_priority: 0 };
-    // SAFETY: a plain system call on the calling thread; the parameters outlive it.
-    unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters);
     }
 }
