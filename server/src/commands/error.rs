@@ -33,6 +33,9 @@ pub enum CommandError {
     /// A string would become longer than `proto-max-bulk-len`.
     #[error("ERR string exceeds maximum allowed size (proto-max-bulk-len)")]
     StringTooLong,
+    /// The data is not loaded yet.
+    #[error("LOADING Redis is loading the dataset in memory")]
+    Loading,
     /// Anything said only once; the text begins with its code.
     #[error("{0}")]
     Text(Cow<'static, str>),

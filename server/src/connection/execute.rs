@@ -313,8 +313,7 @@ impl Connection {
         }
         if node.attention.has(Condition::Loading) && !command.has(Flag::Loading) {
             self.break_transaction();
-            let text = "LOADING Redis is loading the dataset in memory";
-            self.refuse(&CommandError::text(text), args, out);
+            self.refuse(&CommandError::Loading, args, out);
             return Admission::Done;
         }
         if self.session.queued.is_some() && !runs_in_multi(&command) {
@@ -436,9 +435,7 @@ impl<'a> Reads<'a> {
         worker: &crate::worker::Worker,
     ) -> commands::Outcome {
         let touch = self.touch;
-        let view = self.view().ok_or(CommandError::text(
-            "LOADING Redis is loading the dataset in memory",
-        ))?;
+        let view = self.view().ok_or(CommandError::Loading)?;
         view.time(command, worker);
         let context = ReadContext {
             keyspace: &view.state.keyspace,

@@ -94,6 +94,10 @@ impl Connection {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Err(CommandError::text(text));
         }
+        // EXEC itself is allowed while the data is loaded, but there is nothing to run it on.
+        if self.guard.worker.node.group().is_none() {
+            return Err(CommandError::Loading);
+        }
         self.show_queued(&queued);
         let steps = self.resolve_steps(&queued);
         Ok(Flow::Propose(Item::Transaction(Box::new(Transaction {
@@ -158,9 +162,7 @@ impl Connection {
             return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
         }
         let node = &self.guard.worker.node;
-        let group = node.group().ok_or(CommandError::text(
-            "LOADING Redis is loading the dataset in memory",
-        ))?;
+        let group = node.group().ok_or(CommandError::Loading)?;
         let state = group.state();
         let now_ms = node::now_ms().max(state.time_ms);
         let database = self.session.database;

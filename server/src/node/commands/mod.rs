@@ -95,8 +95,7 @@ impl NodeContext<'_> {
 
     /// The group, or the error for those who come before it is loaded.
     fn group(&self) -> Result<Arc<Group>, CommandError> {
-        let text = "LOADING Redis is loading the dataset in memory";
-        self.node.group().cloned().ok_or(CommandError::text(text))
+        self.node.group().cloned().ok_or(CommandError::Loading)
     }
 
     /// The error for a subcommand that does not exist, or not with so many arguments.
