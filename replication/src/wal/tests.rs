@@ -624,7 +624,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
+        let starting = crate::sys::STARTING_A_PROCESS.write();
         let status = Process::new("umount").arg(self.0.path()).status();
+        drop(starting);
         assert!(
             status.is_ok_and(|status| status.success()),
             "cannot unmount"
