@@ -103,6 +103,10 @@ impl Connection {
         let before = proposal.replies.len();
         let mut proposal = worker.submit(proposal).await;
         proposal.items.clear();
+        if std::mem::take(&mut proposal.is_discarded) {
+            // A SELECT among the steps did not happen.
+            self.session.set_database(self.database_before_exec);
+        }
         for (command, error) in proposal.failures.drain(..) {
             bump(&worker.stats.commands[command.id()].failed, 1);
             worker.node.note_error(&error.to_string());

@@ -87,6 +87,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
         parser: Parser::default(),
         proposal: Some(proposal),
         now_ns: 0,
+        database_before_exec: 0,
         feed: None,
     };
     let task = tokio::task::spawn_local(connection.run());
@@ -138,6 +139,8 @@ pub(crate) struct Connection {
     proposal: Option<Box<Proposal>>,
     /// The clock when the present batch began.
     now_ns: i64,
+    /// The database to return to if an EXEC turns out not to run.
+    database_before_exec: usize,
     /// Lines to send unasked, for a monitor.
     feed: Option<Receiver<Arc<[u8]>>>,
 }

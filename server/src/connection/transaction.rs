@@ -18,7 +18,7 @@ use crate::group::{Item, Step, Transaction};
 use crate::node::clients::ClientFlag;
 use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition};
-use crate::state::Watched;
+use crate::state::{State, Watched};
 
 impl Connection {
     pub(super) fn begin_multi(&mut self) -> Result<(), CommandError> {
@@ -95,11 +95,17 @@ impl Connection {
             return Err(CommandError::text(text));
         }
         // EXEC itself is allowed while the data is loaded, but there is nothing to run it on.
-        if self.guard.worker.node.group().is_none() {
-            return Err(CommandError::Loading);
-        }
-        self.show_queued(&queued);
-        let steps = self.resolve_steps(&queued);
+        let worker = self.guard.worker.clone();
+        let group = worker.node.group().ok_or(CommandError::Loading)?;
+        self.database_before_exec = self.session.database;
+        // What has changed stays changed: such a transaction will not run, so its node commands
+        // must not either. It still goes the usual way, which gives the reply.
+        let steps = if is_unchanged(&group.state(), &watched) {
+            self.show_queued(&queued);
+            self.resolve_steps(&queued)
+        } else {
+            Vec::new()
+        };
         Ok(Flow::Propose(Item::Transaction(Box::new(Transaction {
             watched,
             steps,
@@ -189,4 +195,13 @@ impl Connection {
         self.guard.client.set(ClientFlag::Watching, true);
         Ok(())
     }
+}
+
+/// Whether everything watched is at this moment as it was.
+fn is_unchanged(state: &State, watched: &[Watched]) -> bool {
+    let now_ms = node::now_ms().max(state.time_ms);
+    watched.iter().all(|watched| {
+        let keyspace = &state.keyspace;
+        keyspace.watch_state(watched.database, &watched.key, now_ms) == watched.state
+    })
 }

@@ -293,6 +293,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         protocol: proposal.protocol,
         out: &mut proposal.replies,
         failures: &mut proposal.failures,
+        is_discarded: &mut proposal.is_discarded,
         timings: &mut proposal.timings,
         running: None,
     };
@@ -346,10 +347,12 @@ fn run_transaction(
     if let Some(refusal) = refusals.of_transaction(transaction) {
         let text = format!("EXECABORT Transaction discarded because of: {refusal}");
         answers.error(&CommandError::composed(text));
+        *answers.is_discarded = true;
         return;
     }
     if !applier.is_unchanged(&transaction.watched) {
         answers.encoder().null_array();
+        *answers.is_discarded = true;
         return;
     }
     answers.encoder().array(transaction.steps.len());
@@ -375,6 +378,7 @@ struct Answers<'a> {
     protocol: Protocol,
     out: &'a mut Vec<u8>,
     failures: &'a mut Vec<(Known, CommandError)>,
+    is_discarded: &'a mut bool,
     timings: &'a mut Vec<Timing>,
     running: Option<(Timing, Instant)>,
 }

@@ -26,6 +26,8 @@ pub struct Proposal {
     pub protocol: Protocol,
     /// Commands that were refused or failed, for statistics.
     pub failures: Vec<(Known, CommandError)>,
+    /// The transaction in it was not run.
+    pub is_discarded: bool,
     /// How long the commands took to apply, for statistics.
     pub timings: Vec<Timing>,
     /// Where the proposal goes when it has been answered.
@@ -154,6 +156,7 @@ impl Proposal {
             replies: Vec::new(),
             protocol: Protocol::Resp2,
             failures: Vec::new(),
+            is_discarded: false,
             timings: Vec::new(),
             mailbox,
             ticket,

@@ -88,12 +88,11 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether Bailiwick aborted a transaction that Redis ran. Once in several thousand times this
-    /// is right: the creation of another key can look like that of a watched one. Which keys look
-    /// alike depends on the node's hash seed, so on another node it does not happen again.
-    fn is_needless_retry(&self) -> bool {
+    /// Whether Bailiwick aborted a transaction that Redis ran, which costs the client a retry.
+    fn is_retry(&self) -> bool {
         let is_null = self.ours == b"*-1\r\n" || self.ours == b"_\r\n";
-        self.step.words[0].eq_ignore_ascii_case(b"exec") && is_null
+        let is_run = self.theirs.starts_with(b"*") && self.theirs != b"*-1\r\n";
+        self.step.words[0].eq_ignore_ascii_case(b"exec") && is_null && is_run
     }
 
     /// The command and the start of both replies: differences with the same cause look alike.
@@ -368,10 +367,18 @@ pub fn run_seed(
     let Some(found) = pair.run(protocol, &steps)? else {
         return Ok(None);
     };
-    if found.is_needless_retry() && Pair::start()?.run(protocol, &steps)?.is_none() {
+    // Once in several thousand times, the creation of another key looks like that of a watched one.
+    // Which keys look alike depends on the node's hash seed: on another node it does not happen.
+    if found.is_retry() && Pair::start()?.run(protocol, &steps)?.is_none() {
         return Ok(None);
     }
     let (steps, found) = minimise(pair, protocol, &steps, found)?;
+    // SETBIT brings a short string into the form that is edited in place, even if the bit was
+    // there already. WATCH takes that for a change, and Redis does not.
+    let is_setbit = |step: &Step| step.words[0].eq_ignore_ascii_case(b"setbit");
+    if found.is_retry() && steps.iter().any(is_setbit) {
+        return Ok(None);
+    }
     let mut text = format!("seed {seed}, {count} steps, {protocol:?}: the servers differ after\n");
     for step in &steps {
         text.push_str(&format!("  {step}\n"));
