@@ -51,6 +51,7 @@ pub use command::{
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
+pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup};
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.

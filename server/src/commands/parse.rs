@@ -77,7 +77,7 @@ pub(super) fn database(arg: &[u8], databases: usize) -> Result<usize, CommandErr
 }
 
 /// A signed integer of 32 bits; beyond them the error tells the range.
-pub(super) fn int32(arg: &[u8]) -> Result<i32, CommandError> {
+pub fn int32(arg: &[u8]) -> Result<i32, CommandError> {
     i32::try_from(integer(arg)?).map_err(|_| CommandError::text(OUT_OF_I32))
 }
 

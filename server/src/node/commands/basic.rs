@@ -4,7 +4,7 @@
 use bailiwick_frame::Protocol;
 
 use super::{Flow, NodeContext, NodeOutcome};
-use crate::commands::{CommandError, NodeCommand};
+use crate::commands::{CommandError, NodeCommand, int32};
 use crate::connection::ReplyMode;
 use crate::node::clients::ClientFlag;
 
@@ -173,10 +173,7 @@ fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
 }
 
 pub(super) fn select(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let number = std::str::from_utf8(context.args.arg(1)).ok();
-    let number: i64 = number
-        .and_then(|text| text.parse().ok())
-        .ok_or(CommandError::NotInteger)?;
+    let number = int32(context.args.arg(1))?;
     let databases = context.node.settings.load().databases;
     let database = usize::try_from(number)
         .ok()
