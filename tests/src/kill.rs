@@ -1,6 +1,6 @@
 //! Ends the node under load, again and again, and checks what it has kept.
 //!
-//! Several writers each own some keys and a [`Model`] of them. A writer applies a command to its
+//! Several writers each own some keys and a model of them. A writer applies a command to its
 //! model when the reply has come; what was sent and not answered is *open*. After the node's end,
 //! the keys must be as the model after some number of the open commands, in order: so nothing that
 //! was acknowledged is missing, nothing is there that was not asked for, and a transaction, which

@@ -2,7 +2,7 @@
 //!
 //! The task of a connection reads what has arrived, cuts it into requests, runs them in order and
 //! writes the replies with one system call where it can. While it waits for a request it holds no
-//! buffer. Which requests run here and which wait for the group is decided in [`execute`].
+//! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
 mod execute;
 mod node_command;

@@ -1,7 +1,7 @@
 //! Bailiwick and Redis side by side: the same random commands, the same replies.
 //!
-//! A seed makes a sequence of [`Step`]s over two connections ([`generate`]). Each step is sent to
-//! both servers and the replies are compared byte for byte; where they may differ, [`rules`] says
+//! A seed makes a sequence of [`Step`]s over two connections (`generate`). Each step is sent to
+//! both servers and the replies are compared byte for byte; where they may differ, `rules` says
 //! by how much and why. At the end the whole keyspaces are compared. A sequence that differs is cut
 //! down to what still does ([`minimise`]); its seed repeats it.
 //!
