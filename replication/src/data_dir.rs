@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::identity::{self, Identity, Reason};
+use crate::identity::{self, Identity, Membership, Reason};
 use crate::{Error, GroupId, checkpoint, sys};
 
 const LOCK: &str = "LOCK";
@@ -34,15 +34,37 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// [`open_for`](Self::open_for) a node that runs alone.
+    ///
+    /// # Errors
+    /// As for `open_for`.
+    pub fn open(path: &Path) -> Result<DataDir, Error> {
+        DataDir::open_for(path, None)
+    }
+
     /// Locks a data directory and reads its identity, creating both if there is nothing yet.
     /// Removes checkpoints that were not finished.
-    pub fn open(path: &Path) -> Result<DataDir, Error> {
+    ///
+    /// `membership` is the node's place in a cluster, `None` for a node that runs alone. A new
+    /// directory is given to it; one that exists must be its own.
+    ///
+    /// # Errors
+    /// The directory is in use, another node's, damaged, or cannot be read or written. Nothing in
+    /// it has been changed, but that it may have been created.
+    pub fn open_for(path: &Path, membership: Option<Membership>) -> Result<DataDir, Error> {
         fs::create_dir_all(path).map_err(Error::io("cannot create", path))?;
         let lock = lock(path)?;
         let identity = match read(&path.join(IDENTITY), Identity::decode)? {
             Some(identity) => identity,
-            None => create_identity(path)?,
+            None => create_identity(path, membership)?,
         };
+        if identity.membership() != membership {
+            return Err(Error::WrongMember {
+                path: path.to_owned(),
+                found: identity.membership(),
+                asked: membership,
+            });
+        }
         let dir = DataDir {
             path: path.to_owned(),
             identity,
@@ -122,13 +144,14 @@ fn lock(dir: &Path) -> Result<Lock, Error> {
 }
 
 /// A new identity, unless the directory already holds a log, whose node it would disown.
-fn create_identity(dir: &Path) -> Result<Identity, Error> {
+fn create_identity(dir: &Path, membership: Option<Membership>) -> Result<Identity, Error> {
     let path = dir.join(IDENTITY);
     let has_log = fs::read_dir(dir.join("log")).is_ok_and(|mut entries| entries.next().is_some());
     if has_log {
         return Err(Error::IdentityLost { path });
     }
-    let identity = Identity::random().map_err(Error::io("cannot read random bytes for", &path))?;
+    let identity =
+        Identity::random(membership).map_err(Error::io("cannot read random bytes for", &path))?;
     write_durably(dir, IDENTITY, &identity.encode())?;
     Ok(identity)
 }
@@ -141,10 +164,10 @@ fn read<T>(path: &Path, decode: impl Fn(&[u8]) -> Result<T, Reason>) -> Result<O
         Err(error) => return Err(Error::io("cannot read", path)(error)),
     };
     decode(&bytes).map(Some).map_err(|reason| match reason {
-        Reason::Version(found) => Error::Version {
+        Reason::Version { found, supported } => Error::Version {
             path: path.to_owned(),
             found,
-            supported: identity::FORMAT_VERSION,
+            supported,
         },
         Reason::Damaged(offset, reason) => Error::Damaged {
             path: path.to_owned(),
@@ -184,6 +207,7 @@ fn remove_leftovers(checkpoints: &Path) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{ClusterId, NodeId};
 
     #[test]
     fn an_identity_is_created_once_and_kept() {
@@ -193,6 +217,90 @@ mod tests {
         assert_eq!(*DataDir::open(&path).unwrap().identity(), first);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(*DataDir::open(other.path()).unwrap().identity(), first);
+    }
+
+    #[test]
+    fn a_directory_opens_only_for_the_node_that_it_was_created_for() {
+        let place = |cluster: u8, node: u64| {
+            let cluster_id = ClusterId([cluster; 16]);
+            let node_id = NodeId(node);
+            Some(Membership {
+                cluster_id,
+                node_id,
+            })
+        };
+        let (ours, theirs) = ("01".repeat(16), "02".repeat(16));
+        let refusals = [
+            (
+                place(1, 3),
+                format!(
+                    "holds the data of node 2, not of node 3, in cluster {ours}; start it as node \
+                     2, or choose another data directory"
+                ),
+            ),
+            (
+                place(2, 2),
+                format!(
+                    "holds the data of node 2 of cluster {ours}, not of node 2 of cluster \
+                     {theirs}; the id follows from the cluster's name: if that was changed, change \
+                     it back, or choose another data directory"
+                ),
+            ),
+            (
+                None,
+                format!(
+                    "holds the data of node 2 of cluster {ours}; start it with that cluster's file \
+                     and as that node, or choose another data directory"
+                ),
+            ),
+        ];
+        let temp = tempfile::tempdir().unwrap();
+        let first = *DataDir::open_for(temp.path(), place(1, 2))
+            .unwrap()
+            .identity();
+        for (asked, text) in refusals {
+            let refused = DataDir::open_for(temp.path(), asked).unwrap_err();
+            let expected = format!("{} {text}", temp.path().display());
+            assert_eq!(refused.to_string(), expected);
+        }
+        let again = DataDir::open_for(temp.path(), place(1, 2)).unwrap();
+        assert_eq!(*again.identity(), first);
+    }
+
+    #[test]
+    fn the_directory_of_a_node_that_runs_alone_joins_no_cluster() {
+        let temp = tempfile::tempdir().unwrap();
+        drop(DataDir::open(temp.path()).unwrap());
+        let asked = Membership {
+            cluster_id: ClusterId([1; 16]),
+            node_id: NodeId(5),
+        };
+        let refused = DataDir::open_for(temp.path(), Some(asked)).unwrap_err();
+        let expected = format!(
+            "{} holds the data of a node that runs alone, not of node 5 of cluster {}; start it \
+             without a cluster, or choose another data directory",
+            temp.path().display(),
+            "01".repeat(16)
+        );
+        assert_eq!(refused.to_string(), expected);
+    }
+
+    #[test]
+    fn an_emptied_directory_is_another_disk() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("node");
+        let place = Membership {
+            cluster_id: ClusterId([1; 16]),
+            node_id: NodeId(5),
+        };
+        let disk_id = || {
+            let dir = DataDir::open_for(&path, Some(place)).unwrap();
+            dir.identity().disk_id()
+        };
+        let first = disk_id();
+        assert_eq!(disk_id(), first);
+        fs::remove_dir_all(&path).unwrap();
+        assert_ne!(disk_id(), first);
     }
 
     #[test]

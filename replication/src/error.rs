@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::Membership;
+
 /// Why a data directory, its log or a checkpoint cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,6 +63,16 @@ pub enum Error {
     IdentityLost {
         /// Where the identity file should be.
         path: PathBuf,
+    },
+    /// The directory is another node's, of this cluster or another, or of none.
+    #[error("{}", wrong_member(path, found.as_ref(), asked.as_ref()))]
+    WrongMember {
+        /// The data directory.
+        path: PathBuf,
+        /// Whose it is; `None` for a node that runs alone.
+        found: Option<Membership>,
+        /// Who wanted to open it; `None` for a node that runs alone.
+        asked: Option<Membership>,
     },
     /// An option that cannot work.
     #[error("{0}")]
@@ -119,5 +131,32 @@ impl WalError {
     /// Whether the node must stop.
     pub fn is_fatal(&self) -> bool {
         matches!(self, WalError::Fatal { .. })
+    }
+}
+
+/// Whose directory this is, who wanted it, and what can be done.
+fn wrong_member(path: &Path, found: Option<&Membership>, asked: Option<&Membership>) -> String {
+    let path = path.display();
+    match (found, asked) {
+        (Some(found), Some(asked)) if found.cluster_id == asked.cluster_id => format!(
+            "{path} holds the data of node {}, not of node {}, in cluster {}; start it as node {}, \
+             or choose another data directory",
+            found.node_id, asked.node_id, found.cluster_id, found.node_id
+        ),
+        (Some(found), Some(asked)) => format!(
+            "{path} holds the data of {found}, not of {asked}; the id follows from the cluster's \
+             name: if that was changed, change it back, or choose another data directory"
+        ),
+        (Some(found), None) => format!(
+            "{path} holds the data of {found}; start it with that cluster's file and as that node, \
+             or choose another data directory"
+        ),
+        (None, asked) => {
+            let asked = asked.map_or_else(|| "another node".to_owned(), ToString::to_string);
+            format!(
+                "{path} holds the data of a node that runs alone, not of {asked}; start it without \
+                 a cluster, or choose another data directory"
+            )
+        }
     }
 }

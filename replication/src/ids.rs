@@ -35,13 +35,14 @@ impl fmt::Display for LogIndex {
     }
 }
 
-/// A node, for the life of its data directory. Chosen at random when the directory is created.
+/// A node, for the life of its data directory: its number in the cluster's file, or, for a node that
+/// runs alone, chosen at random when the directory is created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        self.0.fmt(f)
     }
 }
 

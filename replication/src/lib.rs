@@ -5,6 +5,7 @@
 //! - [`Wal`]: the node's write-ahead log; every group's entries share one file and one sync.
 //! - [`checkpoint`]: files with a group's whole state at one log index.
 //! - [`LocalReplica`]: the consensus of a group of one, sans I/O.
+//! - [`link`]: the connections between nodes.
 //!
 //! How the pieces fit: a caller proposes to a replica, writes what `ready()` hands out with
 //! [`Wal::append`], tells the replica that it is persisted and applies what is then decided. Now
@@ -16,16 +17,17 @@
 //! ([`WalError::Fatal`]); a torn tail is cut and reported ([`Recovery`]); damage anywhere else
 //! refuses the start and names file and offset ([`Error`]).
 //!
-//! Not here: sockets, clocks, the meaning of entries, and replication between nodes, which will
-//! use the same log and the same checkpoint code.
+//! Not here: the meaning of entries. Sockets and clocks are touched in [`link`] alone.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod checkpoint;
+pub mod consensus;
 mod data_dir;
 mod error;
 mod identity;
 mod ids;
+pub mod link;
 mod replica;
 mod sys;
 mod wal;
@@ -33,7 +35,7 @@ mod wal;
 pub use checkpoint::{CheckpointHeader, CheckpointReader, CheckpointWriter, MAX_BLOCK_BYTES};
 pub use data_dir::DataDir;
 pub use error::{Error, WalError};
-pub use identity::{ClusterId, Identity};
+pub use identity::{ClusterId, Identity, Membership};
 pub use ids::{ConfigurationId, GroupId, LogIndex, NodeId};
 pub use replica::{LocalReplica, Ready};
 pub use wal::{CutTail, DEFAULT_RESERVE_BYTES, MAX_APPEND_BYTES, Recovery, Visit, Wal, WalOptions};

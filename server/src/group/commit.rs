@@ -12,7 +12,7 @@ use super::eviction::{Victim, make_room};
 use super::{Group, Item, Mailbox, Proposal, Step, Timing, Transaction, stop_process};
 use crate::commands::{CommandError, Counters, Flag, Known};
 use crate::keyspace::AccessClock;
-use crate::state::{Applier, EntryHead, EntryWriter, Origin};
+use crate::state::{Admission, Applier, EntryHead, EntryWriter, Origin, ProposalWriter};
 
 /// Proposals beyond this many bytes of requests go into the next entry.
 const ENTRY_TARGET_BYTES: usize = 64 << 20;
@@ -28,6 +28,7 @@ static OUT_OF_MEMORY: CommandError =
 pub(super) struct Committer {
     pub(super) replica: LocalReplica,
     pub(super) origin: Origin,
+    /// Of the last proposal of this life; 0 before the first.
     pub(super) sequence: u64,
     /// State of the generator of entries' seeds; starts from the system's entropy.
     pub(super) random: u64,
@@ -124,7 +125,14 @@ impl Group {
         let mut state = self.state.write();
         let mut applier = if logged {
             let decided = committer.replica.take_decided();
-            state.begin(decided.start, head, &clock, &counters)
+            let mut applier = state.begin(decided.start, head, &clock, &counters);
+            let sequence = committer.sequence;
+            let admission = applier.admit(committer.origin, sequence, sequence - 1);
+            assert!(
+                admission == Admission::New,
+                "sequence {sequence} of this life was applied before it was logged"
+            );
+            applier
         } else {
             state.begin_reading(head, &clock, &counters)
         };
@@ -140,6 +148,7 @@ impl Group {
                 answer(&mut applier, proposal, &refusals);
             }
         }
+        applier.finish();
         let garbage = state.keyspace.take_garbage();
         drop(state);
         if !garbage.is_empty() {
@@ -218,8 +227,9 @@ fn encode(
 ) -> Option<Vec<u8>> {
     let requests: usize = proposals.iter().map(|proposal| proposal.buffer.len()).sum();
     let mut entry = Vec::with_capacity(requests + 256);
-    let sequence = committer.sequence;
-    let mut writer = EntryWriter::new(&mut entry, head, committer.origin, sequence);
+    let sequence = committer.sequence + 1;
+    let mut entry_writer = EntryWriter::new(&mut entry, head);
+    let mut writer = entry_writer.proposal(committer.origin, sequence, committer.sequence);
     for victim in victims {
         writer.evict(victim.database, &victim.key);
     }
@@ -232,12 +242,12 @@ fn encode(
         return None;
     }
     writer.finish();
-    committer.sequence += 1;
+    committer.sequence = sequence;
     Some(entry)
 }
 
 fn encode_item(
-    writer: &mut EntryWriter<'_>,
+    writer: &mut ProposalWriter<'_>,
     proposal: &Proposal,
     item: &Item,
     refusals: &Refusals,
@@ -266,7 +276,7 @@ fn encode_item(
     }
 }
 
-fn encode_transaction(writer: &mut EntryWriter<'_>, transaction: &Transaction) {
+fn encode_transaction(writer: &mut ProposalWriter<'_>, transaction: &Transaction) {
     let writes = || {
         transaction.steps.iter().filter_map(|step| match step {
             Step::Command {

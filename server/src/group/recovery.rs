@@ -18,6 +18,8 @@ use super::{
     Checkpoints, FIRST_CONFIGURATION, Group, Item, Mailbox, Proposal, Queue, ROOT_GROUP, Totals,
     Tuning,
 };
+use crate::commands::Counters;
+use crate::keyspace::AccessPolicy;
 use crate::state::{CONTENT_VERSION, Origin, Replay, ReplayError, RestoreError, Restorer, State};
 
 /// How often a long load says how far it is.
@@ -62,7 +64,7 @@ pub enum RecoverError {
     },
     /// A checkpoint was written by an incompatible version.
     #[error(
-        "checkpoint {path} holds content of version {found}, this version reads {CONTENT_VERSION}; start the version that wrote it"
+        "checkpoint {path} holds content of version {found}, this version reads up to {CONTENT_VERSION}; start the version that wrote it"
     )]
     ContentVersion {
         /// The file.
@@ -116,7 +118,7 @@ impl Group {
                  it was cut off, nothing in it had been acknowledged as durable"
             );
         }
-        let state = replay(&data, &wal, state, &refused, progress)?;
+        let state = replay(&data, &wal, state, &refused, tuning.access, progress)?;
         let identity = data.identity();
         let origin = Origin {
             node: identity.node_id.0 as u32,
@@ -187,15 +189,19 @@ pub(super) fn load_checkpoint(
     let Some((header, path)) = newest.valid else {
         return Ok((State::empty(), 0, refused));
     };
-    if header.content_version != CONTENT_VERSION {
+    let Some(restorer) = Restorer::of_version(header.content_version) else {
         let found = header.content_version;
         return Err(RecoverError::ContentVersion { path, found });
-    }
-    let state = read_checkpoint(path, progress)?;
+    };
+    let state = read_checkpoint(path, restorer, progress)?;
     Ok((state, header.created_at_ms as i64, refused))
 }
 
-fn read_checkpoint(path: PathBuf, progress: &LoadProgress) -> Result<State, RecoverError> {
+fn read_checkpoint(
+    path: PathBuf,
+    mut restorer: Restorer,
+    progress: &LoadProgress,
+) -> Result<State, RecoverError> {
     let (_, mut reader) = CheckpointReader::open(&path)?;
     progress
         .total_bytes
@@ -204,7 +210,6 @@ fn read_checkpoint(path: PathBuf, progress: &LoadProgress) -> Result<State, Reco
         path: path.clone(),
         source,
     };
-    let mut restorer = Restorer::new();
     let mut block = Vec::new();
     let mut report = Report::new();
     while reader.next_block(&mut block)? {
@@ -229,6 +234,7 @@ pub(super) fn replay(
     wal: &Wal,
     mut state: State,
     refused: &[String],
+    policy: AccessPolicy,
     progress: &LoadProgress,
 ) -> Result<State, RecoverError> {
     let first = wal.first_index(ROOT_GROUP, FIRST_CONFIGURATION);
@@ -248,6 +254,8 @@ pub(super) fn replay(
         return Err(gap(data, last.0, &state, refused));
     }
     let mut replay = Replay::default();
+    // What happened in an earlier life is no part of this one's statistics.
+    let counters = Counters::default();
     let mut report = Report::new();
     let mut next = state.applied.next();
     while next <= last {
@@ -257,7 +265,7 @@ pub(super) fn replay(
             next,
             READ_BYTES,
             &mut |index, entry| {
-                replay.apply(&mut state, index, entry)?;
+                replay.apply(&mut state, index, entry, policy, &counters)?;
                 drop(state.keyspace.take_garbage());
                 Ok::<(), RecoverError>(())
             },

@@ -40,7 +40,8 @@ impl Group {
         }
         let progress = LoadProgress::default();
         let (loaded, _, refused) = load_checkpoint(&self.data, &progress)?;
-        let loaded = replay(&self.data, &self.wal, loaded, &refused, &progress)?;
+        let policy = self.tuning().access;
+        let loaded = replay(&self.data, &self.wal, loaded, &refused, policy, &progress)?;
         if let Some(difference) = difference(&self.state.read(), &loaded) {
             return Err(ReloadError::Different(difference));
         }
@@ -58,6 +59,9 @@ fn difference(live: &State, loaded: &State) -> Option<String> {
             "memory stands at entry {} of {} ms, the disk at entry {} of {} ms",
             live.applied.0, live.time_ms, loaded.applied.0, loaded.time_ms
         ));
+    }
+    if live.origins != loaded.origins || live.configuration != loaded.configuration {
+        return Some("the applied proposals or the members of the group".to_owned());
     }
     let (live, loaded): (&Keyspace, &Keyspace) = (&live.keyspace, &loaded.keyspace);
     if live.databases() != loaded.databases() || live.watch_counters() != loaded.watch_counters() {

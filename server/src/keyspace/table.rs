@@ -291,6 +291,30 @@ impl Table {
         self.segments.iter().flat_map(|segment| segment.iter())
     }
 
+    /// All entries whose hashes begin with the low `bits` bits of `slice`, in no particular order.
+    pub fn iter_slice(&self, slice: u64, bits: u32) -> impl Iterator<Item = &Entry> {
+        let depth = u32::from(self.depth);
+        let slots = if depth >= bits {
+            let first = (slice << (depth - bits)) as usize;
+            first..first + (1 << (depth - bits))
+        } else {
+            let only = (slice >> (bits - depth)) as usize;
+            only..only + 1
+        };
+        let mut last = None;
+        let slots = self.directory[slots].iter();
+        // The slots of one segment are neighbours.
+        let segments = slots.filter(move |&&index| last.replace(index) != Some(index));
+        let segments = segments.map(|&index| &self.segments[index as usize]);
+        segments.flat_map(move |segment| {
+            segment.prefetch_all();
+            let is_wider = u32::from(segment.depth()) < bits;
+            segment
+                .iter()
+                .filter(move |entry| !is_wider || self.hash(entry.key()).0 >> (64 - bits) == slice)
+        })
+    }
+
     /// Shares the table's present content with the caller, at the cost of a pointer a segment.
     #[must_use]
     pub fn freeze(&self) -> Frozen {

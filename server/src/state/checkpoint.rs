@@ -2,9 +2,13 @@
 //!
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
-//!         | databases u32 | creation slots u32 | slot u32 * | record*
+//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group | record*
+//! group   = origins | 0 u8 or 1 u8, configuration, sealed at
 //! record  = kind u8 | database | version u32 | access u32 | [expiry i64] | key | value
 //! ```
+//!
+//! Version 1, which single nodes wrote, had no group part; it restores without origins and
+//! configuration.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -18,18 +22,23 @@ use std::sync::Arc;
 
 use bailiwick_replication::LogIndex;
 
-use super::{State, put_bytes, put_varint};
+use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::configuration::{Configuration, put_members, take_members};
+use super::digest::Digests;
+use super::origins::Origins;
+use super::{MAX_DATABASES, State};
 use crate::keyspace::{
     Entry, Expiry, Frozen, Keyspace, NewValue, Object, Segment, Stamp, ValueRef,
 };
 
-/// Version of this format.
-pub const CONTENT_VERSION: u32 = 1;
+/// Version of this format, the one that is written. It and all versions from 1 on are read.
+pub const CONTENT_VERSION: u32 = 2;
+
+/// The version without origins and configuration.
+const VERSION_1: u32 = 1;
 
 /// A block is handed over when it has grown to this size.
 const BLOCK_BYTES: usize = 256 * 1024;
-
-const HEAD_BYTES: usize = 8 + 8 + 8 + 4 + 4 + 4;
 
 const KIND_INT: u8 = 0;
 const KIND_STRING: u8 = 1;
@@ -47,6 +56,8 @@ pub struct FrozenState {
     seed: u64,
     version: u32,
     creations: Vec<u32>,
+    /// Origins and configuration, encoded.
+    group: Vec<u8>,
     tables: Vec<Frozen>,
 }
 
@@ -61,6 +72,7 @@ impl FrozenState {
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),
+            group: group_part(state),
             tables: state
                 .keyspace
                 .tables()
@@ -94,6 +106,10 @@ impl FrozenState {
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
         }
+        let group_bytes = u32::try_from(self.group.len())
+            .expect("windows are bounded, and a cluster has few nodes");
+        out.extend_from_slice(&group_bytes.to_le_bytes());
+        out.extend_from_slice(&self.group);
         let tables = self.tables.into_iter().enumerate();
         let segments = tables.flat_map(|(database, table)| {
             table
@@ -105,6 +121,20 @@ impl FrozenState {
             out,
         }
     }
+}
+
+fn group_part(state: &State) -> Vec<u8> {
+    let mut out = Vec::new();
+    state.origins.put(&mut out);
+    match &state.configuration {
+        None => out.push(0),
+        Some(configuration) => {
+            out.push(1);
+            put_members(&mut out, configuration.id, &configuration.members);
+            put_varint(&mut out, configuration.sealed_at.0);
+        }
+    }
+    out
 }
 
 /// Writes a frozen state step by step, letting go of what has been written.
@@ -190,6 +220,7 @@ pub enum RestoreError {
 
 /// Builds a state from the blocks of a checkpoint.
 pub struct Restorer {
+    version: u32,
     /// What has arrived of a record that is not complete yet.
     pending: Vec<u8>,
     consumed: u64,
@@ -203,14 +234,26 @@ impl Default for Restorer {
 }
 
 impl Restorer {
-    /// Waits for the first block.
+    /// Waits for the first block of content of [`CONTENT_VERSION`].
     #[must_use]
     pub fn new() -> Self {
         Self {
+            version: CONTENT_VERSION,
             pending: Vec::new(),
             consumed: 0,
             state: None,
         }
+    }
+
+    /// Waits for the first block of content of the version that the file states; `None` if this
+    /// program does not read it.
+    #[must_use]
+    pub fn of_version(version: u32) -> Option<Self> {
+        let is_known = (VERSION_1..=CONTENT_VERSION).contains(&version);
+        is_known.then(|| Self {
+            version,
+            ..Self::new()
+        })
     }
 
     /// Takes the next block.
@@ -219,7 +262,8 @@ impl Restorer {
         pending.extend_from_slice(block);
         let mut rest = &pending[..];
         if self.state.is_none() {
-            self.state = read_head(&mut rest).map_err(|_| RestoreError::Malformed(0))?;
+            self.state =
+                read_head(&mut rest, self.version).map_err(|_| RestoreError::Malformed(0))?;
         }
         if let Some(state) = &mut self.state {
             loop {
@@ -262,34 +306,80 @@ enum Stop {
     Malformed,
 }
 
-fn read_head(rest: &mut &[u8]) -> Result<Option<State>, Stop> {
-    if rest.len() < HEAD_BYTES {
-        return Ok(None);
-    }
+/// The state before its records; `None` if more bytes are needed.
+fn read_head(rest: &mut &[u8], version: u32) -> Result<Option<State>, Stop> {
     let mut cursor = *rest;
-    let applied = LogIndex(u64::from_le_bytes(take(&mut cursor)?));
-    let time_ms = i64::from_le_bytes(take(&mut cursor)?);
-    let seed = u64::from_le_bytes(take(&mut cursor)?);
-    let version = u32::from_le_bytes(take(&mut cursor)?);
-    let databases = u32::from_le_bytes(take(&mut cursor)?) as usize;
-    let slots = u32::from_le_bytes(take(&mut cursor)?) as usize;
-    if cursor.len() / 4 < slots {
-        return Ok(None);
+    match take_head(&mut cursor, version) {
+        Ok(state) => {
+            *rest = cursor;
+            Ok(Some(state))
+        }
+        Err(Stop::Incomplete) => Ok(None),
+        Err(Stop::Malformed) => Err(Stop::Malformed),
+    }
+}
+
+fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
+    let applied = LogIndex(u64::from_le_bytes(take(rest)?));
+    let time_ms = i64::from_le_bytes(take(rest)?);
+    let seed = u64::from_le_bytes(take(rest)?);
+    let writes = u32::from_le_bytes(take(rest)?);
+    let databases = u32::from_le_bytes(take(rest)?) as usize;
+    let slots = u32::from_le_bytes(take(rest)?) as usize;
+    if databases > MAX_DATABASES {
+        return Err(Stop::Malformed);
+    }
+    let mut keyspace = Keyspace::new(databases, seed);
+    if slots != keyspace.watch_counters().1.len() {
+        return Err(Stop::Malformed);
     }
     let mut creations = Vec::with_capacity(slots);
     for _ in 0..slots {
-        creations.push(u32::from_le_bytes(take(&mut cursor)?));
+        creations.push(u32::from_le_bytes(take(rest)?));
     }
-    let mut keyspace = Keyspace::new(databases, seed);
-    if !keyspace.restore_watch_counters(version, &creations) {
+    if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
     }
-    *rest = cursor;
-    Ok(Some(State {
+    let (origins, configuration) = match version {
+        VERSION_1 => (Origins::default(), None),
+        _ => take_group(rest)?,
+    };
+    Ok(State {
         keyspace,
         applied,
         time_ms,
-    }))
+        origins,
+        configuration,
+        digests: Digests::default(),
+    })
+}
+
+fn take_group(rest: &mut &[u8]) -> Result<(Origins, Option<Configuration>), Stop> {
+    let len = u32::from_le_bytes(take(rest)?) as usize;
+    let (group, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
+    *rest = after;
+    read_group(group).map_err(|_| Stop::Malformed)
+}
+
+fn read_group(group: &[u8]) -> Result<(Origins, Option<Configuration>), DecodeError> {
+    let mut reader = Reader::new(group);
+    let origins = Origins::take(&mut reader)?;
+    let configuration = match reader.array()? {
+        [0] => None,
+        [1] => {
+            let (id, members) = take_members(&mut reader)?;
+            Some(Configuration {
+                id,
+                members,
+                sealed_at: LogIndex(reader.varint()?),
+            })
+        }
+        _ => return Err(DecodeError::Malformed(reader.at() - 1)),
+    };
+    if !reader.is_done() {
+        return Err(DecodeError::Malformed(reader.at()));
+    }
+    Ok((origins, configuration))
 }
 
 fn read_record(rest: &mut &[u8], keyspace: &mut Keyspace) -> Result<(), Stop> {
@@ -343,112 +433,5 @@ fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn state(keys: u32) -> State {
-        let mut state = State::empty();
-        state.applied = LogIndex(42);
-        state.time_ms = 1_700_000_000_123;
-        state.keyspace = Keyspace::new(3, 77);
-        for number in 0..keys {
-            let key = format!("key:{number}");
-            let expiry = if number % 3 == 0 {
-                Expiry::At(i64::from(number))
-            } else {
-                Expiry::None
-            };
-            let text = vec![b'v'; (number % 100) as usize];
-            let value = match number % 4 {
-                0 => NewValue::Int(i64::from(number)),
-                1 => NewValue::Object(Object::String(text.clone())),
-                _ => NewValue::String(&text),
-            };
-            let database = (number % 2) as usize;
-            state
-                .keyspace
-                .set(database, key.as_bytes(), value, expiry, number);
-        }
-        state
-    }
-
-    fn content(state: &State) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut writer = FrozenState::of(state).into_writer();
-        let mut sink = |block: &[u8]| {
-            bytes.extend_from_slice(block);
-            Ok(())
-        };
-        while writer
-            .step(1, &mut sink)
-            .expect("a vector takes everything")
-        {}
-        bytes
-    }
-
-    fn listing(state: &State) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (database, table) in state.keyspace.tables().enumerate() {
-            for entry in table.iter() {
-                let (version, access) = (entry.version(), entry.access());
-                lines.push(format!("{database} {entry:?} {version} {access}"));
-            }
-        }
-        lines.sort();
-        lines
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20))]
-        #[test]
-        fn a_state_survives_any_division_into_blocks(
-            keys in 0..500u32,
-            cuts in proptest::collection::vec(1..5000usize, 1..20),
-        ) {
-            let state = state(keys);
-            let bytes = content(&state);
-            let mut restorer = Restorer::new();
-            let (mut rest, mut cuts) = (&bytes[..], cuts.iter().cycle());
-            while !rest.is_empty() {
-                let cut = (*cuts.next().expect("cycles")).min(rest.len());
-                restorer.block(&rest[..cut]).expect("well formed");
-                rest = &rest[cut..];
-            }
-            let restored = restorer.finish().expect("complete");
-            prop_assert_eq!(restored.applied, state.applied);
-            prop_assert_eq!(restored.time_ms, state.time_ms);
-            prop_assert_eq!(listing(&restored), listing(&state));
-            prop_assert_eq!(
-                restored.keyspace.watch_counters(),
-                state.keyspace.watch_counters()
-            );
-        }
-
-        #[test]
-        fn arbitrary_content_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut restorer = Restorer::new();
-            let mut content = content(&state(2));
-            let keep = content.len() - bytes.len().min(60);
-            content.truncate(keep);
-            content.extend(bytes);
-            let _ = restorer.block(&content);
-            let _ = restorer.finish();
-        }
-    }
-
-    #[test]
-    fn content_that_ends_early_is_refused() {
-        let bytes = content(&state(5));
-        for len in [0, 10, 100, bytes.len() - 1] {
-            let mut restorer = Restorer::new();
-            restorer
-                .block(&bytes[..len])
-                .expect("nothing malformed yet");
-            assert!(
-                matches!(restorer.finish(), Err(RestoreError::Truncated(_))),
-                "{len}"
-            );
-        }
-    }
-}
+#[path = "checkpoint_tests.rs"]
+mod tests;

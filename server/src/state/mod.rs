@@ -6,27 +6,44 @@
 //! the requests it still holds (and answers them), everybody else, and a node that recovers,
 //! decodes the entry. Both go through [`Applier`].
 //!
+//! Besides the data, the state knows which proposals it has applied ([`Origins`]), who takes part in
+//! the group ([`Configuration`]), and what it added up to at certain entries, to be compared with
+//! other replicas.
+//!
 //! Reads that stand behind a write in a pipeline are no part of the entry: the proposing node runs
 //! them at their place during apply, and as they change nothing, nobody else needs to.
 
 mod checkpoint;
+mod codec;
+mod configuration;
+mod digest;
 mod entry;
+mod origins;
 mod replay;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
-use bailiwick_replication::LogIndex;
+use bailiwick_replication::{ConfigurationId, LogIndex};
 
 pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, Restorer};
+pub use codec::{DecodeError, put_bytes, put_varint};
+pub use configuration::{Configuration, MAX_MEMBERS, Member};
+pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
-    DecodeError, ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, Origin, Watched, decode,
-    decode_head, put_bytes, put_varint,
+    ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,
+    PROPOSAL_HEAD_BYTES, ProposalHead, ProposalWriter, Proposals, Watched, decode, decode_head,
+    decode_proposal_head, split_proposals,
 };
+pub use origins::{Admission, Origins};
 pub use replay::{Replay, ReplayError};
 
 use crate::commands::{
     Command, CommandError, Counters, Handler, Outcome, ReadContext, WriteContext,
 };
 use crate::keyspace::{AccessClock, Keyspace};
+use digest::Digests;
+
+/// More logical databases than a log may begin with.
+pub const MAX_DATABASES: usize = 1024;
 
 /// What a group's log adds up to.
 ///
@@ -39,6 +56,23 @@ pub struct State {
     pub applied: LogIndex,
     /// Log time: the time of the last entry.
     pub time_ms: i64,
+    /// Which proposals have been applied.
+    pub origins: Origins,
+    /// The membership that the last SEAL began; `None` before the first one.
+    pub configuration: Option<Configuration>,
+    /// No part of a checkpoint: who loads one has nothing to compare yet.
+    digests: Digests,
+}
+
+/// Another replica's state differed from this one after the same entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Divergence {
+    /// The entry after which the digests were taken.
+    pub index: LogIndex,
+    /// This replica's digest.
+    pub ours: u64,
+    /// The digest in the log.
+    pub theirs: u64,
 }
 
 impl State {
@@ -49,10 +83,21 @@ impl State {
             keyspace: Keyspace::new(0, 0),
             applied: LogIndex(0),
             time_ms: 0,
+            origins: Origins::default(),
+            configuration: None,
+            digests: Digests::default(),
         }
     }
 
-    /// Starts to apply the entry with this head; the entry's index must follow the last one.
+    /// The latest digest and the entry after which it was taken, for a leader to put into the log.
+    /// `None` until the first multiple of [`DIGEST_EVERY`] since the start.
+    #[must_use]
+    pub fn last_digest(&self) -> Option<(LogIndex, u64)> {
+        self.digests.last()
+    }
+
+    /// Starts to apply the entry with this head; the entry's index must follow the last one. End it
+    /// with [`Applier::finish`].
     pub fn begin<'a>(
         &'a mut self,
         index: LogIndex,
@@ -95,7 +140,7 @@ impl State {
         counters: &'a Counters,
     ) -> Applier<'a> {
         Applier {
-            keyspace: &mut self.keyspace,
+            state: self,
             head,
             logged,
             ordinal: 0,
@@ -107,7 +152,7 @@ impl State {
 
 /// Applies the items of one entry in order.
 pub struct Applier<'a> {
-    keyspace: &'a mut Keyspace,
+    state: &'a mut State,
     head: EntryHead,
     /// Whether there is an entry; without one nothing may change.
     logged: bool,
@@ -121,7 +166,15 @@ impl Applier<'_> {
     /// The keyspace as it is at this point of the entry.
     #[must_use]
     pub fn keyspace(&self) -> &Keyspace {
-        self.keyspace
+        &self.state.keyspace
+    }
+
+    /// Begins a proposal: whether its items are to be applied or have been already. The proposal
+    /// counts as applied from here on.
+    #[must_use]
+    pub fn admit(&mut self, origin: Origin, sequence: u64, floor: u64) -> Admission {
+        assert!(self.logged, "a proposal is admitted without a log entry");
+        self.state.origins.admit(origin, sequence, floor)
     }
 
     /// Runs a command and writes its reply, be it an error. The error is returned too, for
@@ -148,7 +201,7 @@ impl Applier<'_> {
     pub fn is_unchanged(&self, watched: &[Watched]) -> bool {
         watched.iter().all(|watched| {
             let now_ms = self.head.time_ms;
-            let keyspace = &self.keyspace;
+            let keyspace = &self.state.keyspace;
             keyspace.watch_state(watched.database, &watched.key, now_ms) == watched.state
         })
     }
@@ -156,14 +209,14 @@ impl Applier<'_> {
     /// Removes up to `limit` keys that have expired.
     pub fn expire(&mut self, limit: u64) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let removed = self.keyspace.remove_expired(self.head.time_ms, limit);
+        let removed = self.state.keyspace.remove_expired(self.head.time_ms, limit);
         let expired = &self.counters.expired;
         expired.set(expired.get() + removed as u64);
     }
 
     /// Removes a key to make room.
     pub fn evict(&mut self, database: usize, key: &[u8]) {
-        if self.keyspace.remove(database, key).is_some() {
+        if self.state.keyspace.remove(database, key).is_some() {
             let evicted = &self.counters.evicted;
             evicted.set(evicted.get() + 1);
         }
@@ -171,12 +224,43 @@ impl Applier<'_> {
 
     /// Creates the databases of a new log.
     pub fn genesis(&mut self, databases: usize, hash_seed: u64) {
+        let present = self.state.keyspace.databases();
         assert!(
-            self.keyspace.databases() == 0,
-            "a log begins once, this one has {} databases already",
-            self.keyspace.databases()
+            present == 0,
+            "a log begins once, this one has {present} databases already"
         );
-        *self.keyspace = Keyspace::new(databases, hash_seed);
+        self.state.keyspace = Keyspace::new(databases, hash_seed);
+    }
+
+    /// Remembers the next membership of the group. The rest of the entry still applies.
+    pub fn seal(&mut self, configuration: ConfigurationId, members: &[Member]) {
+        self.state.configuration = Some(Configuration {
+            id: configuration,
+            members: members.to_vec(),
+            sealed_at: self.state.applied,
+        });
+    }
+
+    /// Compares a digest of the log with this replica's, if it remembers one for that index. An
+    /// error is a fault that must stop the node.
+    pub fn compare(&self, index: LogIndex, theirs: u64) -> Result<(), Divergence> {
+        match self.state.digests.at(index) {
+            Some(ours) if ours != theirs => Err(Divergence {
+                index,
+                ours,
+                theirs,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends the entry: takes a digest of the state if it is time for one.
+    pub fn finish(self) {
+        let index = self.state.applied;
+        if self.logged && index.0.is_multiple_of(DIGEST_EVERY) {
+            let digest = digest::digest(self.state);
+            self.state.digests.remember(index, digest);
+        }
     }
 
     fn run(
@@ -191,7 +275,7 @@ impl Applier<'_> {
                 assert!(self.logged, "'{}' runs without a log entry", command.name);
                 self.ordinal += 1;
                 let mut context = WriteContext {
-                    keyspace: self.keyspace,
+                    keyspace: &mut self.state.keyspace,
                     database,
                     now_ms: self.head.time_ms,
                     random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
@@ -202,7 +286,7 @@ impl Applier<'_> {
             }
             Handler::Read(handler) => {
                 let context = ReadContext {
-                    keyspace: self.keyspace,
+                    keyspace: &self.state.keyspace,
                     database,
                     now_ms: self.head.time_ms,
                     clock: self.clock,

@@ -1,17 +1,28 @@
-//! Applies decoded entries: what a recovering node, and later every follower, does.
+//! Applies decoded entries: what a recovering node and every replica of a group does.
+//!
+//! Proposals that the log holds a second time are skipped. A proposal of this very node can be taken
+//! over by whoever still holds its requests, to run them through the same [`Applier`] and answer the
+//! clients; for everything else the replies are thrown away.
+//!
+//! Every error is a fault: the entry is half applied, and the node must stop.
 
 use bailiwick_frame::{Args, Protocol};
-use bailiwick_replication::LogIndex;
+use bailiwick_replication::{ConfigurationId, LogIndex};
 
-use super::{Applier, DecodeError, EntryVisitor, Origin, State, Watched, decode, decode_head};
+use super::{
+    Admission, Applier, DecodeError, Divergence, EntryVisitor, MAX_DATABASES, Member, Origin,
+    State, Watched, decode, decode_head,
+};
 use crate::commands::{self, Counters};
-use crate::keyspace::AccessClock;
+use crate::keyspace::{AccessClock, AccessPolicy};
 
-/// Feeds entries to a state, throwing the replies away.
+/// May take over a new proposal: true if it has run the items itself, each in its place.
+pub type TakeOver<'a> = dyn FnMut(&mut Applier<'_>, Origin, u64) -> bool + 'a;
+
+/// Feeds entries to a state.
 #[derive(Default)]
 pub struct Replay {
     replies: Vec<u8>,
-    counters: Counters,
 }
 
 /// Why an entry could not be applied.
@@ -36,49 +47,132 @@ pub enum ReplayError {
         /// The command's name.
         name: String,
     },
+    /// The entry is well formed, but does not fit what stands before it in the log.
+    #[error("log entry {index} does not fit the log before it: {what}")]
+    Unfit {
+        /// The entry's place in the log.
+        index: u64,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// This replica holds other data than the one that led when the digest was logged.
+    #[error(
+        "the data of this node differs from the leader's after log entry {index} (digest \
+         {ours:016x} here, {theirs:016x} there; found at entry {found_at}); one of the two has \
+         suffered damage in memory or on disk, or runs another version: compare them with DEBUG \
+         DIGEST, then replace the wrong one"
+    )]
+    Diverged {
+        /// The entry after which the digests were taken.
+        index: u64,
+        /// The entry that held the leader's.
+        found_at: u64,
+        /// This replica's digest.
+        ours: u64,
+        /// The leader's.
+        theirs: u64,
+    },
 }
 
 impl Replay {
-    /// Applies the entry at `index`, which must be the one after `state.applied`.
+    /// Applies the entry at `index`, which must be the one after `state.applied`. Entries record
+    /// accesses by `policy`, and `counters` count what happens.
     pub fn apply(
         &mut self,
         state: &mut State,
         index: LogIndex,
         entry: &[u8],
+        policy: AccessPolicy,
+        counters: &Counters,
+    ) -> Result<(), ReplayError> {
+        let mut nobody = |_: &mut Applier<'_>, _: Origin, _: u64| false;
+        self.apply_with(state, index, entry, policy, counters, &mut nobody)
+    }
+
+    /// Like [`Replay::apply`], but offers each proposal that is applied for the first time to
+    /// `take_over`.
+    pub fn apply_with(
+        &mut self,
+        state: &mut State,
+        index: LogIndex,
+        entry: &[u8],
+        policy: AccessPolicy,
+        counters: &Counters,
+        take_over: &mut TakeOver<'_>,
     ) -> Result<(), ReplayError> {
         let failed = |source| ReplayError::Decode {
             index: index.0,
             source,
         };
         let head = decode_head(entry).map_err(failed)?;
-        let clock = AccessClock::new(Default::default(), head.time_ms, head.seed as u32);
+        if head.time_ms < state.time_ms {
+            return Err(Fault::Unfit("its time is earlier").at(index));
+        }
+        let clock = AccessClock::new(policy, head.time_ms, head.seed as u32);
         let mut visitor = Visitor {
-            applier: state.begin(index, head, &clock, &self.counters),
+            applier: state.begin(index, head, &clock, counters),
             replies: &mut self.replies,
-            unknown: None,
+            take_over,
+            fault: None,
         };
         decode(entry, &mut visitor).map_err(failed)?;
-        match visitor.unknown {
-            Some(name) => Err(ReplayError::UnknownCommand {
-                index: index.0,
-                name,
-            }),
-            None => Ok(()),
+        match visitor.fault {
+            Some(fault) => Err(fault.at(index)),
+            None => {
+                visitor.applier.finish();
+                Ok(())
+            }
         }
     }
 }
 
-struct Visitor<'a> {
-    applier: Applier<'a>,
-    replies: &'a mut Vec<u8>,
-    unknown: Option<String>,
+/// A [`ReplayError`] without the place.
+enum Fault {
+    UnknownCommand(String),
+    Unfit(&'static str),
+    Diverged(Divergence),
 }
 
-impl Visitor<'_> {
+impl Fault {
+    fn at(self, index: LogIndex) -> ReplayError {
+        let found_at = index.0;
+        match self {
+            Self::UnknownCommand(name) => ReplayError::UnknownCommand {
+                index: found_at,
+                name,
+            },
+            Self::Unfit(what) => ReplayError::Unfit {
+                index: found_at,
+                what,
+            },
+            Self::Diverged(divergence) => ReplayError::Diverged {
+                index: divergence.index.0,
+                found_at,
+                ours: divergence.ours,
+                theirs: divergence.theirs,
+            },
+        }
+    }
+}
+
+struct Visitor<'a, 'b> {
+    applier: Applier<'a>,
+    replies: &'a mut Vec<u8>,
+    take_over: &'a mut TakeOver<'b>,
+    /// The first fault; nothing is applied behind it.
+    fault: Option<Fault>,
+}
+
+impl Visitor<'_, '_> {
     fn run(&mut self, database: usize, args: Args<'_>) {
+        if args.is_empty() {
+            self.fault = Some(Fault::Unfit("it holds a command without a name"));
+            return;
+        }
         let Ok(found) = commands::lookup(args) else {
             let name = args.get(0).unwrap_or_default();
-            self.unknown = Some(String::from_utf8_lossy(name).into_owned());
+            let name = String::from_utf8_lossy(name).into_owned();
+            self.fault = Some(Fault::UnknownCommand(name));
             return;
         };
         self.replies.clear();
@@ -87,32 +181,86 @@ impl Visitor<'_> {
             .applier
             .command(&found, database, args, Protocol::Resp2, self.replies);
     }
+
+    /// Whether to go on with an item that names these databases. The entry may come from a peer, so
+    /// they need not exist.
+    fn is_fit(&mut self, databases: impl IntoIterator<Item = usize>) -> bool {
+        let present = self.applier.keyspace().databases();
+        if self.fault.is_none() && databases.into_iter().any(|database| database >= present) {
+            self.fault = Some(Fault::Unfit("it names a database that does not exist"));
+        }
+        self.fault.is_none()
+    }
 }
 
-impl EntryVisitor for Visitor<'_> {
-    fn proposal(&mut self, _: Origin, _: u64) {}
+impl EntryVisitor for Visitor<'_, '_> {
+    fn proposal(&mut self, origin: Origin, sequence: u64, floor: u64) -> bool {
+        if self.fault.is_some() {
+            return false;
+        }
+        match self.applier.admit(origin, sequence, floor) {
+            Admission::Duplicate => false,
+            Admission::New => !(self.take_over)(&mut self.applier, origin, sequence),
+        }
+    }
 
     fn command(&mut self, database: usize, args: Args<'_>) {
-        self.run(database, args);
+        if self.is_fit([database]) {
+            self.run(database, args);
+        }
     }
 
     fn transaction(&mut self, watched: &[Watched], commands: &[(usize, Args<'_>)]) {
-        if self.applier.is_unchanged(watched) {
-            for &(database, args) in commands {
+        let databases = watched.iter().map(|watched| watched.database);
+        let databases = databases.chain(commands.iter().map(|&(database, _)| database));
+        if !self.is_fit(databases) || !self.applier.is_unchanged(watched) {
+            return;
+        }
+        for &(database, args) in commands {
+            if self.fault.is_none() {
                 self.run(database, args);
             }
         }
     }
 
     fn expire(&mut self, limit: u64) {
-        self.applier.expire(limit);
+        if self.is_fit([]) {
+            self.applier.expire(limit);
+        }
     }
 
     fn evict(&mut self, database: usize, key: &[u8]) {
-        self.applier.evict(database, key);
+        if self.is_fit([database]) {
+            self.applier.evict(database, key);
+        }
     }
 
     fn genesis(&mut self, databases: usize, hash_seed: u64) {
+        if !self.is_fit([]) {
+            return;
+        }
+        if self.applier.keyspace().databases() > 0 || databases > MAX_DATABASES {
+            self.fault = Some(Fault::Unfit("it begins the log once more, or too large"));
+            return;
+        }
         self.applier.genesis(databases, hash_seed);
     }
+
+    fn seal(&mut self, configuration: ConfigurationId, members: &[Member]) {
+        if self.is_fit([]) {
+            self.applier.seal(configuration, members);
+        }
+    }
+
+    fn digest(&mut self, index: LogIndex, digest: u64) {
+        if self.is_fit([])
+            && let Err(divergence) = self.applier.compare(index, digest)
+        {
+            self.fault = Some(Fault::Diverged(divergence));
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -1,0 +1,250 @@
+//! What comes in from other nodes.
+
+use bytes::Bytes;
+use omnipaxos::ballot_leader_election::Ballot;
+use omnipaxos::messages::Message as CrateMessage;
+use omnipaxos::messages::sequence_paxos::PaxosMsg;
+
+use super::entry::Slot;
+use super::message::{Message, MessageError};
+use super::planted::{self, Planted};
+use super::{CATCH_UP_BYTES, Engine, RETRY_TICKS, Replica};
+use crate::link::Class;
+use crate::{ConfigurationId, LogIndex, NodeId};
+
+impl Replica {
+    /// Handles a message that a node sent under this configuration. An error means that the link
+    /// carries nonsense and is to be cut.
+    pub fn receive(
+        &mut self,
+        from: NodeId,
+        configuration: ConfigurationId,
+        payload: &Bytes,
+        now: u64,
+    ) -> Result<(), MessageError> {
+        let own = self.options.member.node;
+        let members = [from, own].map(|node| self.number_of(node).unwrap_or(0));
+        let message = Message::decode(payload, members)?;
+        match message {
+            Message::Fetch { behind } => self.serve(from, behind),
+            Message::Entries {
+                behind,
+                decided,
+                entries,
+            } => self.take_entries(from, behind, decided, entries),
+            Message::CheckpointNeeded { index } => self.note_checkpoint(from, index),
+            Message::Application(payload) => self.received.push_back((from, payload)),
+            message => self.receive_tagged(from, configuration, message, now),
+        }
+        self.note_epoch(now);
+        Ok(())
+    }
+
+    /// What belongs to one configuration.
+    fn receive_tagged(
+        &mut self,
+        from: NodeId,
+        configuration: ConfigurationId,
+        message: Message,
+        now: u64,
+    ) {
+        let present = self.log.lock().meta.configuration.id;
+        if configuration > present {
+            return self.fall_behind(from);
+        }
+        if configuration < present {
+            return self.tell_sealed(from);
+        }
+        let Some(number) = self.number_of(from) else {
+            return;
+        };
+        let peer = self.peers.entry(from).or_default();
+        peer.heard_at = now.max(1);
+        if let Message::Status(status) = message {
+            peer.status = status;
+            return;
+        }
+        if matches!(self.engine, Engine::Idle) {
+            return;
+        }
+        if let Message::Consensus {
+            from_session,
+            to_session,
+            ..
+        } = &message
+            && !self.is_open(from, *to_session, *from_session)
+        {
+            return;
+        }
+        match message {
+            Message::Hello { session, echo } => self.handle_hello(from, session, echo),
+            Message::Consensus { message, .. } => self.handle_consensus(from, *message, now),
+            Message::LeaseRequest { ballot, sent_at } => {
+                self.peers.entry(from).or_default().claim = Some((ballot, now));
+                self.grant(from, ballot, sent_at, now);
+            }
+            Message::LeaseGrant { ballot, sent_at }
+                if self.leads_in(ballot) && now >= self.lease.paused_until =>
+            {
+                let timing = &self.options.timing;
+                let drift = timing.lease_ns / 1000 * timing.drift_permille;
+                let until = sent_at + timing.lease_ns - drift;
+                self.lease.receive(number, until);
+            }
+            Message::LeaseRelease { ballot } => {
+                self.lease.release(ballot);
+                self.release_prepares(now);
+            }
+            Message::ConfirmRequest { ballot, round }
+                if self.log.lock().meta.promise == Some(ballot) =>
+            {
+                self.push(from, Class::Urgent, &Message::Confirm { ballot, round });
+            }
+            Message::Confirm { ballot, round } if self.leads_in(ballot) => {
+                self.finish_round(round, number);
+            }
+            Message::ReadRequest { token } => self.read_as_leader(Some(from), token, now),
+            Message::ReadReply { token, index } => self.reads.answer(token, index),
+            Message::Lead { above } => self.lead(above),
+            Message::Behind { decided } if decided.0 > self.log.lock().decided() => {
+                self.fall_behind(from);
+            }
+            _ => {}
+        }
+    }
+
+    fn leads_in(&self, ballot: Ballot) -> bool {
+        self.epoch.is_some_and(|epoch| epoch.ballot == ballot)
+    }
+
+    fn tell_sealed(&mut self, to: NodeId) {
+        let ticks = self.ticks;
+        let peer = self.peers.entry(to).or_default();
+        if peer.told_sealed == 0 || ticks >= peer.told_sealed + RETRY_TICKS {
+            peer.told_sealed = ticks.max(1);
+            self.push(to, Class::Ordered, &Message::Sealed);
+        }
+    }
+
+    fn grant(&mut self, to: NodeId, ballot: Ballot, sent_at: u64, now: u64) {
+        let Engine::Paxos(instance) = &self.engine else {
+            return;
+        };
+        let follows = instance.get_promise() == ballot
+            && instance.get_current_leader() == self.number_of(to).map(|number| (number, true));
+        let holds = !self.held_prepares.is_empty()
+            || self.peers.values().any(|peer| peer.held_prepare.is_some());
+        if follows && !holds && now >= self.quarantined_until {
+            self.lease.grant(ballot, now + self.options.timing.lease_ns);
+            self.push(to, Class::Urgent, &Message::LeaseGrant { ballot, sent_at });
+        }
+    }
+
+    fn finish_round(&mut self, round: u64, member: u64) {
+        let majority = self.majority();
+        let Some((index, reads)) = self.reads.confirm(round, member, majority) else {
+            return;
+        };
+        for (of, token) in reads {
+            self.answer_read(of, token, index);
+        }
+        let decided = self.log.lock().decided();
+        self.begin_round(decided);
+    }
+
+    /// Hands a message to the crate, unless it has to wait or must not be seen.
+    pub(super) fn handle_consensus(&mut self, from: NodeId, message: CrateMessage<Slot>, now: u64) {
+        let Engine::Paxos(instance) = &mut self.engine else {
+            return;
+        };
+        let own = instance.get_promise();
+        let leader = instance.get_current_leader();
+        let me = instance.get_pid();
+        let sender = message.get_sender();
+        let peer = self.peers.entry(from).or_default();
+        if let CrateMessage::SequencePaxos(paxos) = &message {
+            match &paxos.msg {
+                PaxosMsg::Prepare(prepare) => {
+                    if now < self.quarantined_until || self.lease.holds_back(prepare.n, now) {
+                        peer.held_prepare = Some((prepare.n, message));
+                        return;
+                    }
+                    // The leader treats us as not promised while we accept under its ballot: both
+                    // would wait for ever. A new session clears it up.
+                    if own == prepare.n && leader == Some((sender, true)) {
+                        peer.odd_prepares += 1;
+                        if peer.odd_prepares >= 2 {
+                            self.open_session(from);
+                            return;
+                        }
+                    }
+                    peer.decided = prepare.decided_idx as u64;
+                    if prepare.n > own && self.is_far_behind(prepare.decided_idx as u64) {
+                        let decided = LogIndex(self.log.lock().decided());
+                        self.push(from, Class::Ordered, &Message::Behind { decided });
+                        return;
+                    }
+                }
+                PaxosMsg::Promise(promise) => {
+                    peer.decided = promise.decided_idx as u64;
+                    if promise.log_sync.is_none() && self.is_far_behind(promise.decided_idx as u64)
+                    {
+                        let decided = LogIndex(self.log.lock().decided());
+                        self.push(from, Class::Ordered, &Message::Behind { decided });
+                        return;
+                    }
+                    if let Some(peer) = self.peers.get_mut(&from) {
+                        peer.promised = Some(promise.n);
+                    }
+                }
+                // While in Prepare, a repeated request would reset a promise but keep its log, from
+                // which the crate would conclude a decided index that is too low.
+                PaxosMsg::PrepareReq(_)
+                    if leader == Some((me, false)) && peer.promised == Some(own) =>
+                {
+                    return;
+                }
+                PaxosMsg::Accepted(accepted) => {
+                    let index = accepted.accepted_idx as u64;
+                    let is_own_behind = index > self.log.lock().durable();
+                    if is_own_behind && !planted::is_on(Planted::LeaderNotSynced) {
+                        peer.held_accepted = Some((index, message));
+                        return;
+                    }
+                }
+                PaxosMsg::AcceptSync(_) | PaxosMsg::AcceptDecide(_) | PaxosMsg::Decide(_) => {
+                    peer.odd_prepares = 0;
+                }
+                PaxosMsg::NotAccepted(_) | PaxosMsg::PrepareReq(_) => {}
+                // These the crate would act upon, and no replica of ours sends them.
+                _ => return,
+            }
+        }
+        if let Engine::Paxos(instance) = &mut self.engine {
+            instance.handle_incoming(message);
+        }
+        self.note_epoch(now);
+    }
+
+    /// Whether somebody whose log is decided up to there should fetch what is missing first.
+    fn is_far_behind(&self, decided: u64) -> bool {
+        let log = self.log.lock();
+        decided < log.decided()
+            && (decided < log.trimmed() || log.is_heavy(decided, log.decided(), CATCH_UP_BYTES))
+    }
+
+    /// Accepted messages that waited for our own disk.
+    pub(super) fn handle_held_accepted(&mut self, now: u64) {
+        let durable = self.log.lock().durable();
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            let ready = self.peers.get_mut(&node).and_then(|peer| {
+                let (index, _) = peer.held_accepted.as_ref()?;
+                (*index <= durable).then(|| peer.held_accepted.take())?
+            });
+            if let Some((_, message)) = ready {
+                self.handle_consensus(node, message, now);
+            }
+        }
+    }
+}

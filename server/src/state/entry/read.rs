@@ -1,0 +1,279 @@
+//! Reading entries, and the heads of proposals that a peer has sent.
+
+use bailiwick_frame::{ArgRange, Args};
+use bailiwick_replication::{ConfigurationId, LogIndex};
+
+use super::super::codec::{DecodeError, Reader};
+use super::super::configuration::{Member, take_members};
+use super::{
+    COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
+    SEAL, TRANSACTION, Watched,
+};
+use crate::keyspace::WatchState;
+
+/// The version before floors and lengths.
+const VERSION_1: u8 = 1;
+
+/// Receives the items of an entry in order.
+pub trait EntryVisitor {
+    /// A proposal begins. False skips its items.
+    fn proposal(&mut self, origin: Origin, sequence: u64, floor: u64) -> bool;
+    /// A command.
+    fn command(&mut self, database: usize, args: Args<'_>);
+    /// A transaction with its watches and commands.
+    fn transaction(&mut self, watched: &[Watched], commands: &[(usize, Args<'_>)]);
+    /// The removal of expired keys.
+    fn expire(&mut self, limit: u64);
+    /// The removal of a key to make room.
+    fn evict(&mut self, database: usize, key: &[u8]);
+    /// The beginning of the log.
+    fn genesis(&mut self, databases: usize, hash_seed: u64);
+    /// The next membership of the group.
+    fn seal(&mut self, configuration: ConfigurationId, members: &[Member]);
+    /// What the state added up to right after the entry at `index`.
+    fn digest(&mut self, index: LogIndex, digest: u64);
+}
+
+/// What stands before the items of a proposal.
+///
+/// Invariants: `floor < sequence <= floor + MAX_OPEN_PROPOSALS`, `items <= items_bytes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposalHead {
+    /// Who proposes.
+    pub origin: Origin,
+    /// The how manieth proposal of this origin it is, from 1.
+    pub sequence: u64,
+    /// All proposals of the origin up to this one are finished.
+    pub floor: u64,
+    /// How many items follow.
+    pub items: u32,
+    /// How many bytes they take.
+    pub items_bytes: u32,
+}
+
+/// Decodes the head of an entry.
+pub fn decode_head(entry: &[u8]) -> Result<EntryHead, DecodeError> {
+    Ok(entry_head(&mut Reader::new(entry))?.1)
+}
+
+/// Decodes the head of the proposal that `bytes` begin with. The items need not be there.
+pub fn decode_proposal_head(bytes: &[u8]) -> Result<ProposalHead, DecodeError> {
+    proposal_head(&mut Reader::new(bytes))
+}
+
+/// Divides encoded proposals without looking at their items. After an error there is nothing more.
+#[must_use]
+pub fn split_proposals(bytes: &[u8]) -> Proposals<'_> {
+    Proposals {
+        reader: Reader::new(bytes),
+    }
+}
+
+/// The proposals in a row of bytes, each with its head and all of its bytes.
+pub struct Proposals<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> Proposals<'a> {
+    fn take(&mut self) -> Result<(ProposalHead, &'a [u8]), DecodeError> {
+        let start = self.reader.at();
+        let head = proposal_head(&mut self.reader)?;
+        let items = self.reader.range(head.items_bytes as usize)?;
+        Ok((head, &self.reader.bytes()[start..items.end]))
+    }
+}
+
+impl<'a> Iterator for Proposals<'a> {
+    type Item = Result<(ProposalHead, &'a [u8]), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.is_done() {
+            return None;
+        }
+        let taken = self.take();
+        if taken.is_err() {
+            self.reader = Reader::new(&[]);
+        }
+        Some(taken)
+    }
+}
+
+/// Decodes an entry, handing its items to `visitor` as they come.
+pub fn decode(entry: &[u8], visitor: &mut impl EntryVisitor) -> Result<(), DecodeError> {
+    if u32::try_from(entry.len()).is_err() {
+        // Arguments are found by 32-bit positions; the log takes no entry of this size.
+        return Err(DecodeError::Malformed(0));
+    }
+    let mut reader = Reader::new(entry);
+    let (version, _) = entry_head(&mut reader)?;
+    let mut ranges = Vec::new();
+    while !reader.is_done() {
+        if version == VERSION_1 {
+            proposal_of_version_1(&mut reader, visitor, &mut ranges)?;
+            continue;
+        }
+        let head = proposal_head(&mut reader)?;
+        let mut items = reader.limited(head.items_bytes as usize)?;
+        if !visitor.proposal(head.origin, head.sequence, head.floor) {
+            continue;
+        }
+        for _ in 0..head.items {
+            item(&mut items, visitor, &mut ranges)?;
+        }
+        if !items.is_done() {
+            return Err(DecodeError::Malformed(items.at()));
+        }
+    }
+    Ok(())
+}
+
+fn entry_head(reader: &mut Reader<'_>) -> Result<(u8, EntryHead), DecodeError> {
+    let [version] = reader.array()?;
+    if !(VERSION_1..=ENTRY_VERSION).contains(&version) {
+        return Err(DecodeError::Version(version));
+    }
+    let time_ms = i64::from_le_bytes(reader.array()?);
+    let seed = u64::from_le_bytes(reader.array()?);
+    Ok((version, EntryHead { time_ms, seed }))
+}
+
+fn proposal_head(reader: &mut Reader<'_>) -> Result<ProposalHead, DecodeError> {
+    let malformed = DecodeError::Malformed(reader.at());
+    let head = ProposalHead {
+        origin: origin(reader)?,
+        sequence: u64::from_le_bytes(reader.array()?),
+        floor: u64::from_le_bytes(reader.array()?),
+        items: u32::from_le_bytes(reader.array()?),
+        items_bytes: u32::from_le_bytes(reader.array()?),
+    };
+    let open = head.sequence.checked_sub(head.floor);
+    let is_open = open.is_some_and(|open| (1..=MAX_OPEN_PROPOSALS).contains(&open));
+    if !is_open || head.items > head.items_bytes {
+        return Err(malformed);
+    }
+    Ok(head)
+}
+
+fn origin(reader: &mut Reader<'_>) -> Result<Origin, DecodeError> {
+    Ok(Origin {
+        node: u32::from_le_bytes(reader.array()?),
+        incarnation: u64::from_le_bytes(reader.array()?),
+    })
+}
+
+fn proposal_of_version_1(
+    reader: &mut Reader<'_>,
+    visitor: &mut impl EntryVisitor,
+    ranges: &mut Vec<ArgRange>,
+) -> Result<(), DecodeError> {
+    let malformed = DecodeError::Malformed(reader.at());
+    let origin = origin(reader)?;
+    let floor = u64::from_le_bytes(reader.array()?);
+    let sequence = floor.checked_add(1).ok_or(malformed)?;
+    let items = u32::from_le_bytes(reader.array()?);
+    let wanted = visitor.proposal(origin, sequence, floor);
+    for _ in 0..items {
+        // Without a length, items can be passed over only by reading them.
+        if wanted {
+            item(reader, visitor, ranges)?;
+        } else {
+            item(reader, &mut Skip, ranges)?;
+        }
+    }
+    Ok(())
+}
+
+fn item(
+    reader: &mut Reader<'_>,
+    visitor: &mut impl EntryVisitor,
+    ranges: &mut Vec<ArgRange>,
+) -> Result<(), DecodeError> {
+    let malformed = DecodeError::Malformed(reader.at());
+    let [tag] = reader.array()?;
+    match tag {
+        COMMAND => {
+            ranges.clear();
+            let database = body(reader, ranges)?;
+            visitor.command(database, Args::new(reader.bytes(), ranges));
+        }
+        TRANSACTION => transaction(reader, visitor)?,
+        EXPIRE => visitor.expire(reader.varint()?),
+        EVICT => {
+            let database = reader.length()?;
+            visitor.evict(database, reader.string()?);
+        }
+        GENESIS => {
+            let databases = reader.length()?;
+            visitor.genesis(databases, reader.varint()?);
+        }
+        SEAL => {
+            let (configuration, members) = take_members(reader)?;
+            visitor.seal(configuration, &members);
+        }
+        DIGEST => {
+            let index = LogIndex(reader.varint()?);
+            visitor.digest(index, u64::from_le_bytes(reader.array()?));
+        }
+        _ => return Err(malformed),
+    }
+    Ok(())
+}
+
+fn transaction(
+    reader: &mut Reader<'_>,
+    visitor: &mut impl EntryVisitor,
+) -> Result<(), DecodeError> {
+    let mut watched = Vec::new();
+    for _ in 0..reader.length()? {
+        let database = reader.length()?;
+        let key = reader.string()?.to_vec();
+        let state = WatchState(reader.varint()?);
+        watched.push(Watched {
+            database,
+            key,
+            state,
+        });
+    }
+    let mut ranges = Vec::new();
+    let mut bodies = Vec::new();
+    for _ in 0..reader.length()? {
+        let first = ranges.len();
+        let database = body(reader, &mut ranges)?;
+        bodies.push((database, first..ranges.len()));
+    }
+    let commands: Vec<_> = bodies
+        .into_iter()
+        .map(|(database, range)| (database, Args::new(reader.bytes(), &ranges[range])))
+        .collect();
+    visitor.transaction(&watched, &commands);
+    Ok(())
+}
+
+fn body(reader: &mut Reader<'_>, ranges: &mut Vec<ArgRange>) -> Result<usize, DecodeError> {
+    let database = reader.length()?;
+    for _ in 0..reader.length()? {
+        let len = reader.length()?;
+        let range = reader.range(len)?;
+        ranges.push(ArgRange {
+            start: range.start as u32,
+            end: range.end as u32,
+        });
+    }
+    Ok(database)
+}
+
+/// Lets everything pass.
+struct Skip;
+
+impl EntryVisitor for Skip {
+    fn proposal(&mut self, _: Origin, _: u64, _: u64) -> bool {
+        false
+    }
+    fn command(&mut self, _: usize, _: Args<'_>) {}
+    fn transaction(&mut self, _: &[Watched], _: &[(usize, Args<'_>)]) {}
+    fn expire(&mut self, _: u64) {}
+    fn evict(&mut self, _: usize, _: &[u8]) {}
+    fn genesis(&mut self, _: usize, _: u64) {}
+    fn seal(&mut self, _: ConfigurationId, _: &[Member]) {}
+    fn digest(&mut self, _: LogIndex, _: u64) {}
+}
