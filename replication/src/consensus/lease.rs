@@ -24,8 +24,9 @@ pub(crate) struct Lease {
     granted: Option<(Ballot, u64)>,
     /// Until when each member has promised to keep still, on our clock.
     received: BTreeMap<u64, u64>,
-    /// The leader has given its lease up and asks for no more until then.
-    pub(crate) paused_until: u64,
+    /// When the leader gave its lease up. In this ballot it has none any more: the release may
+    /// reach a follower late, and would take away what was granted after it.
+    pub(crate) given_up_at: Option<u64>,
 }
 
 impl Lease {

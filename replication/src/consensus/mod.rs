@@ -95,6 +95,12 @@ pub struct Timing {
     pub drift_permille: u64,
 }
 
+impl Timing {
+    fn election_ns(&self) -> u64 {
+        self.tick_ns * self.election_ticks
+    }
+}
+
 impl Default for Timing {
     fn default() -> Timing {
         Timing {
@@ -443,6 +449,7 @@ impl Replica {
         self.note_epoch(now);
         self.release_prepares(now);
         self.renew_lease(now);
+        self.note_epoch(now);
         self.ask_reads(now);
         self.repeat_round();
         self.tick_sessions();
@@ -558,12 +565,12 @@ impl Replica {
     }
 
     /// Makes another member leader: gives the lease up and asks it to take over. It does so within
-    /// an election period, or this node leads on.
+    /// two election periods, or this node leads on in a new ballot.
     pub fn transfer(&mut self, to: NodeId, now: u64) {
         let Some(epoch) = self.epoch else {
             return;
         };
-        self.lease.paused_until = now + 40 * self.options.timing.tick_ns;
+        self.lease.given_up_at = Some(now);
         self.lease.forget_received();
         let release = Message::LeaseRelease {
             ballot: epoch.ballot,
@@ -695,7 +702,7 @@ impl Replica {
             _ => {}
         }
         self.lease.forget_received();
-        self.lease.paused_until = 0;
+        self.lease.given_up_at = None;
         self.reads.depose();
         self.sealing = None;
         self.epoch = leads.then(|| Epoch {
@@ -711,7 +718,15 @@ impl Replica {
         let Some(epoch) = self.epoch else {
             return;
         };
-        if now < self.lease.paused_until || self.sealing.is_some() {
+        if self.sealing.is_some() {
+            return;
+        }
+        if let Some(at) = self.lease.given_up_at {
+            // Nobody took over: a new ballot may have a lease again.
+            if now >= at + 2 * self.options.timing.election_ns() {
+                self.lease.given_up_at = Some(now);
+                self.lead(epoch.ballot.n);
+            }
             return;
         }
         let request = Message::LeaseRequest {
@@ -839,7 +854,9 @@ impl Replica {
         /// Ballots are counted up one by one.
         const MAX_STEPS: u32 = 32;
         if let Engine::Paxos(instance) = &mut self.engine {
-            let steps = (above + 1).saturating_sub(instance.get_promise().n);
+            let steps = above
+                .saturating_add(1)
+                .saturating_sub(instance.get_promise().n);
             for _ in 0..steps.clamp(1, MAX_STEPS) {
                 instance.try_become_leader();
             }

@@ -83,13 +83,8 @@ impl Replica {
                 self.peers.entry(from).or_default().claim = Some((ballot, now));
                 self.grant(from, ballot, sent_at, now);
             }
-            Message::LeaseGrant { ballot, sent_at }
-                if self.leads_in(ballot) && now >= self.lease.paused_until =>
-            {
-                let timing = &self.options.timing;
-                let drift = timing.lease_ns / 1000 * timing.drift_permille;
-                let until = sent_at + timing.lease_ns - drift;
-                self.lease.receive(number, until);
+            Message::LeaseGrant { ballot, sent_at } if self.leads_in(ballot) => {
+                self.take_grant(number, sent_at, now);
             }
             Message::LeaseRelease { ballot } => {
                 self.lease.release(ballot);
@@ -110,6 +105,16 @@ impl Replica {
                 self.fall_behind(from);
             }
             _ => {}
+        }
+    }
+
+    /// What was given up is not taken back, and nobody answers what was not sent yet.
+    fn take_grant(&mut self, number: u64, sent_at: u64, now: u64) {
+        if self.lease.given_up_at.is_none() && sent_at <= now {
+            let timing = &self.options.timing;
+            let drift = timing.lease_ns / 1000 * timing.drift_permille;
+            let until = sent_at + timing.lease_ns - drift;
+            self.lease.receive(number, until);
         }
     }
 

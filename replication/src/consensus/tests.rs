@@ -9,7 +9,8 @@
 //!
 //! Faults: delay, cuts of one or both directions, what was in flight delivered late or twice
 //! across a reconnection, crashes that lose what was not written, slow disks, restarts, clocks that
-//! run at different speeds, checkpoints and their transfer, changes of members.
+//! run at different speeds, checkpoints and their transfer, transfers of leadership (also to nodes
+//! that cannot lead), changes of members.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -368,6 +369,11 @@ impl Sim {
         if self.rng.one_in(60) {
             self.change_members(id);
         }
+        if self.rng.one_in(300) {
+            let to = NodeId(1 + self.rng.below(NODES));
+            let node = self.nodes.get_mut(&id).unwrap().as_mut().unwrap();
+            node.replica.transfer(to, now);
+        }
         self.apply(id);
         self.check_reads(id, now);
         self.checkpoint(id);
@@ -664,12 +670,12 @@ fn faults_break_neither_agreement_nor_reads_nor_progress() {
 fn the_checkers_find_planted_bugs() {
     use Planted::*;
     let bugs = [
-        (AcceptedBeforeSync, 200),
-        (LeaseWithoutOutgoingHold, 100),
-        (LeaseWithoutIncomingHold, 100),
-        (NoBarrier, 20),
-        (NoConfirmation, 300),
-        (NoClamp, 20),
+        (AcceptedBeforeSync, 2000),
+        (LeaseWithoutOutgoingHold, 2000),
+        (LeaseWithoutIncomingHold, 2000),
+        (NoBarrier, 200),
+        (NoConfirmation, 1000),
+        (NoClamp, 200),
     ];
     for (bug, within) in bugs {
         let seed = first_seed_that_finds(bug, within);
