@@ -78,7 +78,8 @@ impl Admin {
     }
 }
 
-fn info_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
+/// The value of a field in lines of `name:value`.
+pub(crate) fn info_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
     text.lines()
         .filter_map(|line| line.trim_end().split_once(':'))
         .find_map(|(name, value)| (name == field).then_some(value))

@@ -33,10 +33,17 @@ pub(crate) enum Test {
 }
 
 impl Test {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Set => "set",
+        }
+    }
+
+    pub(crate) fn mix(self) -> Mix {
+        match self {
+            Self::Get => Mix::Get,
+            Self::Set => Mix::Set,
         }
     }
 }
@@ -240,12 +247,7 @@ fn measure_run(
     pipeline: u64,
     seed: u64,
 ) -> Result<Figures> {
-    let mix = if test == Test::Get {
-        Mix::Get
-    } else {
-        Mix::Set
-    };
-    let mut generator = Generator::connect(spec(args, server, pipeline, mix, seed))?;
+    let mut generator = Generator::connect(spec(args, server, pipeline, test.mix(), seed))?;
     generator.run(&Stop::After(Duration::try_from_secs_f64(args.warm_up)?))?;
     let stop = match args.requests_per_run {
         Some(requests) => Stop::Requests(requests),

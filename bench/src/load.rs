@@ -27,10 +27,10 @@ use crate::requests::{RequestWriter, Shape};
 use crate::schedule::{Next, Schedule, Stop, Timer};
 
 /// Without a reply for this long, the server is taken for stuck.
-const STALL: Duration = Duration::from_secs(60);
+pub(crate) const STALL: Duration = Duration::from_secs(60);
 
 /// How long a poll may last before flags are looked at.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 const MAX_CLIENTS: usize = 10_000;
 const MAX_PIPELINE: u64 = 10_000;
@@ -38,7 +38,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 const EVENTS_PER_POLL: usize = 1024;
 
 /// The longest latency told from longer ones.
-const MAX_LATENCY_NS: u64 = 600_000_000_000;
+pub(crate) const MAX_LATENCY_NS: u64 = 600_000_000_000;
 
 /// How many connections do what.
 #[derive(Clone, Copy, Debug)]

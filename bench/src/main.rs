@@ -8,12 +8,20 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod catchup;
 mod checkpoint;
+mod cluster;
 mod compare;
+mod compare_etcd;
 mod cpu;
+mod etcd;
+mod failover;
 mod interrupt;
 mod load;
 mod memory;
+mod node_program;
+mod process;
+mod read_cost;
 mod replies;
 mod report;
 mod requests;
@@ -44,6 +52,12 @@ enum Command {
     Memory(Memory),
     /// Latency with and without a BGSAVE going on
     Checkpoint(checkpoint::CheckpointArgs),
+    /// How long writes wait when the leader of three nodes is killed
+    Failover(failover::FailoverArgs),
+    /// Throughput of three nodes while a follower that missed writes catches up
+    Catchup(catchup::CatchupArgs),
+    /// Processor time of a linearizable read on the leader of three, beside a single node
+    ReadCost(read_cost::ReadCostArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -52,6 +66,8 @@ enum Command {
 enum Compare {
     /// redis-server
     Redis(compare::CompareArgs),
+    /// etcd: three durable nodes of either on this machine
+    Etcd(compare_etcd::CompareEtcdArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -74,8 +90,12 @@ fn run(command: &Command) -> anyhow::Result<()> {
     interrupt::install()?;
     match command {
         Command::Compare(Compare::Redis(args)) => compare::run(args),
+        Command::Compare(Compare::Etcd(args)) => compare_etcd::run(args),
         Command::Memory(Memory::Redis(args)) => memory::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
+        Command::Failover(args) => failover::run(args),
+        Command::Catchup(args) => catchup::run(args),
+        Command::ReadCost(args) => read_cost::run(args),
         Command::Load(args) => single::run(args),
     }
 }

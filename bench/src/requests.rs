@@ -122,20 +122,17 @@ impl Xorshift {
     }
 }
 
-/// Writes one request after the other.
+/// The keys and values of one request after the other, in no protocol yet.
 #[derive(Debug)]
-pub(crate) struct RequestWriter {
+pub(crate) struct Content {
     shape: Shape,
     format: KeyFormat,
     random: Xorshift,
     next_key: u64,
-    get_head: Vec<u8>,
-    set_head: Vec<u8>,
-    set_middle: Vec<u8>,
     letters: Vec<u8>,
 }
 
-impl RequestWriter {
+impl Content {
     /// # Errors
     /// If the keys do not fit their length or the value is too large.
     pub(crate) fn new(shape: Shape) -> Result<Self> {
@@ -148,46 +145,27 @@ impl RequestWriter {
         let letters = (0..POOL_POSITIONS + shape.value_bytes)
             .map(|_| b'a' + random.below(26) as u8)
             .collect();
-        let key_bytes = format.key_bytes();
         Ok(Self {
             shape,
             format,
             random,
             next_key: 0,
-            get_head: format!("*2\r\n$3\r\nGET\r\n${key_bytes}\r\n").into_bytes(),
-            set_head: format!("*3\r\n$3\r\nSET\r\n${key_bytes}\r\n").into_bytes(),
-            set_middle: format!("\r\n${}\r\n", shape.value_bytes).into_bytes(),
             letters,
         })
     }
 
-    /// Appends the next request.
-    pub(crate) fn push(&mut self, out: &mut Vec<u8>) {
-        let key = self.pick_key();
-        let write = match self.shape.mix {
-            Mix::Get => false,
-            Mix::Set => true,
-            Mix::Mixed => self.random.next() >> 63 == 1,
-        };
-        if write {
-            self.push_set(key, out);
-        } else {
-            out.extend_from_slice(&self.get_head);
-            self.format.write(key, out);
-            out.extend_from_slice(b"\r\n");
-        }
+    /// Length of each key.
+    pub(crate) fn key_bytes(&self) -> usize {
+        self.format.key_bytes()
     }
 
-    fn push_set(&mut self, key: u64, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.set_head);
-        self.format.write(key, out);
-        out.extend_from_slice(&self.set_middle);
-        let from = self.random.below(POOL_POSITIONS as u64) as usize;
-        out.extend_from_slice(&self.letters[from..from + self.shape.value_bytes]);
-        out.extend_from_slice(b"\r\n");
+    /// Length of each value.
+    pub(crate) fn value_bytes(&self) -> usize {
+        self.shape.value_bytes
     }
 
-    fn pick_key(&mut self) -> u64 {
+    /// The number of the next key.
+    pub(crate) fn pick_key(&mut self) -> u64 {
         match self.shape.order {
             KeyOrder::Random => self.random.below(self.shape.keys),
             KeyOrder::Sequential => {
@@ -196,6 +174,65 @@ impl RequestWriter {
                 key
             }
         }
+    }
+
+    /// Whether the next request writes.
+    pub(crate) fn pick_write(&mut self) -> bool {
+        match self.shape.mix {
+            Mix::Get => false,
+            Mix::Set => true,
+            Mix::Mixed => self.random.next() >> 63 == 1,
+        }
+    }
+
+    /// Appends the key of a number.
+    pub(crate) fn write_key(&self, key: u64, out: &mut Vec<u8>) {
+        self.format.write(key, out);
+    }
+
+    /// Appends the next value.
+    pub(crate) fn write_value(&mut self, out: &mut Vec<u8>) {
+        let from = self.random.below(POOL_POSITIONS as u64) as usize;
+        out.extend_from_slice(&self.letters[from..from + self.shape.value_bytes]);
+    }
+}
+
+/// Writes one RESP request after the other.
+#[derive(Debug)]
+pub(crate) struct RequestWriter {
+    content: Content,
+    get_head: Vec<u8>,
+    set_head: Vec<u8>,
+    set_middle: Vec<u8>,
+}
+
+impl RequestWriter {
+    /// # Errors
+    /// If the keys do not fit their length or the value is too large.
+    pub(crate) fn new(shape: Shape) -> Result<Self> {
+        let content = Content::new(shape)?;
+        let key_bytes = content.key_bytes();
+        Ok(Self {
+            content,
+            get_head: format!("*2\r\n$3\r\nGET\r\n${key_bytes}\r\n").into_bytes(),
+            set_head: format!("*3\r\n$3\r\nSET\r\n${key_bytes}\r\n").into_bytes(),
+            set_middle: format!("\r\n${}\r\n", shape.value_bytes).into_bytes(),
+        })
+    }
+
+    /// Appends the next request.
+    pub(crate) fn push(&mut self, out: &mut Vec<u8>) {
+        let key = self.content.pick_key();
+        if self.content.pick_write() {
+            out.extend_from_slice(&self.set_head);
+            self.content.write_key(key, out);
+            out.extend_from_slice(&self.set_middle);
+            self.content.write_value(out);
+        } else {
+            out.extend_from_slice(&self.get_head);
+            self.content.write_key(key, out);
+        }
+        out.extend_from_slice(b"\r\n");
     }
 }
 

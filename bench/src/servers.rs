@@ -1,27 +1,25 @@
 //! Starts and stops the servers under measurement.
 //!
-//! Owns the child process, its port and its temporary directory. A server never outlives its
-//! `Server`: dropping it kills the child's whole process group and removes the directory, and
-//! should the benchmark itself be killed, the kernel kills the child with it (only the directory
-//! is then left).
+//! Owns a server's process and its temporary directory, and removes both when it is dropped. Should
+//! the benchmark itself be killed, only the directory is left (see `process`).
 //!
 //! How it fails: a server that ends or does not answer PING in time gives an error with the end
 //! of what it wrote.
 
-use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::unix::process::CommandExt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Result, ensure};
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
 use crate::cpu::ProcessClock;
 use crate::interrupt;
+use crate::node_program::{NodeProgram, temp_dir_in};
+use crate::process::{PortTaken, Process, free_addresses};
 
 /// A server that has not answered PING by then will not.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -76,29 +74,31 @@ impl Class {
 /// Where the programs are and what they get besides.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Binaries {
-    /// The bailiwick program [default: beside this program, else on the PATH]
-    #[arg(long, value_name = "PATH")]
-    bailiwick: Option<PathBuf>,
+    #[command(flatten)]
+    node: NodeProgram,
     /// The redis-server program
     #[arg(long, value_name = "PATH", default_value = "redis-server")]
     redis: PathBuf,
-    /// One more argument for bailiwick; may be repeated
-    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
-    bailiwick_arg: Vec<String>,
     /// One more argument for redis-server; may be repeated
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     redis_arg: Vec<String>,
-    /// Where temporary data directories are made [default: the system's]
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
 }
 
 impl Binaries {
+    /// For commands that start no other server than bailiwick.
+    pub(crate) fn of_node(node: &NodeProgram) -> Self {
+        Self {
+            node: node.clone(),
+            redis: PathBuf::from("redis-server"),
+            redis_arg: Vec::new(),
+        }
+    }
+
     /// The directory in which the servers of a class keep their data.
     pub(crate) fn parent_dir(&self, class: Class) -> PathBuf {
         match class {
             Class::Memory => PathBuf::from(MEMORY_DIR),
-            _ => self.dir.clone().unwrap_or_else(std::env::temp_dir),
+            _ => self.node.parent_dir(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Binaries {
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
         match kind {
             Kind::Redis => command.arg("--dir").arg(data).args(&self.redis_arg),
-            Kind::Bailiwick => command.arg("--data").arg(data).args(&self.bailiwick_arg),
+            Kind::Bailiwick => command.arg("--data").arg(data),
         };
         command
     }
@@ -130,7 +130,7 @@ impl Binaries {
     }
 
     fn bailiwick_command(&self, class: Class) -> Command {
-        let mut command = Command::new(self.bailiwick_path());
+        let mut command = self.node.command();
         let fsync = if class == Class::Always {
             "always"
         } else {
@@ -139,26 +139,15 @@ impl Binaries {
         command.args(["--fsync", fsync]);
         command
     }
-
-    fn bailiwick_path(&self) -> PathBuf {
-        let beside = || {
-            let path = std::env::current_exe().ok()?.with_file_name("bailiwick");
-            path.is_file().then_some(path)
-        };
-        self.bailiwick
-            .clone()
-            .or_else(beside)
-            .unwrap_or_else(|| PathBuf::from("bailiwick"))
-    }
 }
 
 /// A running server.
 pub(crate) struct Server {
     kind: Kind,
-    child: Child,
+    process: Process,
     address: SocketAddr,
-    /// Held for its drop, which removes the directory, after the child is gone.
-    dir: TempDir,
+    /// Held for its drop, which removes the directory, after the process is gone.
+    _dir: TempDir,
 }
 
 impl Server {
@@ -185,7 +174,7 @@ impl Server {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.pid()
     }
 
     /// The clock of the server's process.
@@ -193,7 +182,7 @@ impl Server {
     /// # Errors
     /// If the server has ended.
     pub(crate) fn clock(&self) -> Result<ProcessClock> {
-        ProcessClock::of(self.pid()).with_context(|| format!("{} has ended", self.kind.name()))
+        self.process.clock()
     }
 
     /// What the server says it is.
@@ -212,37 +201,21 @@ impl Server {
 
     /// Adds the end of the server's own output to an error, where it may say more.
     pub(crate) fn explain(&self, error: anyhow::Error) -> anyhow::Error {
-        let tail = self.output_tail();
-        if tail.is_empty() || interrupt::check().is_err() {
-            return error;
-        }
-        anyhow!("{error:#}\n{} wrote:\n{tail}", self.kind.name())
+        self.process.explain(error)
     }
 
     fn try_start(binaries: &Binaries, kind: Kind, class: Class) -> Result<Self> {
-        let parent = binaries.parent_dir(class);
-        let dir = tempfile::Builder::new()
-            .prefix("bailiwick-bench-")
-            .tempdir_in(&parent)
-            .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+        let dir = temp_dir_in(&binaries.parent_dir(class))?;
         let data = dir.path().join("data");
         std::fs::create_dir(&data)?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let mut command = binaries.command(kind, class, address.port(), &data);
-        let output = File::create(dir.path().join(OUTPUT_FILE))?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
-        bind_to_this_process(&mut command);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+        let address = free_addresses(1)?[0];
+        let command = binaries.command(kind, class, address.port(), &data);
+        let process = Process::spawn(kind.name(), command, &dir.path().join(OUTPUT_FILE))?;
         let mut server = Self {
             kind,
-            child,
+            process,
             address,
-            dir,
+            _dir: dir,
         };
         server.wait_until_ready()?;
         Ok(server)
@@ -252,99 +225,31 @@ impl Server {
         let start = Instant::now();
         loop {
             interrupt::check()?;
-            let name = self.kind.name();
-            if let Some(status) = self.child.try_wait()? {
-                let tail = self.output_tail();
-                if tail.to_lowercase().contains("address already in use") {
-                    return Err(PortTaken.into());
-                }
-                bail!("{name} ended ({status}) instead of listening; it wrote:\n{tail}");
-            }
+            self.process.check_alive()?;
             let answer = Admin::connect(self.address).and_then(|mut admin| admin.ask(&["PING"]));
             if answer.is_ok_and(|answer| answer == "PONG") {
                 return Ok(());
             }
             ensure!(
                 start.elapsed() < READY_TIMEOUT,
-                "{name} did not answer PING within {} s; it wrote:\n{}",
+                "{} did not answer PING within {} s; it wrote:\n{}",
+                self.kind.name(),
                 READY_TIMEOUT.as_secs(),
-                self.output_tail()
+                self.process.output_tail()
             );
             std::thread::sleep(READY_POLL);
         }
     }
-
-    fn output_tail(&self) -> String {
-        let text = std::fs::read(self.dir.path().join(OUTPUT_FILE)).unwrap_or_default();
-        let tail = &text[text.len().saturating_sub(2000)..];
-        String::from_utf8_lossy(tail).trim().to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // SAFETY: the call takes no pointer; the group is the child's own, made at its start, and
-        // its id cannot be in other hands before the wait below.
-        unsafe { libc::kill(-(self.pid() as libc::pid_t), libc::SIGKILL) };
-        let _ = self.child.wait();
-    }
 }
 
 const OUTPUT_FILE: &str = "output";
-
-/// The chosen port was no longer free when the server came to it.
-#[derive(Debug)]
-struct PortTaken;
-
-impl std::fmt::Display for PortTaken {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the port was taken by another process")
-    }
-}
-
-impl std::error::Error for PortTaken {}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port())
-}
-
-/// Puts the child into a group of its own, so that Ctrl-C reaches only the benchmark, and has the
-/// kernel kill it when the starting thread ends; hence servers are started on the main thread.
-fn bind_to_this_process(command: &mut Command) {
-    let parent = std::process::id() as libc::pid_t;
-    let prepare = move || {
-        // SAFETY: both calls are async-signal-safe and take no pointer.
-        unsafe {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            // If the parent ended before the line above, nobody will send that signal.
-            if libc::getppid() != parent {
-                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
-            }
-        }
-        Ok(())
-    };
-    command.process_group(0);
-    // SAFETY: between fork and exec the closure makes only async-signal-safe calls and allocates
-    // nothing.
-    unsafe { command.pre_exec(prepare) };
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn binaries(bailiwick: &str) -> Binaries {
-        Binaries {
-            bailiwick: Some(PathBuf::from(bailiwick)),
-            redis: PathBuf::from("redis-server"),
-            bailiwick_arg: vec!["--threads".into(), "1".into()],
-            redis_arg: Vec::new(),
-            dir: None,
-        }
+        Binaries::of_node(&NodeProgram::at(bailiwick, &["--threads", "1"]))
     }
 
     fn arguments(kind: Kind, class: Class) -> String {
@@ -366,11 +271,11 @@ mod tests {
         let ours = arguments(Kind::Bailiwick, Class::Always);
         assert_eq!(
             ours,
-            "--fsync always --port 7 --bind 127.0.0.1 --data d --threads 1"
+            "--threads 1 --fsync always --port 7 --bind 127.0.0.1 --data d"
         );
         for class in [Class::Never, Class::Memory] {
             assert!(arguments(Kind::Redis, class).contains("--appendonly no"));
-            assert!(arguments(Kind::Bailiwick, class).starts_with("--fsync never"));
+            assert!(arguments(Kind::Bailiwick, class).contains("--fsync never"));
         }
     }
 
@@ -378,7 +283,7 @@ mod tests {
     fn a_server_that_ends_at_once_is_an_error_and_leaves_no_directory() {
         let parent = tempfile::tempdir().unwrap();
         let mut binaries = binaries("false");
-        binaries.dir = Some(parent.path().to_owned());
+        binaries.node = binaries.node.in_dir(parent.path());
         let error = Server::start(&binaries, Kind::Bailiwick, Class::Never)
             .err()
             .unwrap();
@@ -401,7 +306,7 @@ mod tests {
         }
         let parent = tempfile::tempdir().unwrap();
         let mut binaries = binaries("bailiwick");
-        binaries.dir = Some(parent.path().to_owned());
+        binaries.node = binaries.node.in_dir(parent.path());
         let server = Server::start(&binaries, Kind::Redis, Class::Always).unwrap();
         assert!(
             server

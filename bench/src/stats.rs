@@ -60,6 +60,17 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// The smallest value that at least this share of the values does not exceed; NaN of none.
+pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, share: f64) -> f64 {
+    let mut sorted: Vec<f64> = values.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (sorted.len() as f64 * share).ceil() as usize;
+    sorted
+        .get(rank.saturating_sub(1))
+        .copied()
+        .unwrap_or(f64::NAN)
+}
+
 /// The quotient, or NaN where there is nothing to divide by.
 pub(crate) fn ratio(numerator: f64, denominator: f64) -> f64 {
     if denominator > 0.0 {
@@ -91,6 +102,16 @@ mod tests {
         assert_eq!(median([9.0, 1.0, 2.0]), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 100.0]), 3.0);
         assert!(median([]).is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_one_of_the_values() {
+        let values = || (1..=10).rev().map(f64::from);
+        assert_eq!(quantile(values(), 0.9), 9.0);
+        assert_eq!(quantile(values(), 0.91), 10.0);
+        assert_eq!(quantile(values(), 1.0), 10.0);
+        assert_eq!(quantile(values(), 0.0), 1.0);
+        assert!(quantile([], 0.5).is_nan());
     }
 
     #[test]

@@ -38,4 +38,6 @@ pub use error::{Error, WalError};
 pub use identity::{ClusterId, Identity, Membership};
 pub use ids::{ConfigurationId, GroupId, LogIndex, NodeId};
 pub use replica::{LocalReplica, Ready};
-pub use wal::{CutTail, DEFAULT_RESERVE_BYTES, MAX_APPEND_BYTES, Recovery, Visit, Wal, WalOptions};
+pub use wal::{
+    CutTail, DEFAULT_RESERVE_BYTES, MAX_APPEND_BYTES, Recovery, Visit, Wal, WalOptions, WalSource,
+};

@@ -17,6 +17,7 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     match config::load(std::env::args_os()) {
         Ok(Startup::Run(settings)) => start(settings),
+        Ok(Startup::Demo(_)) => ExitCode::FAILURE,
         Ok(Startup::Print(text)) => {
             // A reader that has seen enough, such as `head`, is no failure.
             let _ = io::stdout().write_all(text.as_bytes());

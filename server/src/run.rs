@@ -9,11 +9,14 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use bailiwick_replication::DataDir;
+use bailiwick_replication::consensus::Timing;
+use bailiwick_replication::{DataDir, NodeId};
 
+use crate::cluster::Cluster;
 use crate::config::{self, EvictionPolicy, Settings};
-use crate::group::{Eviction, Fsync, Group, RecoverError, Tuning};
+use crate::group::{self, Eviction, Fsync, Group, MemberConfig, RecoverError, Tuning};
 use crate::keyspace::AccessPolicy;
 use crate::logging::Logging;
 use crate::node::{Node, Shutdown};
@@ -42,33 +45,100 @@ pub enum StartError {
 /// Runs a node until it is told to stop.
 pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> {
     avoid_huge_pages();
-    let now = settings.load_full();
-    let data = Arc::new(DataDir::open(&now.data)?);
-    let listeners = Listeners::bind(&now)?;
-    let node = Arc::new(Node::new(settings, random_id()?, logging));
-    node.set_addresses(listeners.addresses.clone());
-    banner(&node, &now);
-    spawn_signals(node.clone())?;
-    let workers = spawn_workers(&node, listeners)?;
-    let group = Group::recover(
-        data,
-        now.databases,
-        now.disk_reserve_bytes,
-        tuning(&now),
-        &node.loading,
-    )?;
-    let keys = group.state().keyspace.len();
-    let threads = group.start();
-    node.open(group.clone());
-    // CONFIG SET may have changed something during the load.
-    node.apply_settings();
-    tracing::info!(keys, "ready for commands");
-    for worker in workers {
-        // A worker that panicked has aborted the process.
-        let _ = worker.join();
-    }
-    finish(&node, &group, threads);
+    let running = Running::start(settings, logging)?;
+    spawn_signals(running.node.clone())?;
+    running.wait();
     Ok(())
+}
+
+/// A node at work. Several may run in one process, which then share its log.
+pub struct Running {
+    /// The node.
+    pub node: Arc<Node>,
+    group: Arc<Group>,
+    workers: Vec<thread::JoinHandle<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Running {
+    /// Starts a node: it listens, and then loads what is in its data directory.
+    ///
+    /// # Errors
+    /// Something that it needs is not there or is not usable.
+    pub fn start(settings: config::Store, logging: Logging) -> Result<Self, StartError> {
+        let now = settings.load_full();
+        let member = settings
+            .cluster()
+            .map(|(cluster, node)| member_config(&now, cluster.clone(), *node));
+        let data = Arc::new(match &member {
+            Some(member) => group::open_data(member, &now.data)?,
+            None => DataDir::open(&now.data)?,
+        });
+        let listeners = Listeners::bind(&now)?;
+        let node = Arc::new(Node::new(settings, random_id()?, logging));
+        node.set_addresses(listeners.addresses.clone());
+        banner(&node, &now);
+        let workers = spawn_workers(&node, listeners)?;
+        let group = match member {
+            Some(member) => Group::join(data, member, tuning(&now), &node.loading)?,
+            None => Group::recover(
+                data,
+                now.databases,
+                now.disk_reserve_bytes,
+                tuning(&now),
+                &node.loading,
+            )?,
+        };
+        node.set_group(group.clone());
+        let threads = group.start({
+            let node = node.clone();
+            move || {
+                let group = node
+                    .group()
+                    .expect("the group was set before it was started");
+                let keys = group.state().keyspace.len();
+                node.open();
+                tracing::info!(keys, "ready for commands");
+            }
+        });
+        // CONFIG SET may have changed something during the load.
+        node.apply_settings();
+        Ok(Self {
+            node,
+            group,
+            workers,
+            threads,
+        })
+    }
+
+    /// Waits until the node was told to stop, and ends it in order.
+    pub fn wait(self) {
+        for worker in self.workers {
+            // A worker that panicked has aborted the process.
+            let _ = worker.join();
+        }
+        finish(&self.node, &self.group, self.threads);
+    }
+}
+
+fn member_config(settings: &Settings, cluster: Cluster, node: NodeId) -> MemberConfig {
+    /// Looks at whether the leader is there, in ticks.
+    const ELECTION_TICKS: u64 = 5;
+    let timing = Timing {
+        tick_ns: settings.election_period_ms * 1_000_000 / ELECTION_TICKS,
+        election_ticks: ELECTION_TICKS,
+        lease_ns: settings.lease_duration_ms * 1_000_000,
+        drift_permille: u64::from(settings.clock_drift_per_mille),
+        ..Timing::default()
+    };
+    MemberConfig {
+        cluster,
+        node,
+        timing,
+        request_timeout: Duration::from_millis(settings.request_timeout_ms),
+        databases: settings.databases,
+        reserve_bytes: settings.disk_reserve_bytes,
+    }
 }
 
 /// What of the settings concerns the group.
@@ -189,6 +259,9 @@ fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
 }
 
 fn finish(node: &Node, group: &Group, threads: Vec<thread::JoinHandle<()>>) {
+    if let Some(seat) = group.seat() {
+        seat.hand_over();
+    }
     if *node.shutdown_orders().borrow() == Shutdown::Save {
         let checkpoints = group.checkpoints();
         let (ticket, _) = checkpoints.request();

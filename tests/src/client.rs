@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use bailiwick_frame::Protocol;
@@ -25,17 +26,28 @@ pub enum Address {
 
 trait Stream: Read + Write + Send {
     fn shut_writing(&self) -> std::io::Result<()>;
+    fn set_timeout(&self, timeout: Duration) -> std::io::Result<()>;
 }
 
 impl Stream for TcpStream {
     fn shut_writing(&self) -> std::io::Result<()> {
         self.shutdown(std::net::Shutdown::Write)
     }
+
+    fn set_timeout(&self, timeout: Duration) -> std::io::Result<()> {
+        self.set_read_timeout(Some(timeout))?;
+        self.set_write_timeout(Some(timeout))
+    }
 }
 
 impl Stream for UnixStream {
     fn shut_writing(&self) -> std::io::Result<()> {
         self.shutdown(std::net::Shutdown::Write)
+    }
+
+    fn set_timeout(&self, timeout: Duration) -> std::io::Result<()> {
+        self.set_read_timeout(Some(timeout))?;
+        self.set_write_timeout(Some(timeout))
     }
 }
 
@@ -162,6 +174,14 @@ impl Client {
             "HELLO {number}: {reply:?}"
         );
         Ok(reply)
+    }
+
+    /// Waits so long for a reply, instead of [`DEADLINE`].
+    ///
+    /// # Errors
+    /// The connection is broken.
+    pub fn set_timeout(&mut self, timeout: Duration) -> Result<()> {
+        Ok(self.stream.set_timeout(timeout)?)
     }
 
     /// Sends bytes as they are.

@@ -83,6 +83,8 @@ pub struct Launch {
     kind: Kind,
     directory: Directory,
     data: PathBuf,
+    /// If it is known before the start.
+    address: Option<Address>,
     arguments: Vec<OsString>,
     prefix: Vec<OsString>,
 }
@@ -90,6 +92,8 @@ pub struct Launch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Bailiwick,
+    /// A Bailiwick node whose address is in the cluster's file.
+    Member,
     Redis,
 }
 
@@ -108,10 +112,32 @@ impl Launch {
         Self {
             kind: Kind::Bailiwick,
             data: directory.path().join("data"),
+            address: None,
             directory: directory.clone(),
             arguments: Vec::new(),
             prefix: Vec::new(),
         }
+    }
+
+    /// A node of a cluster that listens for clients at this address. What all its lives write is
+    /// kept.
+    #[must_use]
+    pub fn member_in(directory: &Directory, file: &Path, node: u32, address: SocketAddr) -> Self {
+        let launch = Self {
+            kind: Kind::Member,
+            address: Some(Address::Tcp(address)),
+            ..Self::bailiwick_in(directory)
+        };
+        let node = node.to_string();
+        launch.args([
+            OsStr::new("--cluster"),
+            file.as_os_str(),
+            OsStr::new("--node"),
+            OsStr::new(&node),
+            // Nodes are compared by their digests.
+            OsStr::new("--enable-debug-command"),
+            OsStr::new("yes"),
+        ])
     }
 
     /// A Redis that keeps nothing on disk.
@@ -123,6 +149,7 @@ impl Launch {
         Ok(Self {
             kind: Kind::Redis,
             data: directory.path().to_owned(),
+            address: Some(Address::Unix(directory.path().join("socket"))),
             directory,
             arguments: Vec::new(),
             prefix: Vec::new(),
@@ -181,7 +208,13 @@ impl Launch {
     pub fn spawn(&self) -> Result<Server> {
         let mut command = self.command()?;
         let output = self.directory.path().join("output");
-        let file = File::create(&output)?;
+        let is_member = self.kind == Kind::Member;
+        let file = File::options()
+            .create(true)
+            .write(true)
+            .append(is_member)
+            .truncate(!is_member)
+            .open(&output)?;
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -191,19 +224,18 @@ impl Launch {
         let child = command.spawn().with_context(|| {
             format!("cannot start {program}; redis-server is in the Debian package redis-server")
         })?;
-        let socket = self.directory.path().join("socket");
         Ok(Server {
             child,
             status: None,
             output,
-            address: (self.kind == Kind::Redis).then_some(Address::Unix(socket)),
+            address: self.address.clone(),
             _directory: self.directory.clone(),
         })
     }
 
     fn command(&self) -> Result<Command> {
         let program = match self.kind {
-            Kind::Bailiwick => bailiwick_program()?.into_os_string(),
+            Kind::Bailiwick | Kind::Member => bailiwick_program()?.into_os_string(),
             Kind::Redis => REDIS_SERVER.into(),
         };
         let mut words = self.prefix.iter().cloned().chain([program]);
@@ -211,6 +243,7 @@ impl Launch {
         command.args(words);
         match self.kind {
             Kind::Bailiwick => command.args(["--port", "0", "--data"]).arg(&self.data),
+            Kind::Member => command.arg("--data").arg(&self.data),
             Kind::Redis => {
                 let socket = self.directory.path().join("socket");
                 command.args(["--port", "0", "--save", "", "--appendonly", "no", "--dir"]);

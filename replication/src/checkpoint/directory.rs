@@ -3,15 +3,16 @@
 //! Owns the file names. Files with other names are not touched. A directory that does not exist
 //! has no checkpoints.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointHeader, CheckpointReader};
-use crate::{Error, LogIndex};
+use crate::{Error, LogIndex, sys};
 
 const PREFIX: &str = "checkpoint-";
 const TEMPORARY: &str = ".tmp";
+const PARTIAL: &str = ".partial";
 const DIGITS: usize = 20;
 
 /// A file that is named as a checkpoint; whether it is one has not been looked at.
@@ -97,16 +98,59 @@ pub fn verify(path: &Path) -> Result<CheckpointHeader, Error> {
     Ok(header)
 }
 
-/// Removes what an interrupted [`CheckpointWriter`](super::CheckpointWriter) left in a directory.
-/// For a start only: it would take the file from under a writer.
+/// Removes what an interrupted [`CheckpointWriter`](super::CheckpointWriter) left in a directory,
+/// and what has been received of checkpoints that are not newer than one that is there. For a
+/// start only: it would take the file from under a writer.
 pub fn remove_leftovers(dir: &Path) -> Result<(), Error> {
-    for name in names(dir).map_err(Error::io("cannot list", dir))? {
-        if name.strip_suffix(TEMPORARY).and_then(parse).is_some() {
+    let names = names(dir).map_err(Error::io("cannot list", dir))?;
+    let newest = names.iter().filter_map(|name| parse(name)).max();
+    for name in names {
+        let is_temporary = name.strip_suffix(TEMPORARY).and_then(parse).is_some();
+        let is_late = parse_partial(&name).is_some_and(|index| Some(index) <= newest);
+        if is_temporary || is_late {
             let path = dir.join(name);
             fs::remove_file(&path).map_err(Error::io("cannot remove", &path))?;
         }
     }
     Ok(())
+}
+
+/// Removes what has been received of checkpoints other than those at `keep`.
+pub fn remove_partials(dir: &Path, keep: &[LogIndex]) -> io::Result<()> {
+    for index in partials(dir)? {
+        if !keep.contains(&index) {
+            fs::remove_file(partial_path(dir, index))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all checkpoints older than the newest one before `index`: one is kept in reserve.
+pub fn remove_old(dir: &Path, index: LogIndex) -> io::Result<()> {
+    let mut older: Vec<LogIndex> = names(dir)?
+        .iter()
+        .filter_map(|name| parse(name))
+        .filter(|found| *found < index)
+        .collect();
+    older.sort_by_key(|index| std::cmp::Reverse(*index));
+    for old in older.into_iter().skip(1) {
+        match fs::remove_file(path(dir, old)) {
+            // One checkpoint may be finished by the writer while another one has been received.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            removed => removed?,
+        }
+    }
+    Ok(())
+}
+
+/// Opens the checkpoint of an index as a file, for somebody who passes its bytes on as they are;
+/// `None` if there is none. The file goes on to be readable when it has been removed or replaced.
+pub fn open_raw(dir: &Path, index: LogIndex) -> io::Result<Option<File>> {
+    match File::open(path(dir, index)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the finished checkpoint of an index lies.
@@ -119,18 +163,27 @@ pub(super) fn temporary_path(dir: &Path, index: LogIndex) -> PathBuf {
     dir.join(format!("{PREFIX}{:0DIGITS$}{TEMPORARY}", index.0))
 }
 
-/// Removes all that is older than the newest one before `index`: one is kept in reserve.
-pub(super) fn remove_old(dir: &Path, index: LogIndex) -> io::Result<()> {
-    let mut older: Vec<LogIndex> = names(dir)?
+/// Where a checkpoint is put together that comes from another node.
+pub(super) fn partial_path(dir: &Path, index: LogIndex) -> PathBuf {
+    dir.join(format!("{PREFIX}{:0DIGITS$}{PARTIAL}", index.0))
+}
+
+/// The checkpoints of which something has been received, in no particular order.
+pub(super) fn partials(dir: &Path) -> io::Result<Vec<LogIndex>> {
+    let names = names(dir)?;
+    Ok(names
         .iter()
-        .filter_map(|name| parse(name))
-        .filter(|found| *found < index)
-        .collect();
-    older.sort_by_key(|index| std::cmp::Reverse(*index));
-    for old in older.into_iter().skip(1) {
-        fs::remove_file(path(dir, old))?;
+        .filter_map(|name| parse_partial(name))
+        .collect())
+}
+
+/// Makes sure that the directory is there, durably.
+pub(super) fn create(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    fs::create_dir_all(dir)?;
+    dir.parent().map_or(Ok(()), sys::sync_dir)
 }
 
 fn names(dir: &Path) -> io::Result<Vec<String>> {
@@ -150,4 +203,8 @@ fn parse(name: &str) -> Option<LogIndex> {
     let digits = name.strip_prefix(PREFIX)?;
     let all_digits = digits.len() == DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     all_digits.then(|| digits.parse().ok().map(LogIndex))?
+}
+
+fn parse_partial(name: &str) -> Option<LogIndex> {
+    name.strip_suffix(PARTIAL).and_then(parse)
 }

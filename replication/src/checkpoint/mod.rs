@@ -2,7 +2,8 @@
 //!
 //! Owns the file format, how a file becomes durable, and which files of a directory are worth
 //! loading. What is inside the blocks is the caller's, as is their order; the header carries a
-//! content version for it. Files are named `checkpoint-<index, 20 digits>`.
+//! content version for it. Files are named `checkpoint-<index, 20 digits>`; one that is being
+//! written has `.tmp` behind that, one that is being received `.partial`.
 //!
 //! Format, numbers little-endian:
 //! - magic (8 bytes), format version (u32), header length (u32), header, CRC-32 of all of it;
@@ -15,17 +16,23 @@
 //! for whole. Nothing is allocated by a length above [`MAX_BLOCK_BYTES`].
 //!
 //! How it fails: writing leaves at most a file with a temporary name, removed with the writer or at
-//! the next start. Reading refuses a file with its name, the offset and the reason; [`newest`]
-//! then falls back to an older one and reports what it passed over, and the caller decides
-//! whether its log reaches back that far.
+//! the next start; receiving leaves a partial one, which the next transfer goes on with. Reading
+//! refuses a file with its name, the offset and the reason; [`newest`] then falls back to an older
+//! one and reports what it passed over, and the caller decides whether its log reaches back that
+//! far.
 
 mod directory;
+mod partial;
 mod reader;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use directory::{Listed, Newest, Refused, list, newest, remove_leftovers, verify};
+pub use directory::{
+    Listed, Newest, Refused, list, newest, open_raw, remove_leftovers, remove_old, remove_partials,
+    verify,
+};
+pub use partial::PartialCheckpoint;
 pub use reader::CheckpointReader;
 pub use writer::CheckpointWriter;
 

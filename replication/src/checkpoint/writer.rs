@@ -39,10 +39,7 @@ impl CheckpointWriter {
     /// Starts a checkpoint in `dir`, which is created if need be. A checkpoint of the same index
     /// is replaced when this one is finished.
     pub fn create(dir: &Path, header: CheckpointHeader) -> io::Result<CheckpointWriter> {
-        if !dir.is_dir() {
-            fs::create_dir_all(dir)?;
-            dir.parent().map_or(Ok(()), sys::sync_dir)?;
-        }
+        directory::create(dir)?;
         let temporary = directory::temporary_path(dir, header.index);
         let file = File::create(&temporary)?;
         let (head, header_crc) = encode_head(&header);

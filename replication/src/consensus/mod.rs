@@ -182,6 +182,8 @@ pub struct Replica {
     catch_up: Option<CatchUp>,
     /// A Seal was proposed by us at this index: no reads any more.
     sealing: Option<u64>,
+    /// Since when a leader claims a ballot below the one promised here.
+    outdated_since: Option<u64>,
     applied: u64,
     ticks: u64,
     last_tick: u64,
@@ -224,6 +226,7 @@ impl Replica {
             reads: Reads::default(),
             catch_up: None,
             sealing: None,
+            outdated_since: None,
             applied: applied.0,
             ticks: 0,
             last_tick: now,
@@ -835,15 +838,20 @@ impl Replica {
         let Engine::Paxos(instance) = &self.engine else {
             return;
         };
-        if !self.ticks.is_multiple_of(RETRY_TICKS) || now < self.quarantined_until {
-            return;
-        }
-        let (promise, recent) = (instance.get_promise(), 2 * self.options.timing.lease_ns);
+        let (promise, timing) = (instance.get_promise(), &self.options.timing);
+        let (recent, patience) = (3 * timing.tick_ns, 2 * timing.election_ns());
         let claims = self.peers.iter().filter_map(|(node, peer)| {
             let (ballot, at) = peer.claim?;
             (ballot < promise && now < at + recent).then_some((ballot, *node))
         });
-        if let Some((_, node)) = claims.max() {
+        let Some((_, node)) = claims.max() else {
+            self.outdated_since = None;
+            return;
+        };
+        // A leader that is just being replaced claims for a little longer: that is no reason.
+        let since = *self.outdated_since.get_or_insert(now);
+        if now >= since + patience && now >= self.quarantined_until {
+            self.outdated_since = None;
             let above = promise.n;
             self.push(node, Class::Ordered, &Message::Lead { above });
         }

@@ -65,6 +65,10 @@ impl Replica {
             return;
         }
         if matches!(self.engine, Engine::Idle) {
+            // An invitation of a node that is to become a member again.
+            if matches!(message, Message::Sealed) && !self.is_member() {
+                self.fall_behind(from);
+            }
             return;
         }
         if let Message::Consensus {

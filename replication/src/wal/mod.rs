@@ -2,7 +2,8 @@
 //!
 //! Owns the engine (raft-engine) and everything that makes its behaviour ours. A region of the
 //! engine is a (group, configuration); one append is one record and one write, and one sync serves
-//! whatever all groups have written before it.
+//! whatever all groups have written before it. Logs of replicated groups are written through
+//! [`group_log`].
 //!
 //! How it fails:
 //! - No room, or less than the reserve ([`space`]): [`WalError::Full`]. Nothing of that append is
@@ -15,7 +16,9 @@
 //! Not done here: recycling of old files (their stale records could not be told from a torn tail),
 //! compression, and deciding when to compact.
 
+mod batch;
 mod files;
+mod group_log;
 mod record;
 mod scan;
 mod space;
@@ -30,12 +33,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use raft_engine::{Command, Config, Engine, LogBatch, ReadableSize, RecoveryMode};
+use raft_engine::{Config, Engine, ReadableSize, RecoveryMode};
 
 use crate::data_dir::{DataDir, Lock};
 use crate::ids::{region_id, region_parts};
 use crate::{ConfigurationId, Error, GroupId, LogIndex, WalError};
+use batch::{Scratch, meta_key};
 use files::{Current, Health, LogFiles};
+pub use group_log::WalSource;
 use record::{Extension, Mark, Record};
 pub use scan::{CutTail, Recovery};
 use space::Space;
@@ -59,7 +64,7 @@ pub struct WalOptions {
     pub reserve_bytes: u64,
     /// A file that has reached this size is followed by a new one.
     pub file_bytes: u64,
-    /// Above this size [`Wal::compact`] removes old files; at least `file_bytes`.
+    /// Above this size [`Wal::purge`] removes old files; at least `file_bytes`.
     pub purge_bytes: u64,
 }
 
@@ -86,21 +91,6 @@ pub struct Wal {
     /// Different for every log this process has opened.
     id: u64,
     _lock: Lock,
-}
-
-/// Reused memory of one append.
-struct Scratch {
-    batch: LogBatch,
-    records: Vec<Record>,
-}
-
-impl Scratch {
-    fn new() -> Scratch {
-        Scratch {
-            batch: LogBatch::with_capacity(4),
-            records: Vec::new(),
-        }
-    }
 }
 
 impl Wal {
@@ -165,25 +155,9 @@ impl Wal {
             return if sync { self.sync() } else { Ok(()) };
         }
         self.assert_contiguous(region, first);
-        let bytes: usize = entries.iter().map(|entry| entry.as_ref().len()).sum();
-        assert!(
-            bytes <= MAX_APPEND_BYTES,
-            "an append of {bytes} bytes to group {group}"
-        );
-        self.space.admit(bytes as u64)?;
+        self.admit(group, entries)?;
         let mut scratch = self.take_scratch();
-        let Scratch { batch, records } = &mut scratch;
-        if records.len() < entries.len() {
-            records.resize_with(entries.len(), Record::default);
-        }
-        let mut mark = Some(self.mark());
-        for (at, entry) in entries.iter().enumerate() {
-            let index = LogIndex(first.0 + at as u64);
-            records[at].set(index, mark.take(), entry.as_ref());
-        }
-        batch
-            .add_entries::<Extension>(region, &records[..entries.len()])
-            .expect("an append within its bound fits into a batch");
+        scratch.put_entries(region, self.mark(), first, entries);
         self.write(scratch, sync)
     }
 
@@ -250,7 +224,7 @@ impl Wal {
             return Err(missing.into());
         }
         let end = last.next().0.min(from.0 + MAX_READ_ENTRIES);
-        let records = self.fetch(region, from.0, end, max_bytes)?;
+        let records = self.fetch(region, from.0, end, Some(max_bytes))?;
         let mut next = from;
         for record in &records {
             f(record.index(), record.payload())?;
@@ -259,9 +233,8 @@ impl Wal {
         Ok(next)
     }
 
-    /// Entries up to and including `up_to` are no longer needed. Removes files that hold nothing
-    /// else once the log is above its purge size, which may rewrite a few old entries of other
-    /// groups; returns the logs that keep old files alive and should be compacted as well.
+    /// Entries up to and including `up_to` are no longer needed. Then does what [`Wal::purge`]
+    /// does, and returns the same.
     ///
     /// Works below the reserve. After a crash some compacted entries may be there again.
     pub fn compact(
@@ -277,13 +250,18 @@ impl Wal {
             .is_some_and(|first| first <= up_to)
         {
             let mut scratch = self.take_scratch();
-            self.put_mark(&mut scratch.batch, region);
-            let index = up_to.next().0;
-            scratch
-                .batch
-                .add_command(region, Command::Compact { index });
+            scratch.put_mark(region, self.mark());
+            scratch.put_compact(region, up_to);
             self.write(scratch, false)?;
         }
+        self.purge()
+    }
+
+    /// Removes files that hold nothing but entries that were compacted, once the log is above its
+    /// purge size, which may rewrite a few old entries of other groups. Returns the logs that keep
+    /// old files alive and should be compacted as well.
+    pub fn purge(&self) -> Result<Vec<(GroupId, ConfigurationId)>, WalError> {
+        self.check_failure()?;
         let regions = self
             .with_block_cache(|| self.engine.purge_expired_files())
             .map_err(|error| self.refusal(&error))?;
@@ -304,11 +282,8 @@ impl Wal {
         self.check_failure()?;
         let region = region_id(group, configuration);
         let mut scratch = self.take_scratch();
-        self.put_mark(&mut scratch.batch, region);
-        scratch
-            .batch
-            .put(region, meta_key(key), value.to_vec())
-            .expect("our keys are not the engine's own");
+        scratch.put_mark(region, self.mark());
+        scratch.put_value(region, key, value);
         self.write(scratch, sync)
     }
 
@@ -360,6 +335,25 @@ impl Wal {
         }
     }
 
+    /// Whether entries may be appended now. Asserts that they fit into one record.
+    fn admit<E: AsRef<[u8]>>(&self, group: GroupId, entries: &[E]) -> Result<(), WalError> {
+        let bytes: usize = entries.iter().map(|entry| entry.as_ref().len()).sum();
+        assert!(
+            bytes <= MAX_APPEND_BYTES,
+            "an append of {bytes} bytes to group {group}"
+        );
+        self.space.admit(bytes as u64)
+    }
+
+    fn mark(&self) -> Mark {
+        let file = self.current.lock().clone();
+        Mark {
+            tag: self.tag,
+            seq: file.as_ref().map_or(0, |file| file.seq() as u32),
+            durable: file.map_or(0, |file| file.durable()),
+        }
+    }
+
     /// One write of a filled batch. Whatever went wrong, it is either known that nothing of it is
     /// in the log, or the log has failed.
     fn write(&self, mut scratch: Scratch, sync: bool) -> Result<(), WalError> {
@@ -396,22 +390,29 @@ impl Wal {
         WalError::Fatal { reason }
     }
 
+    fn take_scratch(&self) -> Scratch {
+        self.pool.lock().pop().unwrap_or_else(Scratch::new)
+    }
+
+    fn put_back(&self, mut scratch: Scratch) {
+        scratch.shrink();
+        let mut pool = self.pool.lock();
+        if pool.len() < MAX_POOL {
+            pool.push(scratch);
+        }
+    }
+
     fn fetch(
         &self,
         region: u64,
         begin: u64,
         end: u64,
-        max_bytes: usize,
+        max_bytes: Option<usize>,
     ) -> Result<Vec<Record>, WalError> {
         let mut records = Vec::new();
         self.with_block_cache(|| {
-            self.engine.fetch_entries_to::<Extension>(
-                region,
-                begin,
-                end,
-                Some(max_bytes),
-                &mut records,
-            )
+            self.engine
+                .fetch_entries_to::<Extension>(region, begin, end, max_bytes, &mut records)
         })
         .map_err(|error| self.damage(&error.to_string()))?;
         Ok(records)
@@ -434,45 +435,6 @@ impl Wal {
             Err(panic) => std::panic::resume_unwind(panic),
         })
     }
-
-    fn mark(&self) -> Mark {
-        let file = self.current.lock().clone();
-        Mark {
-            tag: self.tag,
-            seq: file.as_ref().map_or(0, |file| file.seq() as u32),
-            durable: file.map_or(0, |file| file.durable()),
-        }
-    }
-
-    fn put_mark(&self, batch: &mut LogBatch, region: u64) {
-        batch
-            .put(
-                region,
-                scan::MARK_KEY.to_vec(),
-                self.mark().encode().to_vec(),
-            )
-            .expect("our keys are not the engine's own");
-    }
-
-    fn take_scratch(&self) -> Scratch {
-        self.pool.lock().pop().unwrap_or_else(Scratch::new)
-    }
-
-    fn put_back(&self, mut scratch: Scratch) {
-        scratch.records.iter_mut().for_each(Record::shrink);
-        let mut pool = self.pool.lock();
-        if pool.len() < MAX_POOL {
-            pool.push(scratch);
-        }
-    }
-}
-
-/// Keys of callers, kept apart from the engine's and from the mark's.
-fn meta_key(key: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1 + key.len());
-    out.push(b'k');
-    out.extend_from_slice(key);
-    out
 }
 
 fn engine_config(dir: &str, options: &WalOptions) -> Config {

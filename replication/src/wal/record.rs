@@ -15,6 +15,7 @@
 use std::any::Any;
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use protobuf::reflect::MessageDescriptor;
 use protobuf::{
     Clear, CodedInputStream, CodedOutputStream, Message, ProtobufError, ProtobufResult,
@@ -107,6 +108,12 @@ impl Record {
     /// What was appended.
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[payload_start(&self.bytes).unwrap_or(self.bytes.len())..]
+    }
+
+    /// What was appended, without a copy.
+    pub(crate) fn into_payload(self) -> Bytes {
+        let start = payload_start(&self.bytes).unwrap_or(self.bytes.len());
+        Bytes::from(self.bytes).slice(start..)
     }
 }
 
@@ -225,6 +232,7 @@ mod tests {
             let read = Record::parse_from_bytes(&encoded).unwrap();
             prop_assert_eq!(read.index(), LogIndex(index));
             prop_assert_eq!(read.payload(), &payload[..]);
+            prop_assert_eq!(read.into_payload(), payload);
         }
 
         #[test]

@@ -47,18 +47,31 @@ impl Space {
         }
     }
 
-    /// Whether `bytes` more may be appended now.
+    /// Whether `bytes` more may be appended now; if so, they are counted as appended.
     pub(crate) fn admit(&self, bytes: u64) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        state.unchecked_bytes = state.unchecked_bytes.saturating_add(bytes);
+        let unchecked = state.unchecked_bytes;
+        self.check(&mut state, unchecked, bytes)
+    }
+
+    /// As [`Space::admit`], for an append that may follow: nothing is counted.
+    pub(crate) fn would_admit(&self, bytes: u64) -> Result<(), WalError> {
+        let mut state = self.state.lock();
+        let unchecked = state.unchecked_bytes.saturating_add(bytes);
+        self.check(&mut state, unchecked, bytes)
+    }
+
+    /// Looks at the disk if `unchecked` bytes, of which the last `bytes` are yet to come, or the
+    /// time make that necessary.
+    fn check(&self, state: &mut State, unchecked: u64, bytes: u64) -> Result<(), WalError> {
         if self.reserve_bytes == 0 {
             return Ok(());
         }
-        let mut state = self.state.lock();
-        state.unchecked_bytes += bytes;
         let fresh = state
             .checked_at
             .is_some_and(|at| at.elapsed() < Duration::from_millis(CHECK_MS));
-        if fresh && !state.full && state.unchecked_bytes < CHECK_BYTES.min(self.reserve_bytes / 16)
-        {
+        if fresh && !state.full && unchecked < CHECK_BYTES.min(self.reserve_bytes / 16) {
             return Ok(());
         }
         let Ok(free) = sys::free_bytes(&self.dir) else {
@@ -90,6 +103,18 @@ mod tests {
         for _ in 0..3 {
             assert!(matches!(space.admit(1), Err(WalError::Full { .. })));
         }
+    }
+
+    #[test]
+    fn asking_for_room_counts_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = Space::new(dir.path(), 1 << 10);
+        space.admit(1).unwrap();
+        let before = space.state.lock().unchecked_bytes;
+        space.would_admit(1).unwrap();
+        assert!(space.state.lock().unchecked_bytes <= before);
+        assert!(space.would_admit(u64::MAX).is_err());
+        space.admit(1).unwrap();
     }
 
     #[test]

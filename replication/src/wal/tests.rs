@@ -1,5 +1,7 @@
 //! The log against cut files, flipped bytes, full disks and failing syncs.
 
+mod group_log;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use super::Parameter;
 use super::value::Invalid;
+use crate::cluster::ClusterError;
 
-/// A configuration that is refused. Displayed as one line that names the place, the key, the value
-/// and what is allowed; the binary puts its own name in front and exits with code 2.
+/// A configuration that is refused. Displayed as one line (for a cluster's file, one for each fault)
+/// that names the place, the key, the value and what is allowed; the binary puts its own name in front and exits with code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The command line itself: an unknown flag, a flag without its value.
@@ -23,6 +24,9 @@ pub enum ConfigError {
         /// What is allowed.
         expected: String,
     },
+    /// The cluster's file.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The file cannot be read.
     #[error("--config {:?}: cannot read it: {source}", file.display().to_string())]
     Unreadable {

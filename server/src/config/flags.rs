@@ -4,7 +4,7 @@
 //! the table, so that a refusal reads the same wherever the value came from.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::error::{ContextKind, ErrorKind};
@@ -25,6 +25,10 @@ A Redis-compatible server that acknowledges a write when it is on disk.
   OK
   $ redis-cli GET greeting
   \"hello\"
+
+To try a cluster: bailiwick demo. To run one, start each node with the cluster's file and its id:
+
+  $ bailiwick --cluster cluster.toml --node 1 --data ./data-1
 
 Any Redis client works, and so do redis-cli and redis-benchmark. Every setting below is a flag,
 a key of the file that --config names, and a parameter of CONFIG GET; most can be changed with
@@ -54,10 +58,22 @@ Configuration file (TOML); a flag wins over the file, the file over the default:
   maxmemory = \"2gb\"
   maxmemory-policy = \"allkeys-lru\"
 
+Cluster file (TOML), the same on all nodes; it also says where each node listens:
+  cluster = \"shop\"
+  [[node]]
+  id = 1
+  region = \"eu\"
+  client = \"10.0.0.1:6379\"
+  peer = \"10.0.0.1:7379\"
+  [[group]]                  one for each log; without any, all nodes form the group \"root\"
+  name = \"root\"
+  nodes = [1, 2, 3]
+  priority = [2, 1]          optional: who should lead, the best first
+
 Exit codes: 0 stopped as asked, 1 a fault while running, 2 a configuration not accepted.";
 
 /// Width of the help, in columns.
-const LINE_COLUMNS: usize = 100;
+pub(super) const LINE_COLUMNS: usize = 100;
 
 /// The command line, cut up.
 #[derive(Debug)]
@@ -90,12 +106,30 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Asked::Print(error.render().to_string()))
             }
-            _ => Err(ConfigError::Usage(one_line(&error))),
+            _ => Err(ConfigError::Usage(one_line(&error, "bailiwick --help"))),
         },
     }
 }
 
 impl Flags {
+    /// What `--cluster` names.
+    pub(super) fn cluster(&self) -> Option<&Path> {
+        self.given
+            .get_one::<PathBuf>("cluster")
+            .map(PathBuf::as_path)
+    }
+
+    /// What `--node` says, not yet looked at.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.given.get_one::<String>("node").map(String::as_str)
+    }
+
+    /// Those of these flags that are there.
+    pub(super) fn given(&self, flags: &[&'static str]) -> Vec<&'static str> {
+        let there = |flag: &&str| self.given.contains_id(flag);
+        flags.iter().copied().filter(there).collect()
+    }
+
     /// Applies the flags to `settings`.
     ///
     /// # Errors
@@ -117,28 +151,44 @@ impl Flags {
     }
 }
 
-fn command() -> Command {
-    let styles = Styles::styled()
+/// The colours of the help.
+pub(super) fn styles() -> Styles {
+    Styles::styled()
         .header(AnsiColor::Yellow.on_default().bold())
         .usage(AnsiColor::Yellow.on_default().bold())
-        .literal(AnsiColor::Green.on_default());
-    let config = Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .value_parser(clap::value_parser!(PathBuf))
-        .help_heading("General")
+        .literal(AnsiColor::Green.on_default())
+}
+
+fn command() -> Command {
+    let general = |name, placeholder| {
+        Arg::new(name)
+            .long(name)
+            .value_name(placeholder)
+            .help_heading("General")
+    };
+    let path = clap::value_parser!(PathBuf);
+    let config = general("config", "FILE")
+        .value_parser(path.clone())
         .help("Configuration file [default: none]");
+    let cluster = general("cluster", "FILE").value_parser(path).help(
+        "File that describes the cluster of which this is a node; goes with --node [default: none]",
+    );
+    let node = general("node", "N")
+        .allow_negative_numbers(true)
+        .help("The id of this node in the file of --cluster");
     Command::new("bailiwick")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .long_about(INTRODUCTION)
         .after_long_help(format!("{EPILOGUE}\n\n{}", inert_names()))
-        .override_usage("bailiwick [--FLAG VALUE]...")
-        .styles(styles)
+        .override_usage(
+            "bailiwick [--FLAG VALUE]...\n       bailiwick demo [--nodes N] [--data DIR]",
+        )
+        .styles(styles())
         .term_width(LINE_COLUMNS)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .arg(config)
+        .args([config, cluster, node])
         .arg(
             Arg::new("help")
                 .long("help")
@@ -224,8 +274,8 @@ fn short_size(bytes: &str) -> String {
     )
 }
 
-/// clap's complaint as one line.
-fn one_line(error: &clap::Error) -> String {
+/// clap's complaint as one line; `help` is what explains the flags.
+pub(super) fn one_line(error: &clap::Error, help: &str) -> String {
     let context = |kind| error.get(kind).map(ToString::to_string);
     let argument = context(ContextKind::InvalidArg).unwrap_or_default();
     // The argument comes with its placeholder: `--port <N>`.
@@ -236,10 +286,10 @@ fn one_line(error: &clap::Error) -> String {
         ErrorKind::UnknownArgument if flag.starts_with('-') => {
             let hint = context(ContextKind::SuggestedArg)
                 .map_or_else(String::new, |known| format!("; did you mean {known}?"));
-            format!("{flag}: unknown flag{hint} (see bailiwick --help)")
+            format!("{flag}: unknown flag{hint} (see {help})")
         }
         ErrorKind::UnknownArgument => {
-            format!("{flag:?}: expected a flag (see bailiwick --help)")
+            format!("{flag:?}: expected a flag (see {help})")
         }
         ErrorKind::InvalidValue => format!("{flag}: expected a value"),
         ErrorKind::ArgumentConflict => format!("{flag}: given more than once"),

@@ -9,11 +9,13 @@
 //! something that depends on a setting looks at it when [`Store::version`] has moved.
 
 mod compound;
+mod demo;
 mod error;
 mod file;
 mod flags;
 mod inert;
 mod parameter;
+mod seat;
 mod settings;
 mod store;
 mod table;
@@ -23,6 +25,7 @@ mod words;
 use std::ffi::OsString;
 use std::fs;
 
+pub use demo::DemoArgs;
 pub use error::ConfigError;
 pub use parameter::{Changes, Get, Parameter, Section, Set, all, find};
 pub use settings::{
@@ -35,19 +38,29 @@ pub use value::{Invalid, Kind};
 /// What the command line asks for.
 #[derive(Debug)]
 pub enum Startup {
-    /// To run with these settings.
+    /// To run a node with these settings; [`Store::cluster`] says whether it is one of a cluster.
     Run(Store),
+    /// To run a small cluster in this process.
+    Demo(DemoArgs),
     /// To print this on standard output and stop.
     Print(String),
 }
 
-/// Reads the command line (the program's name first) and the file it names. A flag wins over the
+/// Reads the command line (the program's name first) and the files it names. A flag wins over the
 /// file, the file over the default.
 ///
 /// # Errors
 /// The first thing that is not understood or not allowed.
 pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Startup, ConfigError> {
-    let flags = match flags::parse(arguments)? {
+    let mut arguments = arguments.into_iter().peekable();
+    let program = arguments.next();
+    if arguments.peek().is_some_and(|word| word == "demo") {
+        return Ok(match demo::parse(arguments)? {
+            Ok(asked) => Startup::Demo(asked),
+            Err(help) => Startup::Print(help),
+        });
+    }
+    let flags = match flags::parse(program.into_iter().chain(arguments))? {
         flags::Asked::Run(flags) => flags,
         flags::Asked::Print(text) => return Ok(Startup::Print(text)),
     };
@@ -63,8 +76,12 @@ pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Startup, Co
         // A rewrite replaces the file, not a link to it, and must not depend on where the node runs.
         path = Some(fs::canonicalize(given).map_err(unreadable)?);
     }
+    let seat = seat::find(flags.cluster(), flags.node())?;
+    if let Some(node) = seat.as_ref().and_then(|(cluster, id)| cluster.node(*id)) {
+        seat::listen(&mut settings, node, &flags.given(&["port", "bind"]))?;
+    }
     flags.apply(&mut settings)?;
-    Ok(Startup::Run(Store::new(settings, path)))
+    Ok(Startup::Run(Store::new(settings, path).in_cluster(seat)))
 }
 
 #[cfg(test)]
@@ -77,6 +94,7 @@ mod tests {
             .map(OsString::from);
         match load(words) {
             Ok(Startup::Run(store)) => Ok(store),
+            Ok(Startup::Demo(asked)) => Err(format!("{asked:?}")),
             Ok(Startup::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
         }
@@ -111,5 +129,85 @@ mod tests {
         fs::write(&path, "port = \"x\"\n").unwrap();
         let line = start(&["--config", path.to_str().unwrap(), "--port", "2"]).unwrap_err();
         assert!(line.contains("line 1: port \"x\": expected"), "{line}");
+    }
+
+    const CLUSTER: &str = "cluster = \"c\"\n[[node]]\nid = 1\nregion = \"a\"\n\
+                           client = \"127.0.0.2:7001\"\npeer = \"127.0.0.2:8001\"\n[[node]]\n\
+                           id = 5\nregion = \"a\"\nclient = \"[::1]:7005\"\n\
+                           peer = \"[::1]:8005\"\n";
+
+    #[test]
+    fn a_node_of_a_cluster_listens_on_its_client_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        fs::write(&path, CLUSTER).unwrap();
+        let store = start(&["--cluster", path.to_str().unwrap(), "--node", "5"]).unwrap();
+        assert_eq!(store.load().port, 7005);
+        assert_eq!(find("bind").unwrap().0.value(&store.load()), "::1");
+        let (cluster, node) = store.cluster().unwrap();
+        assert_eq!((cluster.name.as_str(), node.0), ("c", 5));
+        assert!(start(&[]).unwrap().cluster().is_none());
+    }
+
+    #[test]
+    fn where_a_node_of_a_cluster_listens_is_said_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let (cluster, config) = (directory.path().join("c"), directory.path().join("b"));
+        fs::write(&cluster, CLUSTER).unwrap();
+        let (cluster, config) = (cluster.to_str().unwrap(), config.to_str().unwrap());
+        let base = ["--cluster", cluster, "--node", "1", "--config", config];
+        let with = |file: &str, more: &[&str]| {
+            fs::write(config, file).unwrap();
+            start(&[&base[..], more].concat())
+        };
+        let decides = "in a cluster, the file of --cluster decides where a node listens (node 1: \
+                       client = \"127.0.0.2:7001\")";
+        for (flag, value) in [("port", "7001"), ("bind", "127.0.0.2")] {
+            let refused = with("", &[&format!("--{flag}"), value]).unwrap_err();
+            let expected = format!("--{flag}: {decides}; change it there and leave out --{flag}");
+            assert_eq!(refused, expected);
+        }
+        for (key, line) in [("port", "port = 7002"), ("bind", "bind = \"127.0.0.3\"")] {
+            let refused = with(line, &[]).unwrap_err();
+            let expected = format!("{key} in the configuration file: {decides}; remove the key");
+            assert_eq!(refused, expected);
+        }
+        let store = with("port = 7001\nbind = \"127.0.0.2\"", &[]).unwrap();
+        assert_eq!(store.load().port, 7001);
+    }
+
+    #[test]
+    fn a_cluster_needs_a_node_of_its_own_and_a_node_needs_a_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        fs::write(&path, CLUSTER).unwrap();
+        let path = path.to_str().unwrap();
+        assert_eq!(
+            start(&["--cluster", path]).unwrap_err(),
+            "--cluster: needs --node N, the id of this node in that file"
+        );
+        assert_eq!(
+            start(&["--node", "1"]).unwrap_err(),
+            "--node: needs --cluster FILE, the file that says which nodes there are"
+        );
+        for node in ["2", "0", "x", "-1"] {
+            assert_eq!(
+                start(&["--cluster", path, "--node", node]).unwrap_err(),
+                format!("--node {node:?}: expected a node of {path}: 1 or 5")
+            );
+        }
+        fs::write(path, CLUSTER.replace("id = 5", "id = 1")).unwrap();
+        assert_eq!(
+            start(&["--cluster", path, "--node", "1"]).unwrap_err(),
+            format!("{path} line 8: node 1 is already on line 3; give each node its own id")
+        );
+    }
+
+    #[test]
+    fn demo_is_a_command_of_its_own() {
+        let asked = start(&["demo", "--nodes", "5"]).unwrap_err();
+        assert_eq!(asked, "DemoArgs { nodes: 5, data: None }");
+        let help = start(&["demo", "--help"]).unwrap_err();
+        assert!(help.contains("--nodes"), "{help}");
     }
 }

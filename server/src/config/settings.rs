@@ -47,6 +47,15 @@ pub struct Settings {
     /// Free bytes below which writes are refused; 0 switches the check off.
     pub disk_reserve_bytes: u64,
 
+    /// Milliseconds between the moments at which a node looks whether its leader is there.
+    pub election_period_ms: u64,
+    /// Milliseconds for which a leader may read without asking, once granted.
+    pub lease_duration_ms: u64,
+    /// How much faster than another one a clock may run, in thousandths.
+    pub clock_drift_per_mille: u32,
+    /// Milliseconds that a command waits for a leader.
+    pub request_timeout_ms: u64,
+
     /// Bytes the data may take; 0 for no limit.
     pub maxmemory_bytes: u64,
     /// What to remove when the limit is reached.
@@ -121,6 +130,10 @@ impl Settings {
             databases: 0,
             checkpoint_log_size_bytes: 0,
             disk_reserve_bytes: 0,
+            election_period_ms: 0,
+            lease_duration_ms: 0,
+            clock_drift_per_mille: 0,
+            request_timeout_ms: 0,
             maxmemory_bytes: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
             maxmemory_samples: 0,

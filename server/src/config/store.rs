@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_frame::{Args, Encoder};
+use bailiwick_replication::NodeId;
 use parking_lot::Mutex;
 
 use super::parameter::{Changes, Parameter, all, find};
 use super::value::Invalid;
 use super::{Settings, file};
+use crate::cluster::Cluster;
 use crate::commands::CommandError;
 
 /// The node's settings and the file they came from.
@@ -25,6 +27,7 @@ pub struct Store {
     /// One change or rewrite at a time.
     writer: Mutex<()>,
     file: Option<PathBuf>,
+    cluster: Option<(Cluster, NodeId)>,
 }
 
 impl Store {
@@ -36,7 +39,20 @@ impl Store {
             version: AtomicU64::new(0),
             writer: Mutex::new(()),
             file,
+            cluster: None,
         }
+    }
+
+    /// The same for a node of a cluster.
+    #[must_use]
+    pub fn in_cluster(self, cluster: Option<(Cluster, NodeId)>) -> Self {
+        Self { cluster, ..self }
+    }
+
+    /// The cluster and which of its nodes this is; `None` for a node that runs alone.
+    #[must_use]
+    pub fn cluster(&self) -> Option<&(Cluster, NodeId)> {
+        self.cluster.as_ref()
     }
 
     /// The settings of this moment, for a short look.

@@ -185,6 +185,51 @@ pub(super) static WORKING: &[Parameter] = &[
         default: "67108864",
         summary: "Free disk space below which writes are refused and reads go on; 0 is no check",
     }),
+    field!(election_period_ms {
+        name: "election-period",
+        section: Section::Replication,
+        kind: Kind::Integer {
+            min: 10,
+            max: 60_000
+        },
+        default: "125",
+        changes: Changes::AtStart,
+        summary: "Milliseconds between looks at whether the leader is there; a crashed one is \
+                  replaced after 2.4 to 3.2 of them. Must exceed the longest round trip in the group",
+    }),
+    field!(lease_duration_ms {
+        name: "lease-duration",
+        section: Section::Replication,
+        kind: Kind::Integer {
+            min: 10,
+            max: 60_000
+        },
+        default: "200",
+        changes: Changes::AtStart,
+        summary: "Milliseconds for which members promise to follow no other leader, so that the \
+                  one they have may read without asking. The same on all nodes",
+    }),
+    field!(clock_drift_per_mille {
+        name: "clock-drift",
+        section: Section::Replication,
+        kind: Kind::Integer { min: 0, max: 500 },
+        default: "20",
+        changes: Changes::AtStart,
+        summary: "Thousandths by which the clocks of two nodes may differ in speed; a leader ends \
+                  its lease that much early",
+    }),
+    field!(request_timeout_ms {
+        name: "request-timeout",
+        section: Section::Replication,
+        kind: Kind::Integer {
+            min: 1,
+            max: INT_MAX
+        },
+        default: "10000",
+        changes: Changes::AtStart,
+        summary: "Milliseconds that a command waits for a leader before it fails: CLUSTERDOWN if \
+                  it was not done, UNCERTAIN if that is not known",
+    }),
     field!(maxmemory_bytes {
         name: "maxmemory",
         section: Section::Memory,

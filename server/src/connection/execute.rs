@@ -6,6 +6,9 @@
 //! command or the end of the batch, go to the group together, are answered in order, and cost one
 //! log entry. So a connection always reads its own writes, and a pipeline costs one commit.
 //!
+//! In a group of several nodes, reads run at once where the leader's lease holds, or where the client
+//! asked for it with READONLY; elsewhere they go the way of writes, without an entry in the log.
+//!
 //! When something needs attention (the client is not authenticated, is in MULTI, has its replies
 //! off; the node is loading, paused, monitored), requests are taken one by one through
 //! [`Connection::admit`].
@@ -21,7 +24,7 @@ use crate::commands::{
 };
 use crate::group::{Group, Item, Proposal};
 use crate::keyspace::AccessClock;
-use crate::node::clients::{Client, bump};
+use crate::node::clients::{Client, ClientFlag, bump};
 use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition, redact};
 use crate::state::State;
@@ -134,7 +137,12 @@ impl Connection {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         let mut out = std::mem::take(&mut proposal.replies);
         let worker = self.guard.worker.clone();
-        let mut reads = Reads::new(&worker.node, self.session.no_touch, self.now_ns);
+        let may_be_stale = self.guard.client.has(ClientFlag::Readonly);
+        let mut reads = Reads::new(
+            &worker.node,
+            (self.session.no_touch, may_be_stale),
+            self.now_ns,
+        );
         let count = proposal.requests.len();
         let mut stop = Stop::End;
         let mut prefetched = next;
@@ -178,7 +186,7 @@ impl Connection {
                 }
             };
             match command.handler {
-                Handler::Read(handler) if items.is_empty() => {
+                Handler::Read(handler) if items.is_empty() && reads.begin() => {
                     let before = out.len();
                     if next >= prefetched && next + 1 < count {
                         prefetched = (next + PREFETCH).min(count);
@@ -383,6 +391,8 @@ struct Reads<'a> {
     node: &'a node::Node,
     group: Option<&'a Group>,
     touch: bool,
+    /// The client asked for the state of this node, whatever others have.
+    may_be_stale: bool,
     /// Whether even a fast command can be slow enough to be noted, so each is timed by itself.
     watches_fast: bool,
     /// The clock when the batch began.
@@ -402,29 +412,38 @@ struct View<'a> {
 }
 
 impl<'a> Reads<'a> {
-    fn new(node: &'a node::Node, no_touch: bool, started_ns: i64) -> Self {
+    fn new(node: &'a node::Node, (no_touch, may_be_stale): (bool, bool), started_ns: i64) -> Self {
         Self {
             node,
             group: node.group().map(|group| &**group),
             touch: !no_touch,
+            may_be_stale,
             watches_fast: node.watches_fast.load(Ordering::Relaxed),
             started_ns,
             view: None,
         }
     }
 
-    /// The state, locked now if it was not.
-    fn view(&mut self) -> Option<&mut View<'a>> {
-        if self.view.is_none() {
-            self.view = Some(View::new(self.group?, self.started_ns));
+    /// Locks the state if it was not. False if what it shows may be out of date, so that the group
+    /// has to be asked.
+    fn begin(&mut self) -> bool {
+        if self.view.is_some() {
+            return true;
         }
-        self.view.as_mut()
+        let Some(group) = self.group else {
+            // Nothing is loaded, which [`Reads::run`] says.
+            return true;
+        };
+        if let Some(state) = group.readable(self.may_be_stale) {
+            self.view = Some(View::new(group, state, self.started_ns));
+        }
+        self.view.is_some()
     }
 
     /// Starts to bring into the cache what a request will look at: for most, its first argument.
     fn prefetch(&mut self, database: usize, args: Args<'_>) {
         let key = args.get(1).filter(|key| key.len() <= PREFETCH_KEY_BYTES);
-        if let (Some(key), Some(view)) = (key, self.view()) {
+        if let (Some(key), Some(view)) = (key, &self.view) {
             view.state.keyspace.prefetch(database, key);
         }
     }
@@ -439,7 +458,7 @@ impl<'a> Reads<'a> {
         worker: &crate::worker::Worker,
     ) -> commands::Outcome {
         let touch = self.touch;
-        let view = self.view().ok_or(CommandError::Loading)?;
+        let view = self.view.as_mut().ok_or(CommandError::Loading)?;
         view.time(command, worker);
         let context = ReadContext {
             keyspace: &view.state.keyspace,
@@ -484,8 +503,7 @@ impl<'a> Reads<'a> {
 }
 
 impl<'a> View<'a> {
-    fn new(group: &'a Group, now_ns: i64) -> Self {
-        let state = group.state();
+    fn new(group: &'a Group, state: RwLockReadGuard<'a, State>, now_ns: i64) -> Self {
         // Log time may be ahead of the clock, and what has expired by it is gone.
         let now_ms = (now_ns / 1_000_000).max(state.time_ms);
         Self {

@@ -9,6 +9,7 @@
 //! `INFO`, and changes nothing: the log still holds everything.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +18,10 @@ use std::{io, mem};
 use bailiwick_replication::{CheckpointHeader, CheckpointWriter, LogIndex};
 use parking_lot::{Condvar, Mutex};
 
-use super::commit::clock_ms;
-use super::{Group, stop_process};
+use super::clock::clock_ms;
+use super::inbox::Event;
+use super::shared::Shared;
+use super::{Engine, Group, stop_process};
 use crate::keyspace::Table;
 use crate::state::{CONTENT_VERSION, FrozenState};
 
@@ -40,7 +43,7 @@ pub struct Checkpoints {
     last_failed: AtomicBool,
     last_duration_ms: AtomicU64,
     last_bytes: AtomicU64,
-    last_index: AtomicU64,
+    last_index: Arc<AtomicU64>,
     started_ms: AtomicI64,
     completed: AtomicU64,
     /// Those who wait for a checkpoint to be done.
@@ -55,6 +58,8 @@ struct Inner {
     closed: bool,
     last_error: Option<String>,
     garbage: Vec<Table>,
+    /// Files of the log can go.
+    purge: bool,
     retry_at: Option<Instant>,
 }
 
@@ -90,6 +95,11 @@ impl Checkpoints {
             started_ms: self.started_ms.load(Ordering::Acquire),
             completed: self.completed.load(Ordering::Acquire),
         }
+    }
+
+    /// The index of the newest checkpoint, 0 before the first; also set by whoever receives one.
+    pub(super) fn newest(&self) -> Arc<AtomicU64> {
+        self.last_index.clone()
     }
 
     /// What recovery found.
@@ -130,16 +140,25 @@ impl Checkpoints {
         inner.last_error.clone().map_or(Ok(()), Err)
     }
 
+    /// Removes files of the log on the checkpoint thread: it was trimmed.
+    pub(super) fn request_purge(&self) {
+        self.inner.lock().purge = true;
+        self.changed.notify_all();
+    }
+
     /// Drops cleared tables on the checkpoint thread.
     pub(super) fn release(&self, garbage: Vec<Table>) {
         self.inner.lock().garbage.extend(garbage);
         self.changed.notify_all();
     }
 
-    /// Starts a checkpoint if the log has grown enough.
-    pub(super) fn note_log_growth(&self, group: &Group, log_bytes: u64) {
-        let since = group.totals.log_bytes_at_checkpoint.load(Ordering::Relaxed);
-        let enough = group.tuning().checkpoint_log_bytes;
+    /// Counts what was appended to the log, and starts a checkpoint if it has grown enough.
+    pub(super) fn note_log_growth(&self, shared: &Shared, entries: u64, bytes: u64) {
+        let totals = &shared.totals;
+        totals.entries.fetch_add(entries, Ordering::Relaxed);
+        let log_bytes = totals.log_bytes.fetch_add(bytes, Ordering::Release) + bytes;
+        let since = totals.log_bytes_at_checkpoint.load(Ordering::Relaxed);
+        let enough = shared.tuning().checkpoint_log_bytes;
         if enough == 0 || log_bytes - since < enough || self.in_progress.load(Ordering::Relaxed) {
             return;
         }
@@ -182,17 +201,21 @@ impl Group {
         let checkpoints = &self.checkpoints;
         loop {
             let mut inner = checkpoints.inner.lock();
-            while inner.requested == inner.finished && inner.garbage.is_empty() {
+            while inner.requested == inner.finished && inner.garbage.is_empty() && !inner.purge {
                 if inner.closed {
                     return;
                 }
                 checkpoints.changed.wait(&mut inner);
             }
             let garbage = mem::take(&mut inner.garbage);
+            let purge = mem::take(&mut inner.purge);
             let requested = inner.requested;
             let wanted = requested != inner.finished;
             drop(inner);
             drop(garbage);
+            if purge {
+                self.purge_log();
+            }
             if wanted {
                 let result = self.take_checkpoint();
                 self.finish_checkpoint(requested, result);
@@ -224,12 +247,11 @@ impl Group {
             .started_ms
             .store(clock_ms(), Ordering::Release);
         let (frozen, changes, log_bytes) = {
-            // Under the committer's lock the totals belong to exactly this state.
-            let _committer = self.committer.lock();
-            let frozen = FrozenState::of(&self.state.read());
-            let changes = self.totals.changes.load(Ordering::Relaxed);
-            let log_bytes = self.totals.log_bytes.load(Ordering::Relaxed);
-            (frozen, changes, log_bytes)
+            // Changes are counted under the state's lock; the log may be a little ahead.
+            let state = self.shared.state.read();
+            let changes = self.shared.totals.changes.load(Ordering::Relaxed);
+            let log_bytes = self.shared.totals.log_bytes.load(Ordering::Relaxed);
+            (FrozenState::of(&state), changes, log_bytes)
         };
         let (index, keys) = (frozen.applied, frozen.len());
         let created_at_ms = clock_ms();
@@ -237,21 +259,25 @@ impl Group {
             index,
             log_time_ms: frozen.time_ms as u64,
             group: self.id,
-            configuration: self.configuration,
+            configuration: frozen.configuration,
             content_version: CONTENT_VERSION,
             created_at_ms: created_at_ms as u64,
         };
         let directory = self.data.group_checkpoint_path(self.id);
         let writer = self.write_content(frozen, CheckpointWriter::create(&directory, header)?)?;
         let bytes = writer.bytes_written();
-        if let Err(error) = self.wal.sync() {
+        // A group of one has nowhere else what it applied. Others may hold what was decided without
+        // this node, and then it is on the disks of a majority.
+        if matches!(self.engine, Engine::Alone(_))
+            && let Err(error) = self.wal.sync()
+        {
             stop_process(&error.to_string());
         }
         let path = writer.finish()?;
         let status = &self.checkpoints;
         // One checkpoint behind, so that the previous one still serves if this one gets damaged.
         let previous = status.last_index.swap(index.0, Ordering::AcqRel);
-        self.compact_log(LogIndex(previous));
+        self.compact_log(LogIndex(previous.min(index.0)));
         let duration_ms = started.elapsed().as_millis() as u64;
         status.last_time_ms.store(created_at_ms, Ordering::Release);
         status
@@ -259,7 +285,7 @@ impl Group {
             .store(duration_ms, Ordering::Release);
         status.last_bytes.store(bytes, Ordering::Release);
         status.completed.fetch_add(1, Ordering::Release);
-        let totals = &self.totals;
+        let totals = &self.shared.totals;
         totals
             .changes_at_checkpoint
             .store(changes, Ordering::Relaxed);
@@ -287,7 +313,7 @@ impl Group {
         mut writer: CheckpointWriter,
     ) -> io::Result<CheckpointWriter> {
         let mut content = frozen.into_writer();
-        let log_bytes = || self.totals.log_bytes.load(Ordering::Relaxed);
+        let log_bytes = || self.shared.totals.log_bytes.load(Ordering::Relaxed);
         let begun_at = log_bytes();
         while content.step(STEP_SEGMENTS, |block| writer.block(block))? {
             let enough = self.tuning().checkpoint_log_bytes;
@@ -301,8 +327,20 @@ impl Group {
 
     /// A log that cannot be trimmed only grows, which the next checkpoint tries to mend.
     fn compact_log(&self, index: LogIndex) {
-        if let Err(error) = self.wal.compact(self.id, self.configuration, index) {
-            tracing::warn!(%error, "the log could not be trimmed behind the checkpoint");
+        match &self.engine {
+            Engine::Alone(alone) => {
+                if let Err(error) = self.wal.compact(self.id, alone.configuration, index) {
+                    tracing::warn!(%error, "the log could not be trimmed behind the checkpoint");
+                }
+            }
+            Engine::Member(seat) => seat.inbox.push(Event::Covered(index)),
+        }
+    }
+
+    /// Removes files of the log that hold nothing that is needed.
+    fn purge_log(&self) {
+        if let Err(error) = self.wal.purge() {
+            tracing::warn!(%error, "files of the log could not be removed");
         }
     }
 }

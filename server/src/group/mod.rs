@@ -23,64 +23,73 @@
 //! on, and writes resume when there is room. A log that fails in any other way stops the process:
 //! what it may have acknowledged and what is on disk could differ from then on.
 
+mod alone;
+mod answer;
+mod checkpoint_files;
 mod checkpointer;
+pub mod clock;
 mod commit;
+mod encode;
 mod eviction;
+mod inbox;
 mod mailbox;
+mod member;
 mod proposal;
 mod recovery;
+mod refusal;
 mod reload;
+mod runtime;
+mod seat;
+mod shared;
 mod tuning;
+mod vault;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::Guard;
 use bailiwick_replication::{ConfigurationId, DataDir, GroupId, Wal};
-use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard};
+use parking_lot::RwLockReadGuard;
 
 pub use checkpointer::{CheckpointStatus, Checkpoints};
 pub use mailbox::Mailbox;
+pub use member::{
+    Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
+};
 pub use proposal::{Arguments, Item, Proposal, Step, Timing, Transaction};
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
+pub use seat::{MemberConfig, Seat, open_data};
+pub use shared::{Shared, Standing};
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
+pub use vault::{Piece, Vault};
 
 use crate::commands::Counters;
 use crate::state::State;
-use commit::Committer;
+use alone::Alone;
 
 /// The group that owns the empty prefix.
 pub const ROOT_GROUP: GroupId = GroupId(0);
-/// The configuration with which a group begins.
+/// The configuration under which a group keeps its log.
 pub const FIRST_CONFIGURATION: ConfigurationId = ConfigurationId(0);
 
-/// A replicated (so far by one node) log with the keyspace that it adds up to.
+/// A log with the keyspace that it adds up to, on this node.
 pub struct Group {
     id: GroupId,
-    configuration: ConfigurationId,
     data: Arc<DataDir>,
-    wal: Wal,
-    state: RwLock<State>,
-    committer: Mutex<Committer>,
-    queue: Queue,
-    tuning: ArcSwap<Tuning>,
-    totals: Totals,
-    checkpoints: Checkpoints,
+    wal: Arc<Wal>,
+    shared: Arc<Shared>,
+    engine: Engine,
+    checkpoints: Arc<Checkpoints>,
 }
 
-/// Proposals on their way to the commit thread.
-#[derive(Default)]
-struct Queue {
-    inner: Mutex<QueueInner>,
-    filled: Condvar,
-}
-
-#[derive(Default)]
-struct QueueInner {
-    waiting: Vec<Box<Proposal>>,
-    closed: bool,
+/// What puts proposals into the log.
+enum Engine {
+    /// This node by itself.
+    Alone(Alone),
+    /// Consensus.
+    Member(Seat),
 }
 
 /// What happened since the start; statistics.
@@ -140,26 +149,52 @@ impl Group {
         self.id
     }
 
-    /// The state, for reading. Held as shortly as possible: a commit waits for it.
+    /// The state as this node has applied it, for reading. Held as shortly as possible: a commit
+    /// waits for it.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read()
+        self.shared.state()
+    }
+
+    /// The state if reads of it are linearizable, or need not be; otherwise they go through
+    /// [`Group::submit`].
+    pub fn readable(&self, may_be_stale: bool) -> Option<RwLockReadGuard<'_, State>> {
+        if may_be_stale {
+            return Some(self.shared.state());
+        }
+        self.shared.linearizable(clock::boot_ns)
+    }
+
+    /// How this node stands in the group.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.shared.standing
+    }
+
+    /// This node's seat in a group that may have several members; `None` for a node that runs
+    /// without a cluster.
+    #[must_use]
+    pub fn seat(&self) -> Option<&Seat> {
+        match &self.engine {
+            Engine::Alone(_) => None,
+            Engine::Member(seat) => Some(seat),
+        }
     }
 
     /// The settings in force.
     pub fn tuning(&self) -> Guard<Arc<Tuning>> {
-        self.tuning.load()
+        self.shared.tuning()
     }
 
     /// Changes the settings.
     pub fn set_tuning(&self, tuning: Tuning) {
-        self.tuning.store(Arc::new(tuning));
+        self.shared.tuning.store(Arc::new(tuning));
         self.checkpoints.wake();
     }
 
     /// Statistics.
     #[must_use]
     pub fn totals(&self) -> &Totals {
-        &self.totals
+        &self.shared.totals
     }
 
     /// Checkpoints, past and present.
@@ -177,16 +212,12 @@ impl Group {
     /// Commits the proposals, here or on the group's thread. Answered proposals are put into their
     /// mailboxes; after this the vector is empty.
     pub fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
-        if self.tuning().fsync != Fsync::Always {
-            self.commit(proposals, false);
-            return;
-        }
-        let mut inner = self.queue.inner.lock();
-        let was_empty = inner.waiting.is_empty();
-        inner.waiting.append(proposals);
-        drop(inner);
-        if was_empty {
-            self.queue.filled.notify_one();
+        match &self.engine {
+            Engine::Member(seat) => seat.inbox.submit(proposals),
+            Engine::Alone(alone) if self.tuning().fsync == Fsync::Always => {
+                alone.queue.submit(proposals);
+            }
+            Engine::Alone(alone) => self.commit(alone, proposals, false),
         }
     }
 
@@ -199,26 +230,45 @@ impl Group {
         mailbox.wait()
     }
 
-    /// Starts the group's threads: commits, the periodic sync, checkpoints.
-    pub fn start(self: &Arc<Self>) -> Vec<thread::JoinHandle<()>> {
-        let spawn = |name: &str, run: fn(&Self)| {
-            let group = self.clone();
+    /// Starts the group's threads. `on_ready` is called when clients can be served, which with a
+    /// group of several members may take until they have found each other.
+    pub fn start(
+        self: &Arc<Self>,
+        on_ready: impl FnOnce() + Send + 'static,
+    ) -> Vec<thread::JoinHandle<()>> {
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || run(&group))
+                .spawn(run)
                 .expect("the system has room for a few threads at the start")
         };
-        vec![
-            spawn("commit", Self::run_commits),
-            spawn("sync", Self::run_syncs),
-            spawn("checkpoint", Self::run_checkpoints),
-        ]
+        let group = self.clone();
+        let mut threads = vec![spawn(
+            "checkpoint",
+            Box::new(move || group.run_checkpoints()),
+        )];
+        match &self.engine {
+            Engine::Alone(_) => {
+                let group = self.clone();
+                threads.push(spawn("commit", Box::new(move || group.run_commits())));
+                on_ready();
+            }
+            Engine::Member(seat) => {
+                let runtime = seat.take_runtime(Box::new(on_ready));
+                threads.push(spawn("replica", Box::new(move || runtime.run())));
+            }
+        }
+        let group = self.clone();
+        threads.push(spawn("sync", Box::new(move || group.run_syncs())));
+        threads
     }
 
     /// Lets the group's threads finish what they have and end; the log is synced by then.
     pub fn close(&self) {
-        self.queue.inner.lock().closed = true;
-        self.queue.filled.notify_all();
+        match &self.engine {
+            Engine::Alone(alone) => alone.queue.close(),
+            Engine::Member(seat) => seat.inbox.close(),
+        }
         self.checkpoints.close();
         if let Err(error) = self.wal.sync() {
             stop_process(&error.to_string());
@@ -226,25 +276,19 @@ impl Group {
     }
 
     fn run_commits(&self) {
+        let Engine::Alone(alone) = &self.engine else {
+            return;
+        };
         let mut proposals = Vec::new();
-        loop {
-            let mut inner = self.queue.inner.lock();
-            while inner.waiting.is_empty() {
-                if inner.closed {
-                    return;
-                }
-                self.queue.filled.wait(&mut inner);
-            }
-            std::mem::swap(&mut inner.waiting, &mut proposals);
-            drop(inner);
-            self.commit(&mut proposals, true);
+        while alone.queue.take(&mut proposals) {
+            self.commit(alone, &mut proposals, true);
         }
     }
 
     fn run_syncs(&self) {
         let mut synced = 0;
         while !self.checkpoints.wait_closed(SYNC_INTERVAL) {
-            let appended = self.totals.log_bytes.load(Ordering::Acquire);
+            let appended = self.shared.totals.log_bytes.load(Ordering::Acquire);
             if self.tuning().fsync != Fsync::Interval || appended == synced {
                 continue;
             }

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use bailiwick_replication::{
-    CheckpointReader, DataDir, Error, LocalReplica, LogIndex, Wal, WalError, WalOptions, checkpoint,
+    CheckpointHeader, CheckpointReader, DataDir, Error, LocalReplica, LogIndex, Recovery, Wal,
+    WalError, WalOptions, checkpoint,
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
+use super::alone::{Alone, Queue};
 use super::commit::Committer;
 use super::{
-    Checkpoints, FIRST_CONFIGURATION, Group, Item, Mailbox, Proposal, Queue, ROOT_GROUP, Totals,
+    Engine, FIRST_CONFIGURATION, Group, Item, Mailbox, Proposal, ROOT_GROUP, Shared, Standing,
     Tuning,
 };
 use crate::commands::Counters;
@@ -87,6 +88,25 @@ pub enum RecoverError {
         /// What is wrong with newer checkpoints.
         refused: String,
     },
+    /// The record beside the group's log makes no sense, or is another version's.
+    #[error("the log in {path}: {reason}; start the version that wrote it")]
+    Record {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The address for other nodes cannot be listened on.
+    #[error("cannot listen for other nodes on {address}: {reason}")]
+    Listen {
+        /// The address in the cluster's file.
+        address: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The load was given up because nobody wants its outcome any more.
+    #[error("the load was given up")]
+    Stopped,
     /// The first entry of a new log could not be written.
     #[error("the new log cannot be written: {0}")]
     Genesis(String),
@@ -109,15 +129,7 @@ impl Group {
             ..WalOptions::default()
         };
         let (wal, recovery) = Wal::open(&data, options)?;
-        for cut in &recovery.cut {
-            tracing::warn!(
-                file = %cut.file.display(),
-                offset = cut.offset,
-                bytes = cut.bytes,
-                "the log ended in a record that was not completely written, as a crash leaves it; \
-                 it was cut off, nothing in it had been acknowledged as durable"
-            );
-        }
+        report_cuts(&recovery);
         let state = replay(&data, &wal, state, &refused, tuning.access, progress)?;
         let identity = data.identity();
         let origin = Origin {
@@ -126,22 +138,24 @@ impl Group {
         };
         let (applied, hash_seed) = (state.applied, identity.hash_seed);
         let is_new = applied == LogIndex(0);
-        let group = Arc::new(Self {
-            id: ROOT_GROUP,
+        let replica = LocalReplica::new(ROOT_GROUP, FIRST_CONFIGURATION, applied, applied);
+        let alone = Alone {
             configuration: FIRST_CONFIGURATION,
             committer: Mutex::new(Committer {
-                replica: LocalReplica::new(ROOT_GROUP, FIRST_CONFIGURATION, applied, applied),
+                replica,
                 origin,
                 sequence: 0,
                 random: entropy(),
             }),
-            data,
-            wal,
-            state: RwLock::new(state),
             queue: Queue::default(),
-            tuning: ArcSwap::from_pointee(tuning),
-            totals: Totals::default(),
-            checkpoints: Checkpoints::default(),
+        };
+        let group = Arc::new(Self {
+            id: ROOT_GROUP,
+            data,
+            wal: Arc::new(wal),
+            shared: Arc::new(Shared::new(state, tuning, Standing::alone())),
+            engine: Engine::Alone(alone),
+            checkpoints: Arc::default(),
         });
         group
             .checkpoints
@@ -158,12 +172,27 @@ impl Group {
             databases,
             hash_seed,
         });
-        self.commit(&mut vec![proposal], true);
+        if let Engine::Alone(alone) = &self.engine {
+            self.commit(alone, &mut vec![proposal], true);
+        }
         if self.state().keyspace.databases() == 0 {
             let text = "the disk is full or below the reserve (--disk-reserve)";
             return Err(RecoverError::Genesis(text.to_owned()));
         }
         Ok(())
+    }
+}
+
+/// Says what was cut off the log.
+pub(super) fn report_cuts(recovery: &Recovery) {
+    for cut in &recovery.cut {
+        tracing::warn!(
+            file = %cut.file.display(),
+            offset = cut.offset,
+            bytes = cut.bytes,
+            "the log ended in a record that was not completely written, as a crash leaves it; it \
+             was cut off, nothing in it had been acknowledged as durable"
+        );
     }
 }
 
@@ -189,25 +218,28 @@ pub(super) fn load_checkpoint(
     let Some((header, path)) = newest.valid else {
         return Ok((State::empty(), 0, refused));
     };
-    let Some(restorer) = Restorer::of_version(header.content_version) else {
-        let found = header.content_version;
-        return Err(RecoverError::ContentVersion { path, found });
-    };
-    let state = read_checkpoint(path, restorer, progress)?;
-    Ok((state, header.created_at_ms as i64, refused))
+    let created_at_ms = header.created_at_ms as i64;
+    let state = read_checkpoint(&path, progress, &AtomicBool::new(false))?.1;
+    Ok((state, created_at_ms, refused))
 }
 
-fn read_checkpoint(
-    path: PathBuf,
-    mut restorer: Restorer,
+/// Reads a whole checkpoint: what it says it is, and the state in it. Gives up with
+/// [`RecoverError::Stopped`] soon after `stop` has been set.
+pub(super) fn read_checkpoint(
+    path: &Path,
     progress: &LoadProgress,
-) -> Result<State, RecoverError> {
-    let (_, mut reader) = CheckpointReader::open(&path)?;
+    stop: &AtomicBool,
+) -> Result<(CheckpointHeader, State), RecoverError> {
+    let (header, mut reader) = CheckpointReader::open(path)?;
+    let mut restorer = Restorer::of_version(header.content_version).ok_or_else(|| {
+        let (path, found) = (path.to_owned(), header.content_version);
+        RecoverError::ContentVersion { path, found }
+    })?;
     progress
         .total_bytes
         .store(reader.total(), Ordering::Relaxed);
     let content = |source| RecoverError::Content {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     };
     let mut block = Vec::new();
@@ -224,8 +256,16 @@ fn read_checkpoint(
             let percent = reader.position() * 100 / reader.total().max(1);
             tracing::info!(percent, keys = restorer.keys(), "loading the checkpoint");
         }
+        if stop.load(Ordering::Relaxed) {
+            return Err(RecoverError::Stopped);
+        }
     }
-    restorer.finish().map_err(content)
+    // The end of the file is no block.
+    progress
+        .loaded_bytes
+        .store(reader.position(), Ordering::Relaxed);
+    let state = restorer.finish().map_err(content)?;
+    Ok((header, state))
 }
 
 /// Applies what the log holds behind the state.
@@ -317,7 +357,7 @@ impl Report {
 }
 
 /// A number that nobody can guess, from the system.
-fn entropy() -> u64 {
+pub(super) fn entropy() -> u64 {
     let mut bytes = [0; 8];
     let read = fs::File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     read.expect("every system that this runs on has /dev/urandom");

@@ -6,13 +6,16 @@
 //! either the disk lost something or apply is not the pure function that it has to be.
 
 use super::recovery::{LoadProgress, RecoverError, load_checkpoint, replay};
-use super::{Group, stop_process};
+use super::{Engine, Group, stop_process};
 use crate::keyspace::{Keyspace, Table};
 use crate::state::State;
 
 /// Why the data was not loaded back; the state is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
+    /// Other nodes would not wait.
+    #[error("a member of a group of several nodes is not reloaded while it runs; restart it")]
+    Replicated,
     /// The checkpoint to load could not be written.
     #[error("the checkpoint failed: {0}")]
     Checkpoint(String),
@@ -34,7 +37,10 @@ impl Group {
                 .wait(ticket)
                 .map_err(ReloadError::Checkpoint)?;
         }
-        let committer = self.committer.lock();
+        let Engine::Alone(alone) = &self.engine else {
+            return Err(ReloadError::Replicated);
+        };
+        let committer = alone.committer.lock();
         if let Err(error) = self.wal.sync() {
             stop_process(&error.to_string());
         }
@@ -42,10 +48,10 @@ impl Group {
         let (loaded, _, refused) = load_checkpoint(&self.data, &progress)?;
         let policy = self.tuning().access;
         let loaded = replay(&self.data, &self.wal, loaded, &refused, policy, &progress)?;
-        if let Some(difference) = difference(&self.state.read(), &loaded) {
+        if let Some(difference) = difference(&self.shared.state.read(), &loaded) {
             return Err(ReloadError::Different(difference));
         }
-        let old = std::mem::replace(&mut *self.state.write(), loaded);
+        let old = std::mem::replace(&mut *self.shared.state.write(), loaded);
         drop(committer);
         drop(old);
         Ok(())

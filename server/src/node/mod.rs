@@ -149,15 +149,19 @@ impl Node {
         }
     }
 
-    /// The group, once it is loaded.
+    /// The group, once what this node has of it is loaded.
     #[must_use]
     pub fn group(&self) -> Option<&Arc<Group>> {
         self.group.get()
     }
 
-    /// Lets commands in: the group is loaded.
-    pub fn open(&self, group: Arc<Group>) {
-        assert!(self.group.set(group).is_ok(), "a node is opened once");
+    /// The group is there, though it may not be able to serve clients yet.
+    pub fn set_group(&self, group: Arc<Group>) {
+        assert!(self.group.set(group).is_ok(), "a node has one group");
+    }
+
+    /// Lets commands in: the group can serve clients.
+    pub fn open(&self) {
         self.attention.set(Condition::Loading, false);
     }
 

@@ -20,7 +20,7 @@
 use std::io;
 use std::sync::Arc;
 
-use bailiwick_replication::LogIndex;
+use bailiwick_replication::{ConfigurationId, LogIndex};
 
 use super::codec::{DecodeError, Reader, put_bytes, put_varint};
 use super::configuration::{Configuration, put_members, take_members};
@@ -53,6 +53,8 @@ pub struct FrozenState {
     pub applied: LogIndex,
     /// Log time at that entry.
     pub time_ms: i64,
+    /// The configuration that the last SEAL began; 0 before the first.
+    pub configuration: ConfigurationId,
     seed: u64,
     version: u32,
     creations: Vec<u32>,
@@ -69,6 +71,10 @@ impl FrozenState {
         Self {
             applied: state.applied,
             time_ms: state.time_ms,
+            configuration: state
+                .configuration
+                .as_ref()
+                .map_or(ConfigurationId(0), |configuration| configuration.id),
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),

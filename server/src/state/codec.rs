@@ -36,34 +36,34 @@ pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 ///
 /// Invariant: `at <= bytes.len()`.
 #[derive(Clone)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Starts at the first byte.
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
     /// How many bytes have been read.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
     /// Whether all bytes have been read.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.at == self.bytes.len()
     }
 
     /// All the bytes, read or not.
-    pub(super) fn bytes(&self) -> &'a [u8] {
+    pub(crate) fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// Passes over `len` bytes and returns where they stand.
-    pub(super) fn range(&mut self, len: usize) -> Result<std::ops::Range<usize>, DecodeError> {
+    pub(crate) fn range(&mut self, len: usize) -> Result<std::ops::Range<usize>, DecodeError> {
         let end = self.at.checked_add(len);
         let end = end
             .filter(|&end| end <= self.bytes.len())
@@ -75,7 +75,7 @@ impl<'a> Reader<'a> {
 
     /// A reader of the next `len` bytes alone, which this one passes over. Positions stay those of
     /// the whole.
-    pub(super) fn limited(&mut self, len: usize) -> Result<Reader<'a>, DecodeError> {
+    pub(crate) fn limited(&mut self, len: usize) -> Result<Reader<'a>, DecodeError> {
         let range = self.range(len)?;
         Ok(Reader {
             bytes: &self.bytes[..range.end],
@@ -84,13 +84,13 @@ impl<'a> Reader<'a> {
     }
 
     /// The next bytes, as many as the length before them says.
-    pub(super) fn string(&mut self) -> Result<&'a [u8], DecodeError> {
+    pub(crate) fn string(&mut self) -> Result<&'a [u8], DecodeError> {
         let len = self.length()?;
         Ok(&self.bytes[self.range(len)?])
     }
 
     /// The next `N` bytes.
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (bytes, _) = self.bytes[self.at..]
             .split_first_chunk::<N>()
             .ok_or(DecodeError::Malformed(self.at))?;
@@ -99,13 +99,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A LEB128 number that counts something.
-    pub(super) fn length(&mut self) -> Result<usize, DecodeError> {
+    pub(crate) fn length(&mut self) -> Result<usize, DecodeError> {
         let at = self.at;
         usize::try_from(self.varint()?).map_err(|_| DecodeError::Malformed(at))
     }
 
     /// A LEB128 number.
-    pub(super) fn varint(&mut self) -> Result<u64, DecodeError> {
+    pub(crate) fn varint(&mut self) -> Result<u64, DecodeError> {
         let start = self.at;
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {

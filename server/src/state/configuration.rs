@@ -12,22 +12,13 @@
 //! the business of `replication`; the state only remembers the last one, so that a node that starts
 //! from a checkpoint knows its group.
 
+use bailiwick_replication::consensus::Member;
 use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 
 use super::codec::{DecodeError, Reader, put_varint};
 
 /// More members than any group may have: what bytes from elsewhere may announce.
 pub const MAX_MEMBERS: usize = 16;
-
-/// A node with one particular data directory. A node whose directory was emptied has forgotten what
-/// it promised, so it is somebody else.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Member {
-    /// The node.
-    pub node: NodeId,
-    /// The random number of its data directory.
-    pub disk: u64,
-}
 
 /// The membership that the last SEAL of the log began.
 ///

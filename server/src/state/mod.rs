@@ -24,9 +24,11 @@ mod replay;
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::{ConfigurationId, LogIndex};
 
+pub use bailiwick_replication::consensus::Member;
 pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, Restorer};
+pub(crate) use codec::Reader;
 pub use codec::{DecodeError, put_bytes, put_varint};
-pub use configuration::{Configuration, MAX_MEMBERS, Member};
+pub use configuration::{Configuration, MAX_MEMBERS};
 pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
     ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,
@@ -232,8 +234,13 @@ impl Applier<'_> {
         self.state.keyspace = Keyspace::new(databases, hash_seed);
     }
 
-    /// Remembers the next membership of the group. The rest of the entry still applies.
+    /// Remembers the next membership of the group, unless the group has gone beyond it. The rest of
+    /// the entry still applies.
     pub fn seal(&mut self, configuration: ConfigurationId, members: &[Member]) {
+        let present = self.state.configuration.as_ref();
+        if present.is_some_and(|present| present.id >= configuration) {
+            return;
+        }
         self.state.configuration = Some(Configuration {
             id: configuration,
             members: members.to_vec(),

@@ -59,6 +59,17 @@ impl Origins {
         window.admit(sequence)
     }
 
+    /// Whether a proposal of this origin counts as applied: it was, or was given up.
+    #[must_use]
+    pub fn contains(&self, origin: Origin, sequence: u64) -> bool {
+        let Some(window) = self.windows.get(&origin.node) else {
+            return false;
+        };
+        let is_of_this_life = window.incarnation == origin.incarnation;
+        window.incarnation > origin.incarnation
+            || is_of_this_life && (sequence <= window.floor || window.applied.contains(&sequence))
+    }
+
     /// Number of sequences that are remembered one by one, over all origins.
     #[must_use]
     pub fn remembered(&self) -> usize {
@@ -239,6 +250,7 @@ mod tests {
                     origins.admit(origin(node, incarnation), sequence, floor),
                     expected
                 );
+                prop_assert!(origins.contains(origin(node, incarnation), sequence));
                 origins.check_invariants();
                 prop_assert_eq!(&copy(&origins), &origins);
             }

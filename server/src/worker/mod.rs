@@ -207,12 +207,12 @@ async fn remove_expired(worker: Rc<Worker>) {
         let Some(group) = worker.node.group().filter(|_| enabled && !paused) else {
             continue;
         };
-        while group
-            .state()
-            .keyspace
-            .next_expiry_ms()
-            .is_some_and(|at_ms| at_ms < node::now_ms())
-        {
+        // A leader's business: everybody else removes what the log says.
+        let is_due = || {
+            let next_ms = group.state().keyspace.next_expiry_ms();
+            group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
+        };
+        while is_due() {
             proposal.items.push(Item::Expire(EXPIRE_LIMIT));
             proposal = worker.submit(proposal).await;
             proposal.items.clear();

@@ -3,8 +3,9 @@
 use bailiwick_frame::{ArgRange, Args};
 use bailiwick_replication::{ConfigurationId, LogIndex};
 
+use super::super::Member;
 use super::super::codec::{DecodeError, Reader};
-use super::super::configuration::{Member, take_members};
+use super::super::configuration::take_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
     SEAL, TRANSACTION, Watched,

@@ -4,8 +4,9 @@
 use bailiwick_frame::Args;
 use bailiwick_replication::{ConfigurationId, LogIndex};
 
+use super::super::Member;
 use super::super::codec::{put_bytes, put_varint};
-use super::super::configuration::{Member, put_members};
+use super::super::configuration::put_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
     PROPOSAL_HEAD_BYTES, SEAL, TRANSACTION, Watched,

@@ -1,0 +1,200 @@
+//! Runs the items of a proposal where they stand in the log, and writes their replies.
+//!
+//! Used by whoever holds the requests themselves: the commit thread of a group of one, and a
+//! member of a larger group when it applies an entry with a proposal of its own clients.
+
+use std::time::Instant;
+
+use bailiwick_frame::{Args, Encoder, Protocol, Requests};
+
+use super::refusal::Refusals;
+use super::{Item, Proposal, Step, Timing, Transaction};
+use crate::commands::{CommandError, Known};
+use crate::state::Applier;
+
+/// How many items ahead of the one that runs their keys are brought into the cache.
+const PREFETCH: usize = 16;
+
+/// Runs the proposals in order. Keys of several small ones are brought into the cache together.
+pub(super) fn answer_all(
+    applier: &mut Applier<'_>,
+    proposals: &mut [Box<Proposal>],
+    refusals: &Refusals,
+) {
+    for proposals in proposals.chunks_mut(PREFETCH) {
+        for proposal in proposals.iter() {
+            let first = &proposal.items[..proposal.items.len().min(1)];
+            prefetch(applier, &proposal.requests, &proposal.buffer, first);
+        }
+        for proposal in proposals {
+            answer(applier, proposal, refusals);
+        }
+    }
+}
+
+/// Answers every item of a proposal with an error; nothing is run.
+pub(super) fn fail(proposal: &mut Proposal, error: &CommandError) {
+    for item in &proposal.items {
+        match item {
+            Item::Command { command, .. } => {
+                Encoder::new(&mut proposal.replies, proposal.protocol).error(&error.to_string());
+                proposal.failures.push((*command, error.clone()));
+            }
+            Item::Transaction(_) => {
+                Encoder::new(&mut proposal.replies, proposal.protocol).error(&error.to_string());
+                proposal.is_discarded = true;
+            }
+            Item::Expire(_) | Item::Genesis { .. } => {}
+        }
+    }
+}
+
+/// Runs a proposal's items in order and writes their replies.
+fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusals) {
+    let mut answers = Answers {
+        protocol: proposal.protocol,
+        out: &mut proposal.replies,
+        failures: &mut proposal.failures,
+        is_discarded: &mut proposal.is_discarded,
+        timings: &mut proposal.timings,
+        running: None,
+    };
+    for (at, item) in proposal.items.iter().enumerate() {
+        if at % PREFETCH == 1 {
+            let items = &proposal.items[at..];
+            prefetch(applier, &proposal.requests, &proposal.buffer, items);
+        }
+        match item {
+            Item::Command {
+                request,
+                database,
+                command,
+            } => {
+                answers.start_timing(*command, Some(*request));
+                if let Some(refusal) = refusals.of(*command) {
+                    answers.error(refusal);
+                    answers.failures.push((*command, refusal.clone()));
+                } else {
+                    let args = proposal.requests.args(*request, &proposal.buffer);
+                    answers.run(applier, *command, *database, args);
+                }
+            }
+            Item::Transaction(transaction) => {
+                run_transaction(applier, transaction, refusals, &mut answers);
+            }
+            Item::Expire(limit) => {
+                if refusals.writes.is_none() {
+                    applier.expire(*limit);
+                }
+            }
+            Item::Genesis {
+                databases,
+                hash_seed,
+            } => {
+                if refusals.writes.is_none() {
+                    applier.genesis(*databases, *hash_seed);
+                }
+            }
+        }
+    }
+    answers.stop_timing();
+}
+
+fn run_transaction(
+    applier: &mut Applier<'_>,
+    transaction: &Transaction,
+    refusals: &Refusals,
+    answers: &mut Answers<'_>,
+) {
+    if let Some(refusal) = refusals.of_transaction(transaction) {
+        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
+        answers.error(&CommandError::composed(text));
+        *answers.is_discarded = true;
+        return;
+    }
+    if !applier.is_unchanged(&transaction.watched) {
+        answers.encoder().null_array();
+        *answers.is_discarded = true;
+        return;
+    }
+    answers.encoder().array(transaction.steps.len());
+    for step in &transaction.steps {
+        match step {
+            Step::Command {
+                request,
+                database,
+                command,
+            } => {
+                answers.start_timing(*command, None);
+                let args = transaction.arguments.get(*request);
+                answers.run(applier, *command, *database, args);
+            }
+            Step::Answered(reply) => answers.out.extend_from_slice(reply),
+        }
+    }
+}
+
+/// What comes back to a proposal. Runs of the same command are timed together: a clock reading
+/// costs as much as a small command.
+struct Answers<'a> {
+    protocol: Protocol,
+    out: &'a mut Vec<u8>,
+    failures: &'a mut Vec<(Known, CommandError)>,
+    is_discarded: &'a mut bool,
+    timings: &'a mut Vec<Timing>,
+    running: Option<(Timing, Instant)>,
+}
+
+impl Answers<'_> {
+    fn encoder(&mut self) -> Encoder<'_> {
+        Encoder::new(self.out, self.protocol)
+    }
+
+    fn error(&mut self, error: &CommandError) {
+        self.encoder().error(&error.to_string());
+    }
+
+    fn run(&mut self, applier: &mut Applier<'_>, command: Known, database: usize, args: Args<'_>) {
+        if let Err(error) = applier.command(&command, database, args, self.protocol, self.out) {
+            self.failures.push((command, error));
+        }
+    }
+
+    fn start_timing(&mut self, command: Known, request: Option<usize>) {
+        if let Some((timing, _)) = &mut self.running
+            && timing.command.id() == command.id()
+        {
+            timing.calls += 1;
+            return;
+        }
+        self.stop_timing();
+        let timing = Timing {
+            command,
+            calls: 1,
+            nanos: 0,
+            request,
+        };
+        self.running = Some((timing, Instant::now()));
+    }
+
+    fn stop_timing(&mut self) {
+        if let Some((mut timing, since)) = self.running.take() {
+            timing.nanos = since.elapsed().as_nanos() as u64;
+            self.timings.push(timing);
+        }
+    }
+}
+
+/// Starts to bring into the cache what the first of these items will look at, as far as their
+/// first arguments tell. Without it each look-up in a large keyspace waits for memory by itself.
+fn prefetch(applier: &Applier<'_>, requests: &Requests, buffer: &[u8], items: &[Item]) {
+    for item in items.iter().take(PREFETCH) {
+        if let Item::Command {
+            request, database, ..
+        } = item
+            && let Some(key) = requests.args(*request, buffer).get(1)
+        {
+            applier.keyspace().prefetch(*database, key);
+        }
+    }
+}

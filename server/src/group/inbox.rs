@@ -1,0 +1,115 @@
+//! What the threads of a node leave for the thread of a replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bailiwick_replication::link::{Frame, Hello, LinkEvents};
+use bailiwick_replication::{LogIndex, NodeId};
+use parking_lot::{Condvar, Mutex};
+
+use super::member::Member;
+use super::proposal::Proposal;
+
+/// Something to be run on the replica's thread, with the time.
+pub(super) type Call = Box<dyn FnOnce(&mut Member, u64) + Send>;
+
+/// Anything but a proposal.
+pub(super) enum Event {
+    Up(NodeId, Hello),
+    Down(NodeId),
+    Frames(NodeId, Vec<Frame>),
+    /// Entries up to this one are covered by two checkpoints.
+    Covered(LogIndex),
+    Call(Call),
+    /// Nothing but a reason to look.
+    Look,
+}
+
+/// A queue with one reader.
+#[derive(Default)]
+pub(super) struct Inbox {
+    inner: Mutex<Inner>,
+    filled: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    proposals: Vec<Box<Proposal>>,
+    events: Vec<Event>,
+    closed: bool,
+    /// The reader sleeps and must be woken.
+    sleeps: bool,
+}
+
+impl Inbox {
+    pub(super) fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
+        let mut inner = self.inner.lock();
+        inner.proposals.append(proposals);
+        self.wake(&inner);
+    }
+
+    pub(super) fn push(&self, event: Event) {
+        let mut inner = self.inner.lock();
+        inner.events.push(event);
+        self.wake(&inner);
+    }
+
+    pub(super) fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.wake(&inner);
+    }
+
+    /// Waits at most `timeout` for something, and takes all of it. True once closed.
+    pub(super) fn take(
+        &self,
+        proposals: &mut Vec<Box<Proposal>>,
+        events: &mut Vec<Event>,
+        timeout: Duration,
+    ) -> bool {
+        let mut inner = self.inner.lock();
+        let is_empty =
+            |inner: &Inner| inner.proposals.is_empty() && inner.events.is_empty() && !inner.closed;
+        if is_empty(&inner) && !timeout.is_zero() {
+            inner.sleeps = true;
+            self.filled.wait_for(&mut inner, timeout);
+            inner.sleeps = false;
+        }
+        proposals.append(&mut inner.proposals);
+        events.append(&mut inner.events);
+        inner.closed
+    }
+
+    fn wake(&self, inner: &Inner) {
+        if inner.sleeps {
+            self.filled.notify_one();
+        }
+    }
+}
+
+/// Reports of the links, for one group.
+pub(super) struct LinkReports(pub(super) Arc<Inbox>);
+
+impl LinkEvents for LinkReports {
+    fn admit(&self, _: &Hello) -> Result<(), String> {
+        // Any node of the cluster may talk; who takes part in decisions is the group's business.
+        Ok(())
+    }
+
+    fn up(&self, peer: NodeId, hello: &Hello) {
+        self.0.push(Event::Up(peer, *hello));
+    }
+
+    fn down(&self, peer: NodeId, reason: &str) {
+        tracing::info!(peer = peer.0, reason, "link down");
+        self.0.push(Event::Down(peer));
+    }
+
+    fn received(&self, from: NodeId, frames: &mut Vec<Frame>) {
+        self.0.push(Event::Frames(from, std::mem::take(frames)));
+    }
+
+    fn refused(&self, peer: NodeId, reason: &str) {
+        tracing::warn!(peer = peer.0, reason, "a node refuses the link");
+    }
+}

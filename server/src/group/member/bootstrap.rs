@@ -1,0 +1,140 @@
+//! How a new group comes to be.
+//!
+//! The cluster's file says which nodes form a group at first, but members are nodes *with their data
+//! directories*, which no file knows. So one node, the lowest of them, decides: when all others have
+//! introduced themselves as new, it founds the group with what it heard, and tells them. It decides
+//! once; whoever has lost its data directory since is a stranger to the group, and has to be let in
+//! by `GROUP REPLACE`.
+//!
+//! Why no two groups come to be: only one node founds. If it loses its own directory, it finds at
+//! least one member that knows of the group, or all the others are as new as itself.
+
+use std::collections::BTreeMap;
+
+use bailiwick_replication::consensus::{Configuration, Member as MemberId};
+use bailiwick_replication::link::Class;
+use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+
+use super::Member;
+use super::message::Message;
+
+/// The first configuration of a group.
+const FIRST: ConfigurationId = ConfigurationId(1);
+
+/// What a new node waits for.
+pub(super) struct Bootstrap {
+    /// The members at first, by the cluster's file, in order.
+    founders: Vec<NodeId>,
+    /// Those that introduced themselves as new.
+    heard: BTreeMap<NodeId, u64>,
+    /// The group knows this node with another data directory.
+    pub(super) is_stranger: bool,
+}
+
+impl Bootstrap {
+    pub(super) fn new(mut founders: Vec<NodeId>) -> Self {
+        founders.sort_unstable();
+        Self {
+            founders,
+            heard: BTreeMap::new(),
+            is_stranger: false,
+        }
+    }
+
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.heard.remove(&node);
+    }
+}
+
+impl Member {
+    /// Says to a node what this one knows of the group.
+    pub(super) fn introduce(&mut self, to: NodeId) {
+        let configuration = self.replica.configuration();
+        let message = Message::Introduction {
+            configuration: configuration.id,
+            members: configuration.members,
+        };
+        self.send(to, Class::Ordered, &message);
+    }
+
+    /// Another node has introduced itself.
+    pub(super) fn note_introduction(
+        &mut self,
+        from: NodeId,
+        id: ConfigurationId,
+        members: Vec<MemberId>,
+    ) {
+        if self.replica.configuration().id.0 > 0 {
+            return;
+        }
+        let own = self.replica.member();
+        let Some(peer) = self.peers.get(&from) else {
+            return;
+        };
+        if id.0 == 0 {
+            self.bootstrap.heard.insert(from, peer.disk);
+            return self.found();
+        }
+        self.bootstrap.heard.clear();
+        if members.contains(&own) {
+            if id == FIRST {
+                self.adopt_first(members);
+            }
+            // Later configurations come with the log.
+            return;
+        }
+        let is_known = members.iter().any(|member| member.node == own.node);
+        if is_known && !self.bootstrap.is_stranger {
+            self.bootstrap.is_stranger = true;
+            tracing::error!(
+                node = own.node.0,
+                "the data directory is new, but the group knows this node with another one, so it \
+                 may have forgotten what it promised and does not take part. Either start it with \
+                 the directory it had, or let it in as a new member: \
+                 GROUP REPLACE <group> {}, on any other member",
+                own.node
+            );
+        }
+    }
+
+    /// Founds the group if that is this node's business, and the time has come.
+    pub(super) fn found(&mut self) {
+        let own = self.replica.member();
+        let Bootstrap {
+            founders, heard, ..
+        } = &self.bootstrap;
+        if self.replica.configuration().id.0 > 0 || founders.first() != Some(&own.node) {
+            return;
+        }
+        let member = |node: &NodeId| {
+            if *node == own.node {
+                return Some(own);
+            }
+            let disk = *heard.get(node)?;
+            Some(MemberId { node: *node, disk })
+        };
+        let Some(members) = founders.iter().map(member).collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        tracing::info!(
+            members = members.len(),
+            "all members are there; founding the group"
+        );
+        self.adopt_first(members);
+    }
+
+    fn adopt_first(&mut self, members: Vec<MemberId>) {
+        let first = Configuration {
+            id: FIRST,
+            members,
+            begins_after: LogIndex::ZERO,
+        };
+        // It may have fetched entries before it was introduced, which are decided and stay.
+        let applied = self.replica.applied();
+        self.replica.begin_configuration(first, applied);
+        let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
+        for node in nodes {
+            self.introduce(node);
+        }
+    }
+}

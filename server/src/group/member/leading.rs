@@ -1,0 +1,283 @@
+//! What a member does as leader: it makes entries.
+//!
+//! An entry holds, in this order, the leader's own *chores* (the first item of a new log, keys that
+//! must go for room, a digest of the state; sent once, and answered to nobody), the flights of the
+//! leader's own clients, and what others forwarded. Its time is the leader's clock, or the last
+//! entry's time if that is later.
+
+use bailiwick_replication::consensus::Member as MemberId;
+use bailiwick_replication::link::Class;
+use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+use bytes::Bytes;
+
+use super::Member;
+use super::message::Message;
+use crate::commands::CommandError;
+use crate::group::eviction::{Victim, make_room};
+use crate::group::refusal::Refusals;
+use crate::keyspace::AccessClock;
+use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter, decode_proposal_head};
+
+/// Entries proposed and not decided: a second one fills the time that the first takes to its
+/// quorum; more would only be smaller.
+const PIPELINE: u64 = 2;
+/// Proposals beyond this many bytes go into the next entry.
+const ENTRY_TARGET_BYTES: usize = 32 << 20;
+
+/// What a member knows as leader.
+pub(super) struct Leading {
+    /// State of the generator of entries' seeds.
+    random: u64,
+    /// The ballot in which this node leads, and the end of the log when it began.
+    since: Option<(u32, LogIndex)>,
+    /// The time of the last entry that this leader proposed.
+    time_ms: i64,
+    /// The entry of the last digest that was logged.
+    digest: LogIndex,
+}
+
+impl Leading {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            random: seed,
+            since: None,
+            time_ms: 0,
+            digest: LogIndex::ZERO,
+        }
+    }
+
+    pub(super) fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
+    }
+}
+
+impl Member {
+    /// Notices the beginning and the end of a leadership.
+    pub(super) fn note_leadership(&mut self, _now: u64) {
+        let ballot = self.replica.ballot();
+        if !self.replica.is_leader() {
+            self.leading.since = None;
+        } else if self.leading.since.is_none_or(|(of, _)| of != ballot) {
+            self.leading.since = Some((ballot, self.replica.end()));
+            tracing::info!(ballot, "this node leads the group");
+        }
+    }
+
+    /// Proposes an entry if there is something to propose and room for it.
+    pub(super) fn lead(&mut self, now: u64, clock_ms: i64) {
+        let Some((ballot, end)) = self.leading.since else {
+            return;
+        };
+        // Before the old end is applied, the time of the last entry is not known.
+        let undecided = self.replica.end().0 - self.replica.decided().0;
+        if self.replica.applied() < end || undecided >= PIPELINE || !self.replica.has_room() {
+            return;
+        }
+        if self.refuse_if_full(now) {
+            return;
+        }
+        self.board(now);
+        let own = self.replica.member().node;
+        let due = self.flights.due(own, ballot, now);
+        let head = self.next_head(clock_ms);
+        let chores = self.chores(head);
+        if due.is_empty() && self.forwarded.is_empty() && chores.is_none() {
+            return;
+        }
+        let mut entry = Vec::new();
+        let mut writer = EntryWriter::new(&mut entry, head);
+        if let Some(chores) = &chores {
+            writer.append_encoded(chores);
+        }
+        for sequence in due {
+            let floor = self.flights.floor_below(sequence);
+            let mut proposal = writer.proposal(self.options.origin, sequence, floor);
+            self.flights.fill(sequence, &mut proposal);
+            proposal.finish();
+            self.flights.note_sent(sequence, own, ballot, now);
+        }
+        let mut taken = 0;
+        for proposals in &self.forwarded {
+            if writer.bytes() >= ENTRY_TARGET_BYTES {
+                break;
+            }
+            writer.append_encoded(proposals);
+            taken += 1;
+        }
+        self.forwarded.drain(..taken);
+        self.propose(entry, head);
+    }
+
+    /// Ends the configuration with an entry that names the next members.
+    pub(super) fn seal(&mut self, next: ConfigurationId, members: &[MemberId]) {
+        let Some((_, end)) = self.leading.since else {
+            return;
+        };
+        // No digest in between, and nothing of ours that would have to be proposed again.
+        if self.replica.applied() < end || !self.replica.has_room() {
+            return;
+        }
+        let head = EntryHead {
+            time_ms: self.leading.time_ms.max(self.shared.state.read().time_ms),
+            seed: self.leading.next_random(),
+        };
+        let mut entry = Vec::new();
+        let mut writer = EntryWriter::new(&mut entry, head);
+        writer.append_encoded(&self.chore(|writer| writer.seal(next, members)));
+        if self.replica.propose_seal(entry.into()).is_some() {
+            self.leading.time_ms = head.time_ms;
+        }
+    }
+
+    /// What is refused of what is about to be logged.
+    pub(super) fn refusals(&mut self) -> Refusals {
+        let tuning = self.shared.tuning.load_full();
+        let mut refusals = Refusals::default();
+        if tuning.max_memory_bytes > 0 {
+            let state = self.shared.state.read();
+            let seed = self.leading.next_random();
+            let clock = AccessClock::new(tuning.access, state.time_ms, seed as u32);
+            let random = || self.leading.next_random();
+            refusals.growth = make_room(&state.keyspace, &tuning, &clock, random).short;
+        }
+        refusals
+    }
+
+    /// The leader did not log a proposal. That it was never logged is known only if it was sent
+    /// once.
+    pub(super) fn note_refused(&mut self, sequence: u64) {
+        let is_certain = self
+            .flights
+            .get(sequence)
+            .is_some_and(|flight| flight.times_sent == 1);
+        if is_certain && let Some(flight) = self.flights.take(sequence) {
+            self.fail_all(flight.proposals, &disk_full());
+        }
+    }
+
+    /// The member that should lead when this one does not: of those that are up and have room, the
+    /// one with the most of the log.
+    pub(super) fn best_successor(&self) -> Option<NodeId> {
+        let members = self.replica.configuration().members;
+        let candidates = members.iter().filter_map(|member| {
+            let (status, _) = self.replica.status_of(member.node)?;
+            let is_fit =
+                self.peers.contains_key(&member.node) && !status.is_idle && !status.is_full;
+            is_fit.then_some((status.durable, member.node))
+        });
+        candidates.max().map(|(_, node)| node)
+    }
+
+    fn propose(&mut self, entry: Vec<u8>, head: EntryHead) {
+        let proposed = self.replica.propose(Bytes::from(entry));
+        debug_assert!(proposed.is_some(), "there was room");
+        self.leading.time_ms = head.time_ms;
+    }
+
+    fn next_head(&mut self, clock_ms: i64) -> EntryHead {
+        let applied_ms = self.shared.state.read().time_ms;
+        EntryHead {
+            time_ms: clock_ms.max(self.leading.time_ms).max(applied_ms),
+            seed: self.leading.next_random(),
+        }
+    }
+
+    /// The leader's own items for the next entry, as an encoded proposal.
+    fn chores(&mut self, head: EntryHead) -> Option<Vec<u8>> {
+        let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
+        let begins = self.replica.end() == LogIndex::ZERO;
+        let victims = self.victims(head);
+        let digest = self.shared.state.read().last_digest();
+        let digest = digest.filter(|(index, _)| *index > self.leading.digest);
+        if !begins && victims.is_empty() && digest.is_none() {
+            return None;
+        }
+        if let Some((index, _)) = digest {
+            self.leading.digest = index;
+        }
+        Some(self.chore(|writer| {
+            if begins {
+                writer.genesis(databases.min(MAX_DATABASES), hash_seed);
+            }
+            for victim in &victims {
+                writer.evict(victim.database, &victim.key);
+            }
+            if let Some((index, digest)) = digest {
+                writer.digest(index, digest);
+            }
+        }))
+    }
+
+    fn chore(&mut self, fill: impl FnOnce(&mut ProposalWriter<'_>)) -> Vec<u8> {
+        let sequence = self.flights.next_sequence();
+        let floor = self.flights.floor_below(sequence);
+        let mut out = Vec::new();
+        let mut writer = ProposalWriter::new(&mut out, self.options.origin, sequence, floor);
+        fill(&mut writer);
+        writer.finish();
+        out
+    }
+
+    /// Keys that have to go before something new comes.
+    fn victims(&mut self, head: EntryHead) -> Vec<Victim> {
+        let tuning = self.shared.tuning.load_full();
+        let brings_something = !self.forwarded.is_empty() || self.flights.len() > 0;
+        if tuning.max_memory_bytes == 0 || !brings_something {
+            return Vec::new();
+        }
+        let state = self.shared.state.read();
+        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
+        let random = || self.leading.next_random();
+        make_room(&state.keyspace, &tuning, &clock, random).victims
+    }
+
+    /// Without room on enough disks nothing is logged. A leader without room hands over to a member
+    /// that has some; if there is none, writes are refused, and reads go on.
+    fn refuse_if_full(&mut self, now: u64) -> bool {
+        let members = self.replica.configuration().members;
+        let own = self.replica.member().node;
+        let has_room = |node: NodeId| match self.replica.status_of(node) {
+            _ if node == own => !self.is_full,
+            Some((status, _)) => !status.is_full,
+            // Whoever is silent has not complained.
+            None => true,
+        };
+        let with_room = members
+            .iter()
+            .filter(|member| has_room(member.node))
+            .count();
+        let has_quorum = with_room > members.len() / 2;
+        if !self.is_full && has_quorum {
+            return false;
+        }
+        if has_quorum && let Some(successor) = self.best_successor() {
+            tracing::warn!(
+                to = successor.0,
+                "no room on this node's disk; handing leadership over"
+            );
+            self.replica.transfer(successor, now);
+            return true;
+        }
+        self.set_reads_apart(now);
+        let waiting = std::mem::take(&mut self.waiting);
+        let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
+        self.fail_all(proposals, &disk_full());
+        for proposals in std::mem::take(&mut self.forwarded) {
+            if let Ok(head) = decode_proposal_head(&proposals) {
+                let sequence = head.sequence;
+                let to = NodeId(u64::from(head.origin.node));
+                self.send(to, Class::Ordered, &Message::Refused { sequence });
+            }
+        }
+        true
+    }
+}
+
+fn disk_full() -> CommandError {
+    CommandError::text(
+        "MISCONF Writes are refused because the disks of too many members of the group are full. \
+         Make room there; nothing needs to be restarted.",
+    )
+}

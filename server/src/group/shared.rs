@@ -1,0 +1,129 @@
+//! What the threads of a node share of a group: its state, its settings, its statistics, and how it
+//! stands with its leader.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use bailiwick_replication::{LogIndex, NodeId};
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::{Totals, Tuning};
+use crate::state::State;
+
+/// Shared by connections, the group's own threads and whoever asks.
+pub struct Shared {
+    pub(super) state: RwLock<State>,
+    pub(super) tuning: ArcSwap<Tuning>,
+    pub(super) totals: Totals,
+    pub(super) standing: Standing,
+}
+
+impl Shared {
+    /// Around a state as it was found.
+    #[must_use]
+    pub fn new(state: State, tuning: Tuning, standing: Standing) -> Self {
+        Self {
+            state: RwLock::new(state),
+            tuning: ArcSwap::from_pointee(tuning),
+            totals: Totals::default(),
+            standing,
+        }
+    }
+
+    /// The settings in force.
+    pub fn tuning(&self) -> Guard<Arc<Tuning>> {
+        self.tuning.load()
+    }
+
+    /// The state as this node has applied it, which may be behind what others have.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read()
+    }
+
+    /// The state if what it shows is linearizable at this moment; otherwise the group has to be
+    /// asked, by way of a proposal.
+    ///
+    /// Why this is enough: whatever any client was told of, anywhere, was decided, and the leader
+    /// publishes `decided` before it sends the message that lets others apply. Until the lease ends
+    /// nobody else decides anything.
+    pub fn linearizable(&self, clock: impl FnOnce() -> u64) -> Option<RwLockReadGuard<'_, State>> {
+        // In this order: whoever sees the lease renewed sees what was decided by then.
+        let until = self.standing.lease_until_ns.load(Ordering::SeqCst);
+        let decided = self.standing.decided.load(Ordering::SeqCst);
+        if until == 0 {
+            return None;
+        }
+        let state = self.state.read();
+        let holds = state.applied.0 >= decided && (until == u64::MAX || clock() < until);
+        holds.then_some(state)
+    }
+}
+
+/// How this node stands in the group, as the replica's thread says.
+#[derive(Debug, Default)]
+pub struct Standing {
+    lease_until_ns: AtomicU64,
+    decided: AtomicU64,
+    leader: AtomicU64,
+    leads: AtomicBool,
+}
+
+impl Standing {
+    /// Of the only member, whose state is always the latest.
+    pub(super) fn alone() -> Self {
+        Self {
+            lease_until_ns: AtomicU64::new(u64::MAX),
+            leads: AtomicBool::new(true),
+            ..Self::default()
+        }
+    }
+
+    /// To be called before any message is sent that the replica made under this standing.
+    pub(super) fn publish(&self, decided: LogIndex, lease_until_ns: u64) {
+        self.decided.store(decided.0, Ordering::SeqCst);
+        self.lease_until_ns.store(lease_until_ns, Ordering::SeqCst);
+    }
+
+    pub(super) fn set_leader(&self, leader: Option<NodeId>, leads: bool) {
+        let leader = leader.map_or(0, |node| node.0);
+        self.leader.store(leader, Ordering::Relaxed);
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    /// Whether this node leads.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    /// Who leads, if this node knows of somebody; `None` in a group of one as well.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        let leader = self.leader.load(Ordering::Relaxed);
+        (leader > 0).then_some(NodeId(leader))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shared(decided: u64, lease_until_ns: u64) -> Shared {
+        let mut state = State::empty();
+        state.applied = LogIndex(5);
+        let standing = Standing::default();
+        standing.publish(LogIndex(decided), lease_until_ns);
+        Shared::new(state, Tuning::default(), standing)
+    }
+
+    #[test]
+    fn a_state_is_shown_only_under_a_lease_and_when_it_is_complete() {
+        let shows = |decided, until, now| shared(decided, until).linearizable(|| now).is_some();
+        assert!(shows(5, 100, 99));
+        assert!(!shows(5, 100, 100), "the lease is over");
+        assert!(!shows(6, 100, 50), "entry 6 is decided and not applied");
+        assert!(!shows(5, 0, 0), "no lease");
+        assert!(shows(5, u64::MAX, u64::MAX), "alone");
+    }
+}
