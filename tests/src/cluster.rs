@@ -375,6 +375,28 @@ impl Cluster {
         let mut client = self.connect(node)?;
         client.set_timeout(ASK)?;
         match client.run("GROUP INFO")? {
+            // INTERIM
+            Value::Error(text) if text.contains("unknown command") => {
+                let info = client.run("INFO replication")?.text();
+                let applied = field(&info, "master_repl_offset").unwrap_or("0").to_owned();
+                let best = self
+                    .nodes()
+                    .filter_map(|n| {
+                        let out = self.output(n);
+                        let line = out
+                            .lines()
+                            .rev()
+                            .find(|l| l.contains("this node leads the group"))?
+                            .to_owned();
+                        let (_, b) = line.rsplit_once("ballot=")?;
+                        Some((b.split_whitespace().next()?.parse::<u64>().ok()?, n))
+                    })
+                    .max();
+                Ok(format!(
+                    "leader:{}\napplied:{applied}\n",
+                    best.map_or(0, |(_, n)| n)
+                ))
+            }
             Value::Error(text) => bail!(text),
             reply => Ok(reply.text()),
         }

@@ -47,6 +47,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message as CrateMessage;
+use omnipaxos::messages::ballot_leader_election::HeartbeatMsg;
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 use omnipaxos::{ClusterConfig, OmniPaxos, ServerConfig};
 
@@ -182,6 +183,8 @@ pub struct Replica {
     catch_up: Option<CatchUp>,
     /// A Seal was proposed by us at this index: no reads any more.
     sealing: Option<u64>,
+    /// The crate's present round of heartbeats.
+    heartbeat_round: u32,
     /// Since when a leader claims a ballot below the one promised here.
     outdated_since: Option<u64>,
     applied: u64,
@@ -226,6 +229,7 @@ impl Replica {
             reads: Reads::default(),
             catch_up: None,
             sealing: None,
+            heartbeat_round: 0,
             outdated_since: None,
             applied: applied.0,
             ticks: 0,
@@ -889,6 +893,11 @@ impl Replica {
         let mut messages = Vec::new();
         instance.take_outgoing_messages(&mut messages);
         for message in messages {
+            if let CrateMessage::BLE(message) = &message
+                && let HeartbeatMsg::Request(request) = &message.msg
+            {
+                self.heartbeat_round = request.round;
+            }
             self.route(message);
         }
     }

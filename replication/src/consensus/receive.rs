@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message as CrateMessage;
+use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatReply};
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 
 use super::entry::Slot;
 use super::message::{Message, MessageError};
 use super::planted::{self, Planted};
-use super::{CATCH_UP_BYTES, Engine, RETRY_TICKS, Replica};
+use super::{CATCH_UP_BYTES, Engine, Instance, RETRY_TICKS, Replica};
 use crate::link::Class;
 use crate::{ConfigurationId, LogIndex, NodeId};
 
@@ -174,6 +175,9 @@ impl Replica {
         if let CrateMessage::SequencePaxos(paxos) = &message {
             match &paxos.msg {
                 PaxosMsg::Prepare(prepare) => {
+                    if prepare.n > own {
+                        note_candidate(instance, self.heartbeat_round, prepare.n);
+                    }
                     if now < self.quarantined_until || self.lease.holds_back(prepare.n, now) {
                         peer.held_prepare = Some((prepare.n, message));
                         return;
@@ -256,4 +260,21 @@ impl Replica {
             }
         }
     }
+}
+
+/// Tells the crate's election of a candidate at once, as that one's next heartbeat would. Otherwise
+/// each of two followers that lose their leader takes over, one after the other: the crate compares
+/// heartbeats with what was promised only after it has decided to take over.
+fn note_candidate(instance: &mut Instance, round: u32, ballot: Ballot) {
+    let reply = HeartbeatReply {
+        round,
+        ballot,
+        leader: ballot,
+        happy: true,
+    };
+    instance.handle_incoming(CrateMessage::BLE(BLEMessage {
+        from: ballot.pid,
+        to: instance.get_pid(),
+        msg: HeartbeatMsg::Reply(reply),
+    }));
 }

@@ -47,7 +47,6 @@ pub struct CheckpointFiles {
     group: GroupId,
     newest: Arc<AtomicU64>,
     wake: Arc<Wake>,
-    progress: Arc<LoadProgress>,
     open: Vec<OpenFile>,
     /// What is being received; never what is being loaded.
     partial: Option<PartialCheckpoint>,
@@ -91,17 +90,10 @@ impl CheckpointFiles {
             group,
             newest,
             wake: Arc::from(wake),
-            progress: Arc::default(),
             open: Vec::new(),
             partial: None,
             load: None,
         }
-    }
-
-    /// How far the present load is, or the last one was.
-    #[must_use]
-    pub fn progress(&self) -> Arc<LoadProgress> {
-        self.progress.clone()
     }
 
     /// The position in `open` of the checkpoint at `index`, which is opened if need be.
@@ -207,7 +199,6 @@ impl Vault for CheckpointFiles {
             index,
             newest: self.newest.clone(),
             wake: self.wake.clone(),
-            progress: self.progress.clone(),
             stop: Arc::clone(&stop),
             outcome: Arc::clone(&outcome),
         };
@@ -264,7 +255,6 @@ struct Job {
     index: LogIndex,
     newest: Arc<AtomicU64>,
     wake: Arc<Wake>,
-    progress: Arc<LoadProgress>,
     stop: Arc<AtomicBool>,
     outcome: Arc<Mutex<Option<Outcome>>>,
 }
@@ -319,16 +309,7 @@ impl Job {
 
     /// The state in the file, if it is the checkpoint that was asked for.
     fn read(&self, path: &Path) -> Result<State, Failure> {
-        let progress = &*self.progress;
-        for counter in [
-            &progress.total_bytes,
-            &progress.loaded_bytes,
-            &progress.loaded_keys,
-            &progress.replayed_entries,
-        ] {
-            counter.store(0, Ordering::Relaxed);
-        }
-        let (header, state) = read_checkpoint(path, progress, &self.stop)?;
+        let (header, state) = read_checkpoint(path, &LoadProgress::default(), &self.stop)?;
         let (index, group) = (self.index, self.group);
         if (header.group, header.index, state.applied) != (group, index, index) {
             return Err(Failure::Refused(format!(
@@ -553,8 +534,11 @@ mod tests {
         assert_eq!(target.files.newest(), Some(index));
         assert_eq!(target.names(), [final_name(42)]);
         assert_eq!(target.bytes(42), bytes, "it can be passed on");
-        let progress = target.files.progress();
+        let (progress, stop) = (LoadProgress::default(), AtomicBool::new(false));
+        let path = target.files.directory.join(final_name(42));
+        read_checkpoint(&path, &progress, &stop).unwrap();
         let loaded = progress.loaded_bytes.load(Ordering::Relaxed);
+        assert_eq!(loaded, bytes.len() as u64);
         assert_eq!(loaded, progress.total_bytes.load(Ordering::Relaxed));
         assert_eq!(progress.loaded_keys.load(Ordering::Relaxed), 5000);
     }
@@ -768,7 +752,6 @@ mod tests {
             index: LogIndex(30),
             newest: files.newest.clone(),
             wake: files.wake.clone(),
-            progress: files.progress(),
             stop: Arc::new(AtomicBool::new(true)),
             outcome: Arc::default(),
         };

@@ -276,7 +276,7 @@ impl Group {
         let path = writer.finish()?;
         let status = &self.checkpoints;
         // One checkpoint behind, so that the previous one still serves if this one gets damaged.
-        let previous = status.last_index.swap(index.0, Ordering::AcqRel);
+        let previous = status.last_index.fetch_max(index.0, Ordering::AcqRel);
         self.compact_log(LogIndex(previous.min(index.0)));
         let duration_ms = started.elapsed().as_millis() as u64;
         status.last_time_ms.store(created_at_ms, Ordering::Release);

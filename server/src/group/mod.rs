@@ -89,7 +89,7 @@ enum Engine {
     /// This node by itself.
     Alone(Alone),
     /// Consensus.
-    Member(Seat),
+    Member(Box<Seat>),
 }
 
 /// What happened since the start; statistics.

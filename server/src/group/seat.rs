@@ -110,7 +110,7 @@ impl Seat {
         let (reply, outcome) = mpsc::channel();
         self.call(move |member, now| member.order(change, reply, now));
         let ended = || "the node is ending".to_owned();
-        outcome.recv().map_err(|_| ended()).flatten()
+        outcome.recv().unwrap_or_else(|_| Err(ended()))
     }
 
     /// Lets another member lead, if this node does and there is one. Blocks, for two seconds at
@@ -238,7 +238,7 @@ impl Group {
             data,
             wal,
             shared,
-            engine: Engine::Member(seat),
+            engine: Engine::Member(Box::new(seat)),
             checkpoints,
         }))
     }

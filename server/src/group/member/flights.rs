@@ -33,6 +33,8 @@ struct Sent {
     leader: NodeId,
     ballot: u32,
     at: u64,
+    /// How often in this ballot.
+    times: u32,
 }
 
 /// All that are open.
@@ -108,7 +110,7 @@ impl Flights {
         let is_due = |flight: &Flight| match flight.sent {
             None => true,
             Some(sent) => {
-                let doublings = flight.times_sent.saturating_sub(1).min(MAX_DOUBLINGS);
+                let doublings = (sent.times - 1).min(MAX_DOUBLINGS);
                 let wait = self.resend_after << doublings;
                 (sent.leader, sent.ballot) != (leader, ballot) || now >= sent.at + wait
             }
@@ -120,10 +122,12 @@ impl Flights {
     pub(super) fn note_sent(&mut self, sequence: u64, leader: NodeId, ballot: u32, now: u64) {
         if let Some(flight) = self.open.get_mut(&sequence) {
             flight.times_sent += 1;
+            let before = flight.sent.filter(|sent| sent.ballot == ballot);
             flight.sent = Some(Sent {
                 leader,
                 ballot,
                 at: now,
+                times: before.map_or(1, |sent| sent.times + 1),
             });
         }
     }

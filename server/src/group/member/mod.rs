@@ -367,7 +367,8 @@ impl Member {
         Ok(())
     }
 
-    /// A leader keeps what others forward; anybody else lets it go, as it comes again.
+    /// A leader, or who is about to become it, keeps what others forward; anybody else lets it go,
+    /// as it comes again.
     fn take_forwarded(&mut self, from: NodeId, proposals: Bytes) -> Result<(), String> {
         for proposal in split_proposals(&proposals) {
             let (head, _) = proposal.map_err(|error| error.to_string())?;
@@ -378,7 +379,7 @@ impl Member {
                 ));
             }
         }
-        if self.replica.is_leader() {
+        if self.replica.leader() == Some(self.replica.member().node) {
             self.forwarded.push(proposals);
         }
         Ok(())
@@ -386,9 +387,13 @@ impl Member {
 
     /// Sends flights to the leader.
     fn forward(&mut self, now: u64) {
-        self.forwarded.clear();
         let own = self.replica.member().node;
-        let Some(leader) = self.replica.leader().filter(|leader| *leader != own) else {
+        let leader = self.replica.leader();
+        if leader == Some(own) {
+            return;
+        }
+        self.forwarded.clear();
+        let Some(leader) = leader else {
             return;
         };
         if !self.peers.contains_key(&leader) {
