@@ -78,6 +78,8 @@ const RESIDENT_BYTES: usize = 64 << 20;
 const STATUS_TICKS: u64 = 8;
 /// Ticks after which something unanswered is asked for again.
 const RETRY_TICKS: u64 = 20;
+/// Ticks for which a member that waits for decisions is told of them at once.
+const HURRY_TICKS: u64 = 8;
 /// The crate's outgoing buffer, in messages.
 const BUFFER_MESSAGES: usize = 64;
 
@@ -193,6 +195,9 @@ pub struct Replica {
     status: Status,
     is_writing: bool,
     out: Vec<Outgoing>,
+    /// Tell members that an entry is decided, who need not know at once: they leave with the next
+    /// message to the same member, or at the next tick.
+    held_decides: Vec<Outgoing>,
     /// Wait for a write that has not been handed out yet.
     late: Vec<(NodeId, Message)>,
     /// Wait for the write that is under way.
@@ -237,6 +242,7 @@ impl Replica {
             status: Status::default(),
             is_writing: false,
             out: Vec::new(),
+            held_decides: Vec::new(),
             late: Vec::new(),
             in_write: Vec::new(),
             held_prepares: Vec::new(),
@@ -347,6 +353,15 @@ impl Replica {
         self.status.is_full = is_full;
     }
 
+    /// A member waits to hear what is decided: for a while it is told at once, and not only with
+    /// the next entry or tick.
+    pub fn hurry(&mut self, node: NodeId) {
+        let until = self.ticks + HURRY_TICKS;
+        self.peers.entry(node).or_default().hurried_until = until;
+        let held = self.held_decides.extract_if(.., |held| held.to == node);
+        self.out.extend(held);
+    }
+
     /// Appends an entry to the log if this node leads and there is room; gives its index, which is
     /// the entry's own as long as this node leads on.
     pub fn propose(&mut self, entry: Bytes) -> Option<LogIndex> {
@@ -448,6 +463,7 @@ impl Replica {
         // After a stall one tick is enough: what others did meanwhile is in their messages.
         self.last_tick = now;
         self.ticks += 1;
+        self.out.append(&mut self.held_decides);
         if now >= self.quarantined_until
             && let Engine::Paxos(instance) = &mut self.engine
         {
@@ -686,6 +702,7 @@ impl Replica {
         self.engine = Engine::Idle;
         self.epoch = None;
         self.sealing = None;
+        self.held_decides.clear();
         self.late.clear();
         self.in_write.clear();
         self.held_prepares.clear();
@@ -876,13 +893,21 @@ impl Replica {
     }
 
     fn push(&mut self, to: NodeId, class: Class, message: &Message) {
-        let configuration = self.log.lock().meta.configuration.id;
-        self.out.push(Outgoing {
+        if class == Class::Ordered {
+            let held = self.held_decides.extract_if(.., |held| held.to == to);
+            self.out.extend(held);
+        }
+        let message = self.outgoing(to, class, message);
+        self.out.push(message);
+    }
+
+    fn outgoing(&self, to: NodeId, class: Class, message: &Message) -> Outgoing {
+        Outgoing {
             to,
             class,
-            configuration,
+            configuration: self.log.lock().meta.configuration.id,
             payload: message.encode(),
-        });
+        }
     }
 
     /// Takes the crate's messages and sorts them by when they may leave.
@@ -916,12 +941,17 @@ impl Replica {
             return;
         }
         let is_early = !waits_for_disk(&message) || planted_early(&message);
+        let may_wait = is_decide(&message)
+            && self.peers.get(&to).is_none_or(|peer| self.ticks >= peer.hurried_until);
         let message = Message::Consensus {
             from_session,
             to_session,
             message: Box::new(message),
         };
-        if is_early {
+        if may_wait {
+            let message = self.outgoing(to, Class::Ordered, &message);
+            self.held_decides.push(message);
+        } else if is_early {
             let class = class_of(&message);
             self.push(to, class, &message);
         } else {
@@ -1028,6 +1058,13 @@ fn waits_for_disk(message: &CrateMessage<Slot>) -> bool {
         message.msg,
         PaxosMsg::Prepare(_) | PaxosMsg::Promise(_) | PaxosMsg::Accepted(_)
     )
+}
+
+fn is_decide(message: &CrateMessage<Slot>) -> bool {
+    let CrateMessage::SequencePaxos(message) = message else {
+        return false;
+    };
+    matches!(message.msg, PaxosMsg::Decide(_))
 }
 
 fn is_prepare(message: &Message) -> bool {

@@ -40,6 +40,8 @@ pub(crate) struct Peer {
     pub(crate) heard_at: u64,
     /// The tick at which it was told of a later configuration.
     pub(crate) told_sealed: u64,
+    /// Until this tick it is told at once of what is decided.
+    pub(crate) hurried_until: u64,
 }
 
 impl Peer {

@@ -153,7 +153,7 @@ pub struct Command {
     pub keys: Keys,
     /// Documentation group.
     pub group: Group,
-    /// The Redis version that introduced it.
+    /// The Redis version that introduced it; of what Redis does not have, the version of Bailiwick.
     pub since: &'static str,
     /// Time complexity.
     pub complexity: &'static str,
@@ -245,6 +245,14 @@ pub enum NodeCommand {
     Discard,
     Watch,
     Unwatch,
+    // Cluster.
+    ClusterLinks,
+    GroupList,
+    GroupInfo,
+    GroupAdd,
+    GroupRemove,
+    GroupReplace,
+    GroupTransfer,
     // Server.
     Info,
     Command,

@@ -94,7 +94,7 @@ pub(super) static COMMANDS: &[Command] = &[
         categories: Category::Connection as u32,
         group: Group::Cluster,
         since: "3.0.0",
-        summary: "Allows reads from a replica that may be behind.",
+        summary: "Lets reads show what this node has, which may be behind the leader.",
         handler: Handler::Node(NodeCommand::Readonly),
         ..DEFAULT
     },
@@ -104,7 +104,7 @@ pub(super) static COMMANDS: &[Command] = &[
         categories: Category::Connection as u32,
         group: Group::Cluster,
         since: "3.0.0",
-        summary: "Takes READONLY back.",
+        summary: "Takes READONLY back: reads show the latest state.",
         handler: Handler::Node(NodeCommand::Readwrite),
         ..DEFAULT
     },

@@ -12,6 +12,7 @@ mod bitfield;
 mod bitop;
 mod categories;
 mod client;
+mod cluster;
 mod command;
 mod connection;
 mod context;

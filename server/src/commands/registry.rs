@@ -26,6 +26,7 @@ static TABLES: &[&[Command]] = &[
     super::connection::COMMANDS,
     super::client::COMMANDS,
     super::transaction::COMMANDS,
+    super::cluster::COMMANDS,
     super::server::COMMANDS,
     super::introspection::COMMANDS,
     super::diagnostics::COMMANDS,

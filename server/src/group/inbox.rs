@@ -37,15 +37,18 @@ struct Inner {
     proposals: Vec<Box<Proposal>>,
     events: Vec<Event>,
     closed: bool,
-    /// The reader sleeps and must be woken.
-    sleeps: bool,
+    /// The reader sleeps, and is to be woken for an event, or for so many proposals.
+    sleeps_for: Option<usize>,
 }
 
 impl Inbox {
     pub(super) fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
         let mut inner = self.inner.lock();
         inner.proposals.append(proposals);
-        self.wake(&inner);
+        let count = inner.proposals.len();
+        if inner.sleeps_for.is_some_and(|enough| count >= enough) {
+            self.filled.notify_one();
+        }
     }
 
     pub(super) fn push(&self, event: Event) {
@@ -60,20 +63,20 @@ impl Inbox {
         self.wake(&inner);
     }
 
-    /// Waits at most `timeout` for something, and takes all of it. True once closed.
+    /// Waits at most `timeout` for an event or for `enough` proposals, and takes all there is. True
+    /// once closed.
     pub(super) fn take(
         &self,
         proposals: &mut Vec<Box<Proposal>>,
         events: &mut Vec<Event>,
-        timeout: Duration,
+        (timeout, enough): (Duration, usize),
     ) -> bool {
         let mut inner = self.inner.lock();
-        let is_empty =
-            |inner: &Inner| inner.proposals.is_empty() && inner.events.is_empty() && !inner.closed;
-        if is_empty(&inner) && !timeout.is_zero() {
-            inner.sleeps = true;
+        let is_idle = inner.proposals.len() < enough && inner.events.is_empty() && !inner.closed;
+        if is_idle && !timeout.is_zero() {
+            inner.sleeps_for = Some(enough);
             self.filled.wait_for(&mut inner, timeout);
-            inner.sleeps = false;
+            inner.sleeps_for = None;
         }
         proposals.append(&mut inner.proposals);
         events.append(&mut inner.events);
@@ -81,7 +84,7 @@ impl Inbox {
     }
 
     fn wake(&self, inner: &Inner) {
-        if inner.sleeps {
+        if inner.sleeps_for.is_some() {
             self.filled.notify_one();
         }
     }

@@ -78,16 +78,25 @@ impl Runtime {
     /// Runs until the inbox is closed; what is under way then is not finished.
     pub(super) fn run(mut self) {
         let (mut proposals, mut events) = (Vec::new(), Vec::new());
-        let mut timeout = Duration::ZERO;
-        while !self.inbox.take(&mut proposals, &mut events, timeout) {
+        let mut wait = (Duration::ZERO, 1);
+        while !self.inbox.take(&mut proposals, &mut events, wait) {
             let written = self.turn(&mut proposals, &mut events);
-            timeout = match written {
+            wait = match written {
                 // What was written may let go of something at once.
-                Written::Done => Duration::ZERO,
-                Written::Nothing => Duration::from_nanos(self.tick_ns),
+                Written::Done => (Duration::ZERO, 1),
+                Written::Nothing => self.wait(),
             };
         }
         self.links.close();
+    }
+
+    /// How long to wait, and for how many proposals.
+    fn wait(&self) -> (Duration, usize) {
+        if let Some((until, enough)) = self.member.lingers() {
+            let left = until.saturating_sub(boot_ns()).max(1);
+            return (Duration::from_nanos(left), enough);
+        }
+        (Duration::from_nanos(self.tick_ns), 1)
     }
 
     fn turn(&mut self, proposals: &mut Vec<Box<Proposal>>, events: &mut Vec<Event>) -> Written {

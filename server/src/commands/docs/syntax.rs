@@ -223,7 +223,7 @@ impl Reader<'_> {
             "seconds" | "milliseconds" | "count" | "cursor" | "increment" | "decrement"
             | "offset" | "start" | "end" | "index" | "index1" | "index2" | "db"
             | "destination-db" | "bit" | "len" | "min-match-len" | "protover" | "timeout"
-            | "client-id" | "version" => Kind::Integer,
+            | "client-id" | "node-id" | "version" => Kind::Integer,
             _ if name.starts_with("unix-time-") => Kind::UnixTime,
             _ => Kind::String,
         }

@@ -28,6 +28,13 @@ pub(super) struct Flight {
     pub(super) times_sent: u32,
 }
 
+impl Flight {
+    /// How many proposals it carries.
+    pub(super) fn len(&self) -> usize {
+        self.proposals.len()
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Sent {
     leader: NodeId,

@@ -11,6 +11,7 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::Member;
+use super::flights::Flight;
 use super::message::Message;
 use crate::commands::CommandError;
 use crate::group::eviction::{Victim, make_room};
@@ -18,9 +19,13 @@ use crate::group::refusal::Refusals;
 use crate::keyspace::AccessClock;
 use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter, decode_proposal_head};
 
-/// Entries proposed and not decided: a second one fills the time that the first takes to its
-/// quorum; more would only be smaller.
-const PIPELINE: u64 = 2;
+/// After an entry is decided, its clients are given time to come back with their next commands and
+/// share the next entry with those that wait already. Otherwise clients fall into groups that take
+/// turns, and each pays for an entry of its own. The wait ends when most are back, or when nobody
+/// came for so long, in nanoseconds.
+const LINGER_NS: u64 = 200_000;
+/// The longest such wait, in nanoseconds.
+const MAX_LINGER_NS: u64 = 4_000_000;
 /// Proposals beyond this many bytes go into the next entry.
 const ENTRY_TARGET_BYTES: usize = 32 << 20;
 
@@ -34,6 +39,21 @@ pub(super) struct Leading {
     time_ms: i64,
     /// The entry of the last digest that was logged.
     digest: LogIndex,
+    /// The last entry, which is not decided yet, and how many proposals went into it.
+    proposed: Option<(LogIndex, usize)>,
+    linger: Option<Linger>,
+}
+
+/// A wait for more proposals.
+#[derive(Clone, Copy)]
+struct Linger {
+    until: u64,
+    /// It ends then, whoever comes.
+    end: u64,
+    /// How many are enough to end it.
+    enough: usize,
+    /// How many there were when `until` was set.
+    seen: usize,
 }
 
 impl Leading {
@@ -43,6 +63,46 @@ impl Leading {
             since: None,
             time_ms: 0,
             digest: LogIndex::ZERO,
+            proposed: None,
+            linger: None,
+        }
+    }
+
+    /// The wait under way, if this many are not enough to end it.
+    pub(super) fn lingers(&self, waiting: usize) -> Option<(u64, usize)> {
+        let linger = self.linger.filter(|linger| waiting < linger.enough)?;
+        Some((linger.until, linger.enough))
+    }
+
+    /// Goes on with the wait, or ends it.
+    fn linger_on(&mut self, waiting: usize, now: u64) {
+        let Some(linger) = &mut self.linger else {
+            return;
+        };
+        if waiting >= linger.enough || now >= linger.end {
+            self.linger = None;
+        } else if now >= linger.until {
+            if waiting == linger.seen {
+                self.linger = None;
+            } else {
+                linger.seen = waiting;
+                linger.until = (now + LINGER_NS).min(linger.end);
+            }
+        }
+    }
+
+    /// An entry was decided: begins the wait for those that it answers.
+    fn note_decided(&mut self, decided: LogIndex, waiting: usize, now: u64) {
+        if let Some((index, count)) = self.proposed
+            && index <= decided
+        {
+            self.proposed = None;
+            self.linger = Some(Linger {
+                until: now + LINGER_NS,
+                end: now + MAX_LINGER_NS,
+                enough: (waiting + count) * 4 / 5,
+                seen: waiting,
+            });
         }
     }
 
@@ -59,8 +119,11 @@ impl Member {
         let ballot = self.replica.ballot();
         if !self.replica.is_leader() {
             self.leading.since = None;
+            self.leading.linger = None;
         } else if self.leading.since.is_none_or(|(of, _)| of != ballot) {
             self.leading.since = Some((ballot, self.replica.end()));
+            self.leading.proposed = None;
+            self.leading.linger = None;
             tracing::info!(ballot, "this node leads the group");
         }
     }
@@ -70,9 +133,18 @@ impl Member {
         let Some((ballot, end)) = self.leading.since else {
             return;
         };
+        let waiting = self.waiting.len() + self.forwarded.len();
+        let decided = self.replica.decided();
+        self.leading.linger_on(waiting, now);
+        self.leading.note_decided(decided, waiting, now);
+        if self.leading.proposed.is_some() || !self.replica.has_room() {
+            return;
+        }
         // Before the old end is applied, the time of the last entry is not known.
-        let undecided = self.replica.end().0 - self.replica.decided().0;
-        if self.replica.applied() < end || undecided >= PIPELINE || !self.replica.has_room() {
+        if self.replica.applied() < end {
+            return;
+        }
+        if self.leading.lingers(waiting).is_some() {
             return;
         }
         if self.refuse_if_full(now) {
@@ -91,7 +163,9 @@ impl Member {
         if let Some(chores) = &chores {
             writer.append_encoded(chores);
         }
+        let mut count = 0;
         for sequence in due {
+            count += self.flights.get(sequence).map_or(0, Flight::len);
             let floor = self.flights.floor_below(sequence);
             let mut proposal = writer.proposal(self.options.origin, sequence, floor);
             self.flights.fill(sequence, &mut proposal);
@@ -107,7 +181,7 @@ impl Member {
             taken += 1;
         }
         self.forwarded.drain(..taken);
-        self.propose(entry, head);
+        self.propose(entry, head, count + taken);
     }
 
     /// Ends the configuration with an entry that names the next members.
@@ -170,9 +244,10 @@ impl Member {
         candidates.max().map(|(_, node)| node)
     }
 
-    fn propose(&mut self, entry: Vec<u8>, head: EntryHead) {
+    fn propose(&mut self, entry: Vec<u8>, head: EntryHead, count: usize) {
         let proposed = self.replica.propose(Bytes::from(entry));
         debug_assert!(proposed.is_some(), "there was room");
+        self.leading.proposed = proposed.map(|index| (index, count));
         self.leading.time_ms = head.time_ms;
     }
 

@@ -286,6 +286,14 @@ impl Member {
         self.is_full = is_full;
     }
 
+    /// Until when it is better to wait for more proposals than to act on those that are there, and
+    /// how many more would be enough.
+    pub fn lingers(&self) -> Option<(u64, usize)> {
+        let waiting = self.waiting.len() + self.forwarded.len();
+        let (until, enough) = self.leading.lingers(waiting)?;
+        Some((until, enough - waiting))
+    }
+
     /// Bytes of requests that wait to be logged; an estimate.
     pub fn waiting_bytes(&self) -> u64 {
         let waiting = self.waiting.iter();
@@ -381,6 +389,8 @@ impl Member {
         }
         if self.replica.leader() == Some(self.replica.member().node) {
             self.forwarded.push(proposals);
+            // Its clients are answered when it hears that this is decided.
+            self.replica.hurry(from);
         }
         Ok(())
     }

@@ -1,11 +1,16 @@
 //! INFO: which sections are asked for, and their common form. What stands in them is in
-//! [`info_state`](super::info_state) and [`info_stats`](super::info_stats).
+//! [`info_state`](super::info_state), [`info_stats`](super::info_stats) and
+//! [`replication`](super::replication).
+//!
+//! Sections about the group are written on a thread that may wait for the group's replica, the
+//! others at once.
 
 use std::fmt::{Display, Write as _};
 
 use bailiwick_frame::Args;
 
-use super::{Flow, NodeContext, NodeOutcome, info_state, info_stats};
+use super::overview::Overview;
+use super::{Flow, NodeContext, NodeOutcome, info_state, info_stats, replication};
 use crate::node::Node;
 
 /// Text in the form of INFO: headings and fields.
@@ -13,12 +18,9 @@ use crate::node::Node;
 pub(super) struct Lines(String);
 
 impl Lines {
-    /// Begins a section.
-    fn heading(&mut self, title: &str) {
-        if !self.0.is_empty() {
-            self.0.push_str("\r\n");
-        }
-        write!(self.0, "# {title}\r\n").expect("writing to a String does not fail");
+    /// The lines under a heading.
+    fn under(title: &str) -> Self {
+        Self(format!("# {title}\r\n"))
     }
 
     /// Adds a field.
@@ -31,93 +33,145 @@ impl Lines {
         self.field(name, bytes);
         self.field(&format!("{name}_human"), human(bytes));
     }
+
+    /// The text.
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
 }
 
 struct Section {
     title: &'static str,
     /// Shown when no section is named.
     by_default: bool,
-    write: fn(&Node, &mut Lines),
+    content: Content,
+}
+
+type GroupContent = fn(&Node, &Overview<'_>, &mut Lines);
+
+/// What writes a section.
+#[derive(Clone, Copy)]
+enum Content {
+    Node(fn(&Node, &mut Lines)),
+    Group(GroupContent),
+}
+
+/// A section of a reply: complete, or to be completed where that may take a while.
+struct Part {
+    lines: Lines,
+    rest: Option<GroupContent>,
 }
 
 static SECTIONS: &[Section] = &[
     Section {
         title: "Server",
         by_default: true,
-        write: info_state::server,
+        content: Content::Node(info_state::server),
     },
     Section {
         title: "Clients",
         by_default: true,
-        write: info_state::clients,
+        content: Content::Node(info_state::clients),
     },
     Section {
         title: "Memory",
         by_default: true,
-        write: info_state::memory,
+        content: Content::Node(info_state::memory),
     },
     Section {
         title: "Persistence",
         by_default: true,
-        write: info_state::persistence,
+        content: Content::Group(info_state::persistence),
     },
     Section {
         title: "Stats",
         by_default: true,
-        write: info_stats::stats,
+        content: Content::Node(info_stats::stats),
     },
     Section {
         title: "Replication",
         by_default: true,
-        write: info_state::replication,
+        content: Content::Group(replication::section),
     },
     Section {
         title: "CPU",
         by_default: true,
-        write: info_stats::cpu,
+        content: Content::Node(info_stats::cpu),
     },
     // There are none.
     Section {
         title: "Modules",
         by_default: true,
-        write: |_, _| {},
+        content: Content::Node(|_, _| {}),
     },
     Section {
         title: "Commandstats",
         by_default: false,
-        write: info_stats::commands,
+        content: Content::Node(info_stats::commands),
     },
     Section {
         title: "Errorstats",
         by_default: true,
-        write: info_stats::errors,
+        content: Content::Node(info_stats::errors),
     },
     Section {
         title: "Latencystats",
         by_default: false,
-        write: info_stats::latencies,
+        content: Content::Node(info_stats::latencies),
     },
     Section {
         title: "Cluster",
         by_default: true,
-        write: info_state::cluster,
+        content: Content::Node(info_state::cluster),
     },
     Section {
         title: "Keyspace",
         by_default: true,
-        write: info_state::keyspace,
+        content: Content::Node(info_state::keyspace),
     },
 ];
 
 pub(super) fn info(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let wanted = context.args.from(1);
-    let mut lines = Lines::default();
-    for section in SECTIONS.iter().filter(|section| is_wanted(section, wanted)) {
-        lines.heading(section.title);
-        (section.write)(context.node, &mut lines);
+    let (node, wanted) = (context.node, context.args.from(1));
+    let wanted = SECTIONS.iter().filter(|section| is_wanted(section, wanted));
+    let parts: Vec<Part> = wanted.map(|section| section.begin(node)).collect();
+    if Overview::blocks(node) && parts.iter().any(|part| part.rest.is_some()) {
+        let node = node.clone();
+        return context.blocking(move |out| {
+            out.verbatim("txt", finish(parts, &node).as_bytes());
+            Ok(())
+        });
     }
-    context.encoder().verbatim("txt", lines.0.as_bytes());
+    let text = finish(parts, node);
+    context.encoder().verbatim("txt", text.as_bytes());
     Ok(Flow::Continue)
+}
+
+impl Section {
+    fn begin(&self, node: &Node) -> Part {
+        let mut lines = Lines::under(self.title);
+        let rest = match self.content {
+            Content::Node(write) => {
+                write(node, &mut lines);
+                None
+            }
+            Content::Group(write) => Some(write),
+        };
+        Part { lines, rest }
+    }
+}
+
+/// Writes what is left to be written, and puts the sections together, apart by an empty line.
+fn finish(parts: Vec<Part>, node: &Node) -> String {
+    let mut overview = None;
+    let texts = parts.into_iter().map(|mut part| {
+        if let Some(write) = part.rest {
+            let overview = overview.get_or_insert_with(|| Overview::of(node));
+            write(node, overview, &mut part.lines);
+        }
+        part.lines.into_text()
+    });
+    texts.collect::<Vec<_>>().join("\r\n")
 }
 
 fn is_wanted(section: &Section, wanted: Args<'_>) -> bool {
@@ -180,11 +234,9 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_apart_by_an_empty_line() {
-        let mut lines = Lines::default();
-        lines.heading("A");
+    fn a_section_is_lines_under_a_heading() {
+        let mut lines = Lines::under("A");
         lines.bytes("b", 2048);
-        lines.heading("C");
-        assert_eq!(lines.0, "# A\r\nb:2048\r\nb_human:2.00K\r\n\r\n# C\r\n");
+        assert_eq!(lines.into_text(), "# A\r\nb:2048\r\nb_human:2.00K\r\n");
     }
 }

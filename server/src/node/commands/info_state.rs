@@ -1,15 +1,17 @@
-//! Sections of INFO about what is there: server, clients, memory, persistence, replication,
-//! keyspace.
+//! Sections of INFO about what is there: server, clients, memory, persistence, cluster, keyspace.
 
 use std::sync::atomic::Ordering;
 
+use bailiwick_replication::link::LinkState;
+
 use super::basic::REDIS_VERSION;
 use super::info::{Lines, percent, ratio};
+use super::overview::Overview;
 use crate::config::EvictionPolicy;
 use crate::group::Group;
 use crate::keyspace::Table;
 use crate::node::clients::ClientFlag;
-use crate::node::{self, Node, system};
+use crate::node::{self, Condition, Node, system};
 
 const SECONDS_A_DAY: u64 = 24 * 3600;
 /// Bits of the access clock that Redis would show.
@@ -194,15 +196,34 @@ fn policy_name(policy: EvictionPolicy) -> &'static str {
     }
 }
 
-pub(super) fn persistence(node: &Node, lines: &mut Lines) {
+pub(super) fn persistence(node: &Node, overview: &Overview<'_>, lines: &mut Lines) {
+    // A member of a group has its state, and may still have to find the others before it serves.
+    if node.attention.has(Condition::Loading) {
+        loading(node, lines);
+    } else {
+        lines.field("loading", 0);
+        lines.field("async_loading", 0);
+    }
+    transfer(overview, lines);
     let Some(group) = node.group() else {
-        return loading(node, lines);
+        return;
     };
-    lines.field("loading", 0);
-    lines.field("async_loading", 0);
     checkpoints(node, group, lines);
     log(group, lines);
     lines.field("module_fork_in_progress", 0);
+}
+
+/// The checkpoint that another member sends, while one does.
+fn transfer(overview: &Overview<'_>, lines: &mut Lines) {
+    let Some(transfer) = overview.description.transfer else {
+        return;
+    };
+    let (received, total) = (transfer.received_bytes, transfer.total_bytes);
+    lines.field("checkpoint_transfer_source", transfer.source);
+    lines.field("checkpoint_transfer_index", transfer.index);
+    lines.field("checkpoint_transfer_bytes", received);
+    lines.field("checkpoint_transfer_total_bytes", total);
+    lines.field("checkpoint_transfer_perc", percent(received, total));
 }
 
 fn checkpoints(node: &Node, group: &Group, lines: &mut Lines) {
@@ -298,23 +319,18 @@ fn loading(node: &Node, lines: &mut Lines) {
     lines.field("loading_replayed_entries", load(&progress.replayed_entries));
 }
 
-pub(super) fn replication(node: &Node, lines: &mut Lines) {
-    let offset = node.group().map_or(0, |group| group.state().applied.0);
-    lines.field("role", "master");
-    lines.field("connected_slaves", 0);
-    lines.field("master_failover_state", "no-failover");
-    lines.field("master_replid", node.replication_id.lock());
-    lines.field("master_replid2", "0000000000000000000000000000000000000000");
-    lines.field("master_repl_offset", offset);
-    lines.field("second_repl_offset", -1);
-    lines.field("repl_backlog_active", 0);
-    lines.field("repl_backlog_size", 0);
-    lines.field("repl_backlog_first_byte_offset", 0);
-    lines.field("repl_backlog_histlen", 0);
-}
-
-pub(super) fn cluster(_: &Node, lines: &mut Lines) {
+/// Redis's cluster protocol is not spoken; the links are those of a replicated group.
+pub(super) fn cluster(node: &Node, lines: &mut Lines) {
     lines.field("cluster_enabled", 0);
+    let Some(seat) = node.group().and_then(|group| group.seat()) else {
+        return;
+    };
+    let links = seat.links();
+    let up = links.iter().filter(|link| link.state == LinkState::Up);
+    lines.field("cluster_name", &seat.cluster().name);
+    lines.field("cluster_links", links.len());
+    lines.field("cluster_links_up", up.count());
+    lines.field("cluster_links_rejected", seat.rejected_links());
 }
 
 pub(super) fn keyspace(node: &Node, lines: &mut Lines) {

@@ -12,11 +12,15 @@ mod debug_digest;
 mod debug_populate;
 mod debug_protocol;
 mod docs;
+mod group;
 mod info;
 mod info_state;
 mod info_stats;
+mod links;
 mod memory;
 mod monitoring;
+mod overview;
+mod replication;
 mod server;
 
 use std::sync::Arc;
@@ -147,6 +151,12 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Multi | C::Exec | C::Discard | C::Watch | C::Unwatch => {
             unreachable!("{which:?} is the connection's own business")
         }
+        C::ClusterLinks => links::links(context),
+        C::GroupList => group::list(context),
+        C::GroupInfo => group::info(context),
+        C::GroupAdd | C::GroupRemove | C::GroupReplace | C::GroupTransfer => {
+            group::change(which, context)
+        }
         C::Info => info::info(context),
         C::Command
         | C::CommandCount
@@ -179,7 +189,7 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::LatencyGraph => monitoring::graph(context),
         C::LatencyHistogram => monitoring::histogram(context),
         C::Debug => debug::debug(context),
-        C::Role => server::role(context),
+        C::Role => replication::role(context),
         C::Lolwut => server::lolwut(context),
         C::FunctionFlush => server::function_flush(context),
         C::ScriptFlush => server::script_flush(context),

@@ -1,4 +1,4 @@
-//! Commands about the node's life and data: TIME, ROLE, the saves, SHUTDOWN, LOLWUT, and the two
+//! Commands about the node's life and data: TIME, the saves, SHUTDOWN, LOLWUT, and the two
 //! FLUSHes of things that are never there.
 
 use bailiwick_frame::Args;
@@ -19,19 +19,6 @@ pub(super) fn time(context: &mut NodeContext<'_>) -> NodeOutcome {
     encoder.array(2);
     encoder.bulk_display(now_us / 1_000_000);
     encoder.bulk_display(now_us % 1_000_000);
-    Ok(Flow::Continue)
-}
-
-pub(super) fn role(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let offset = context
-        .node
-        .group()
-        .map_or(0, |group| group.state().applied.0);
-    let mut encoder = context.encoder();
-    encoder.array(3);
-    encoder.bulk(b"master");
-    encoder.integer(offset as i64);
-    encoder.array(0);
     Ok(Flow::Continue)
 }
 
