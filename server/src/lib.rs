@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod demo;
 pub mod group;
 pub mod keyspace;
 pub mod latency;

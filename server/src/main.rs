@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bailiwick::config::{self, Startup};
-use bailiwick::{logging, run};
+use bailiwick::{demo, logging, run};
 
 /// Small allocations and releases make up much of a write; the system's allocator is slower at
 /// them, and packs them less tightly.
@@ -17,7 +17,14 @@ const EXIT_CONFIGURATION: u8 = 2;
 fn main() -> ExitCode {
     match config::load(std::env::args_os()) {
         Ok(Startup::Run(settings)) => start(settings),
-        Ok(Startup::Demo(_)) => ExitCode::FAILURE,
+        Ok(Startup::Demo(args)) => match demo::run(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bailiwick demo: {error}");
+                // Nodes that did start end with the process.
+                std::process::exit(1);
+            }
+        },
         Ok(Startup::Print(text)) => {
             // A reader that has seen enough, such as `head`, is no failure.
             let _ = io::stdout().write_all(text.as_bytes());

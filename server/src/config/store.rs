@@ -9,9 +9,10 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::NodeId;
 use parking_lot::Mutex;
 
+use super::error::ConfigError;
 use super::parameter::{Changes, Parameter, all, find};
 use super::value::Invalid;
-use super::{Settings, file};
+use super::{Settings, file, seat};
 use crate::cluster::Cluster;
 use crate::commands::CommandError;
 
@@ -41,6 +42,28 @@ impl Store {
             file,
             cluster: None,
         }
+    }
+
+    /// Settings of a node of a cluster, with its data in `directory`, and changed by `adjust`.
+    ///
+    /// # Errors
+    /// The node's client address cannot be looked up.
+    pub fn for_member(
+        cluster: &Cluster,
+        node: NodeId,
+        directory: PathBuf,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Settings {
+            data: directory,
+            ..Settings::default()
+        };
+        adjust(&mut settings);
+        let entry = cluster
+            .node(node)
+            .ok_or_else(|| ConfigError::Usage(format!("the cluster has no node {node}")))?;
+        seat::listen(&mut settings, entry, &[])?;
+        Ok(Self::new(settings, None).in_cluster(Some((cluster.clone(), node))))
     }
 
     /// The same for a node of a cluster.
