@@ -942,7 +942,10 @@ impl Replica {
         }
         let is_early = !waits_for_disk(&message) || planted_early(&message);
         let may_wait = is_decide(&message)
-            && self.peers.get(&to).is_none_or(|peer| self.ticks >= peer.hurried_until);
+            && self
+                .peers
+                .get(&to)
+                .is_none_or(|peer| self.ticks >= peer.hurried_until);
         let message = Message::Consensus {
             from_session,
             to_session,

@@ -7,6 +7,7 @@
 
 use raft_engine::{Command, LogBatch};
 
+use super::group_log::FLOOR_KEY;
 use super::record::{Extension, Mark, Record};
 use super::scan::MARK_KEY;
 use crate::LogIndex;
@@ -63,6 +64,11 @@ impl Scratch {
     /// Stores a value under a caller's key.
     pub(super) fn put_value(&mut self, region: u64, key: &[u8], value: &[u8]) {
         self.put(region, meta_key(key), value.to_vec());
+    }
+
+    /// Notes that entries up to this one are gone, even if the engine has them again.
+    pub(super) fn put_floor(&mut self, region: u64, floor: LogIndex) {
+        self.put_value(region, FLOOR_KEY, &floor.0.to_le_bytes());
     }
 
     /// Gives back unusually large buffers.

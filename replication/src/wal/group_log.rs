@@ -34,8 +34,8 @@ use crate::{ConfigurationId, GroupId, LogIndex, WalError};
 
 /// Key of the caller's record.
 const RECORD_KEY: &[u8] = b"group";
-/// Key of the floor, a little-endian u64; absent if nothing was ever compacted through here.
-const FLOOR_KEY: &[u8] = b"floor";
+/// Key of the floor, a little-endian u64; absent if nothing was ever compacted.
+pub(super) const FLOOR_KEY: &[u8] = b"floor";
 
 impl Wal {
     /// Writes all of `write` to the log of a group, atomically. With `sync` it is durable on return,
@@ -58,8 +58,7 @@ impl Wal {
         if !has_entries {
             scratch.put_mark(region, self.mark());
         }
-        let first = self.engine.first_index(region);
-        if write.compact.is_some() || first.is_some_and(|first| first <= floor.0) {
+        if write.compact.is_some() || self.begins_at_or_below(region, floor) {
             scratch.put_compact(region, floor);
         }
         if has_entries {
@@ -67,7 +66,7 @@ impl Wal {
         }
         scratch.put_value(region, RECORD_KEY, &write.meta);
         if floor > old_floor {
-            scratch.put_value(region, FLOOR_KEY, &floor.0.to_le_bytes());
+            scratch.put_floor(region, floor);
         }
         self.write(scratch, sync)
     }
@@ -115,7 +114,7 @@ impl Wal {
         Ok(payloads.collect())
     }
 
-    /// The highest index that was ever compacted through [`Wal::write_log`].
+    /// The highest index that was ever compacted.
     pub(super) fn floor(&self, region: u64) -> LogIndex {
         let stored = self.engine.get(region, &meta_key(FLOOR_KEY));
         let bytes = stored.and_then(|stored| stored.try_into().ok());
@@ -129,8 +128,14 @@ impl Wal {
         (last > floor).then_some((first.max(floor.next()), last))
     }
 
+    /// Whether the engine has entries that are taken as absent.
+    pub(super) fn begins_at_or_below(&self, region: u64, floor: LogIndex) -> bool {
+        let first = self.engine.first_index(region);
+        first.is_some_and(|first| first <= floor.0)
+    }
+
     /// Asserts that entries from `first` on leave no hole behind those above the floor.
-    fn assert_follows(&self, region: u64, floor: LogIndex, first: LogIndex) {
+    pub(super) fn assert_follows(&self, region: u64, floor: LogIndex, first: LogIndex) {
         assert!(first > floor, "append at {first}, compacted up to {floor}");
         match self.present(region, floor) {
             Some((oldest, last)) => {

@@ -154,9 +154,13 @@ impl Wal {
         if entries.is_empty() {
             return if sync { self.sync() } else { Ok(()) };
         }
-        self.assert_contiguous(region, first);
+        let floor = self.floor(region);
+        self.assert_follows(region, floor, first);
         self.admit(group, entries)?;
         let mut scratch = self.take_scratch();
+        if self.begins_at_or_below(region, floor) {
+            scratch.put_compact(region, floor);
+        }
         scratch.put_entries(region, self.mark(), first, entries);
         self.write(scratch, sync)
     }
@@ -173,16 +177,16 @@ impl Wal {
 
     /// The last index of a log; `None` if it has no entries, also when all were compacted.
     pub fn last_index(&self, group: GroupId, configuration: ConfigurationId) -> Option<LogIndex> {
-        self.engine
-            .last_index(region_id(group, configuration))
-            .map(LogIndex)
+        let region = region_id(group, configuration);
+        let (_, last) = self.present(region, self.floor(region))?;
+        Some(last)
     }
 
     /// The first index of a log that is still there; `None` if it has no entries.
     pub fn first_index(&self, group: GroupId, configuration: ConfigurationId) -> Option<LogIndex> {
-        self.engine
-            .first_index(region_id(group, configuration))
-            .map(LogIndex)
+        let region = region_id(group, configuration);
+        let (first, _) = self.present(region, self.floor(region))?;
+        Some(first)
     }
 
     /// Every (group, configuration) that has anything in the log, in order.
@@ -207,14 +211,10 @@ impl Wal {
     ) -> Result<LogIndex, E> {
         self.check_failure()?;
         let region = region_id(group, configuration);
-        let first = self
-            .engine
-            .first_index(region)
-            .map_or(LogIndex(0), LogIndex);
-        let last = self.engine.last_index(region).map_or(LogIndex(0), LogIndex);
-        if last.0 == 0 || from > last {
+        let present = self.present(region, self.floor(region));
+        let Some((first, last)) = present.filter(|(_, last)| from <= *last) else {
             return Ok(from);
-        }
+        };
         if from < first {
             let missing = WalError::Missing {
                 index: from,
@@ -236,7 +236,8 @@ impl Wal {
     /// Entries up to and including `up_to` are no longer needed. Then does what [`Wal::purge`]
     /// does, and returns the same.
     ///
-    /// Works below the reserve. After a crash some compacted entries may be there again.
+    /// Works below the reserve. After a crash some compacted entries may be there again, but none
+    /// of a compaction that reached the disk.
     pub fn compact(
         &self,
         group: GroupId,
@@ -252,6 +253,7 @@ impl Wal {
             let mut scratch = self.take_scratch();
             scratch.put_mark(region, self.mark());
             scratch.put_compact(region, up_to);
+            scratch.put_floor(region, up_to);
             self.write(scratch, false)?;
         }
         self.purge()
@@ -320,18 +322,6 @@ impl Wal {
         match self.health.failure() {
             Some(reason) => Err(WalError::Fatal { reason }),
             None => Ok(()),
-        }
-    }
-
-    fn assert_contiguous(&self, region: u64, first: LogIndex) {
-        assert!(first >= LogIndex::FIRST, "the first index is 1");
-        let Some(last) = self.engine.last_index(region) else {
-            return;
-        };
-        assert!(first.0 <= last + 1, "append at {first} behind {last}");
-        if first.0 <= last {
-            let oldest = self.engine.first_index(region).unwrap_or(first.0);
-            assert!(first.0 >= oldest, "append at {first} before {oldest}");
         }
     }
 

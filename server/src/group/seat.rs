@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +30,10 @@ use super::{
 use crate::cluster::Cluster;
 use crate::state::Origin;
 
+/// How long to wait for a description.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for a change, which has its own bounds, on a thread that gives no sign of life.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(300);
 /// How long a node that ends waits for another one to lead.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
@@ -91,7 +95,8 @@ impl Seat {
         self.links.rejected()
     }
 
-    /// The group as this node sees it; `None` while the node ends. Blocks.
+    /// The group as this node sees it; `None` while the node ends, or if its disk holds the
+    /// replica's thread up for long. Blocks.
     #[must_use]
     pub fn describe(&self) -> Option<Description> {
         let (answer, described) = mpsc::channel();
@@ -99,7 +104,7 @@ impl Seat {
             // Whoever asked may have gone.
             let _ = answer.send(member.describe(now));
         });
-        described.recv().ok()
+        described.recv_timeout(PATIENCE).ok()
     }
 
     /// Changes the group, on its leader, wherever that is. Blocks until it is done or refused.
@@ -109,8 +114,10 @@ impl Seat {
     pub fn change(&self, change: Change) -> Result<(), String> {
         let (reply, outcome) = mpsc::channel();
         self.call(move |member, now| member.order(change, reply, now));
-        let ended = || "the node is ending".to_owned();
-        outcome.recv().unwrap_or_else(|_| Err(ended()))
+        let ended = || "the node is ending, or its disk does not answer".to_owned();
+        outcome
+            .recv_timeout(CHANGE_PATIENCE)
+            .unwrap_or_else(|_| Err(ended()))
     }
 
     /// Lets another member lead, if this node does and there is one. Blocks, for two seconds at
@@ -129,7 +136,7 @@ impl Seat {
             // Asking twice begins the wait for the other one anew.
             let _ = answer.send(member.hand_over(now));
         });
-        Receiver::recv(&leads).ok()
+        leads.recv_timeout(PATIENCE).ok()
     }
 
     pub(super) fn take_runtime(&self, on_ready: Box<dyn FnOnce() + Send>) -> Runtime {

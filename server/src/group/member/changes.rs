@@ -99,9 +99,16 @@ impl Member {
     pub(super) fn advance_orders(&mut self, now: u64) {
         let own = self.replica.member().node;
         let leader = self.replica.leader();
+        // Who is no member any more hears of no leader.
+        let has_left = self.replica.configuration().id.0 > 0 && !self.replica.is_member();
         let mut to_handle = Vec::new();
         let mut to_ask = Vec::new();
         self.orders.retain_mut(|order| {
+            if has_left && order.change == Change::Remove(own) {
+                // Whoever gave the order may have gone.
+                let _ = order.reply.send(Ok(()));
+                return false;
+            }
             if now >= order.deadline {
                 let text = "the group has no leader that could do it, or does not get on with it; \
                             see GROUP INFO";
