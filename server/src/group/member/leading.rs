@@ -17,7 +17,7 @@ use crate::commands::CommandError;
 use crate::group::eviction::{Victim, make_room};
 use crate::group::refusal::Refusals;
 use crate::keyspace::AccessClock;
-use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter, decode_proposal_head};
+use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter};
 
 /// After an entry is decided, its clients are given time to come back with their next commands and
 /// share the next entry with those that wait already. Otherwise clients fall into groups that take
@@ -173,11 +173,11 @@ impl Member {
             self.flights.note_sent(sequence, own, ballot, now);
         }
         let mut taken = 0;
-        for proposals in &self.forwarded {
+        for (_, proposal) in &self.forwarded {
             if writer.bytes() >= ENTRY_TARGET_BYTES {
                 break;
             }
-            writer.append_encoded(proposals);
+            writer.append_encoded(proposal);
             taken += 1;
         }
         self.forwarded.drain(..taken);
@@ -339,12 +339,10 @@ impl Member {
         let waiting = std::mem::take(&mut self.waiting);
         let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
         self.fail_all(proposals, &disk_full());
-        for proposals in std::mem::take(&mut self.forwarded) {
-            if let Ok(head) = decode_proposal_head(&proposals) {
-                let sequence = head.sequence;
-                let to = NodeId(u64::from(head.origin.node));
-                self.send(to, Class::Ordered, &Message::Refused { sequence });
-            }
+        for (head, _) in std::mem::take(&mut self.forwarded) {
+            let sequence = head.sequence;
+            let to = NodeId(u64::from(head.origin.node));
+            self.send(to, Class::Ordered, &Message::Refused { sequence });
         }
         true
     }

@@ -19,8 +19,8 @@ pub(crate) enum Message {
         configuration: ConfigurationId,
         members: Vec<Member>,
     },
-    /// Encoded proposals, for the leader to log.
-    Forward { proposals: Bytes },
+    /// An encoded proposal, for the leader to log.
+    Forward { proposal: Bytes },
     /// The leader does not log this proposal, because there is no room on disk.
     Refused { sequence: u64 },
     /// How far a node is that is to become a member.
@@ -67,10 +67,10 @@ impl Message {
                     put_varint(&mut out, member.disk);
                 }
             }
-            Self::Forward { proposals } => {
-                out.reserve(1 + proposals.len());
+            Self::Forward { proposal } => {
+                out.reserve(1 + proposal.len());
                 put(&mut out, FORWARD, &[]);
-                out.extend_from_slice(proposals);
+                out.extend_from_slice(proposal);
             }
             Self::Refused { sequence } => put(&mut out, REFUSED, &[*sequence]),
             Self::Progress { decided } => put(&mut out, PROGRESS, &[decided.0]),
@@ -106,7 +106,7 @@ impl Message {
         let message = match tag {
             INTRODUCTION => introduction(&mut reader)?,
             FORWARD => Self::Forward {
-                proposals: rest(payload, &reader),
+                proposal: rest(payload, &reader),
             },
             REFUSED => Self::Refused {
                 sequence: reader.varint()?,
@@ -195,7 +195,7 @@ mod tests {
                 members: vec![member(1), member(300)],
             },
             Message::Forward {
-                proposals: bytes.clone(),
+                proposal: bytes.clone(),
             },
             Message::Refused { sequence: 9 },
             Message::Progress { decided: index },

@@ -49,7 +49,10 @@ use super::shared::Shared;
 use super::vault::Vault;
 use crate::commands::{CommandError, Counters};
 use crate::keyspace::Table;
-use crate::state::{Applier, Configuration, Origin, Replay, ReplayError, State, split_proposals};
+use crate::state::{
+    Applier, Configuration, Origin, PROPOSAL_HEAD_BYTES, ProposalHead, Replay, ReplayError, State,
+    decode_proposal_head,
+};
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
 use flights::Flights;
@@ -111,7 +114,7 @@ pub struct Member {
     reads: Reads,
     leading: Leading,
     /// Encoded proposals of other nodes, for the next entry.
-    forwarded: Vec<Bytes>,
+    forwarded: Vec<(ProposalHead, Bytes)>,
     answered: Vec<Box<Proposal>>,
     garbage: Vec<Table>,
     replay: Replay,
@@ -216,11 +219,10 @@ impl Member {
         self.note_leadership(now);
         self.give_up(now);
         self.advance_transfer(now);
+        self.advance_change(now);
         if self.replica.is_leader() {
-            self.advance_change(now);
             self.lead(now, clock_ms);
         } else {
-            self.change = None;
             self.forward(now);
         }
         self.advance_orders(now);
@@ -298,7 +300,8 @@ impl Member {
     pub fn waiting_bytes(&self) -> u64 {
         let waiting = self.waiting.iter();
         let own: usize = waiting.map(|(_, proposal)| proposal.buffer.len()).sum();
-        let forwarded: usize = self.forwarded.iter().map(Bytes::len).sum();
+        let forwarded = self.forwarded.iter();
+        let forwarded: usize = forwarded.map(|(_, proposal)| proposal.len()).sum();
         (own + forwarded) as u64
     }
 
@@ -347,7 +350,7 @@ impl Member {
                 configuration,
                 members,
             } => self.note_introduction(from, configuration, members),
-            Message::Forward { proposals } => self.take_forwarded(from, proposals)?,
+            Message::Forward { proposal } => self.take_forwarded(from, proposal)?,
             Message::Refused { sequence } => self.note_refused(sequence),
             Message::Progress { decided } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
@@ -377,18 +380,20 @@ impl Member {
 
     /// A leader, or who is about to become it, keeps what others forward; anybody else lets it go,
     /// as it comes again.
-    fn take_forwarded(&mut self, from: NodeId, proposals: Bytes) -> Result<(), String> {
-        for proposal in split_proposals(&proposals) {
-            let (head, _) = proposal.map_err(|error| error.to_string())?;
-            if u64::from(head.origin.node) != from.0 {
-                return Err(format!(
-                    "node {from} forwards a proposal of node {}",
-                    head.origin.node
-                ));
-            }
+    fn take_forwarded(&mut self, from: NodeId, proposal: Bytes) -> Result<(), String> {
+        let head = decode_proposal_head(&proposal).map_err(|error| error.to_string())?;
+        let bytes = PROPOSAL_HEAD_BYTES + head.items_bytes as usize;
+        if u64::from(head.origin.node) != from.0 || proposal.len() != bytes {
+            return Err(format!(
+                "node {from} forwards what is not a proposal of its own"
+            ));
         }
-        if self.replica.leader() == Some(self.replica.member().node) {
-            self.forwarded.push(proposals);
+        let leads = self.replica.leader() == Some(self.replica.member().node);
+        let is_known = |(known, _): &(ProposalHead, Bytes)| {
+            (known.origin, known.sequence) == (head.origin, head.sequence)
+        };
+        if leads && !self.forwarded.iter().any(is_known) {
+            self.forwarded.push((head, proposal));
             // Its clients are answered when it hears that this is decided.
             self.replica.hurry(from);
         }
@@ -412,8 +417,8 @@ impl Member {
         self.board(now);
         let ballot = self.replica.ballot();
         for sequence in self.flights.due(leader, ballot, now) {
-            let proposals = self.flights.encoded(sequence);
-            self.send(leader, Class::Ordered, &Message::Forward { proposals });
+            let proposal = self.flights.encoded(sequence);
+            self.send(leader, Class::Ordered, &Message::Forward { proposal });
             self.flights.note_sent(sequence, leader, ballot, now);
         }
     }
