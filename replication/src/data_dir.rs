@@ -104,13 +104,14 @@ impl DataDir {
         &self.identity
     }
 
-    /// Counts this start: a number that this node never had before, durable before it is
-    /// returned. The first is 1.
-    pub fn next_incarnation(&self) -> Result<u64, Error> {
+    /// Counts this start: a number above all that this directory ever had, and at least
+    /// `at_least`; durable before it is returned.
+    pub fn next_incarnation(&self, at_least: u64) -> Result<u64, Error> {
         let last = read(&self.path.join(INCARNATION), identity::decode_incarnation)?.unwrap_or(0);
-        let bytes = identity::encode_incarnation(last + 1);
+        let next = at_least.max(last + 1);
+        let bytes = identity::encode_incarnation(next);
         write_durably(&self.path, INCARNATION, &bytes)?;
-        Ok(last + 1)
+        Ok(next)
     }
 
     /// A share of the lock, for what must not outlive it.
@@ -340,7 +341,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         for expected in 1..4 {
             let dir = DataDir::open(temp.path()).unwrap();
-            assert_eq!(dir.next_incarnation().unwrap(), expected);
+            assert_eq!(dir.next_incarnation(0).unwrap(), expected);
         }
     }
 
@@ -349,7 +350,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         DataDir::open(temp.path())
             .unwrap()
-            .next_incarnation()
+            .next_incarnation(0)
             .unwrap();
         for name in [IDENTITY, INCARNATION] {
             let path = temp.path().join(name);
@@ -357,7 +358,7 @@ mod tests {
             let mut bad = good.clone();
             *bad.last_mut().unwrap() ^= 1;
             fs::write(&path, &bad).unwrap();
-            let start = || DataDir::open(temp.path())?.next_incarnation();
+            let start = || DataDir::open(temp.path())?.next_incarnation(0);
             let error = start().unwrap_err();
             assert!(matches!(error, Error::Damaged { .. }));
             assert!(error.to_string().contains(name), "{error}");

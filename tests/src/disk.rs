@@ -65,19 +65,27 @@ impl Disk {
         Ok(())
     }
 
-    /// Gives it back.
+    /// Gives it back, if it was taken.
     ///
     /// # Errors
-    /// The disk is gone or was not filled.
+    /// The disk is gone.
     pub fn empty(&self) -> Result<()> {
-        fs::remove_file(self.filler()).context("the disk was not filled")
+        match fs::remove_file(self.filler()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            other => other.context("the disk is gone"),
+        }
     }
 
-    /// The mount is seen from here through the process that keeps it.
-    fn filler(&self) -> PathBuf {
+    /// Where this process finds a file or directory of the disk, by its path on the mount.
+    #[must_use]
+    pub fn seen_from_here(&self, path: &Path) -> PathBuf {
+        // The mount is seen through the process that keeps it.
         let inside = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
-        let mount = self.mount.strip_prefix("/").unwrap_or(&self.mount);
-        inside.join(mount).join("filler")
+        inside.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.seen_from_here(&self.mount).join("filler")
     }
 }
 

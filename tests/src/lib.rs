@@ -3,9 +3,10 @@
 //! [`server`] starts and ends servers, [`client`] speaks the protocol to them, [`differential`]
 //! runs random commands on Bailiwick and on Redis side by side, [`kill`] ends the node under load
 //! and checks what it has kept. [`cluster`] starts several nodes with a network between them
-//! ([`relay`]) and a disk ([`disk`]) that can be made to fail; [`chaos`] does so under load, records
-//! what clients saw ([`history`]) and has it judged ([`linearizability`]). The tests themselves are in
-//! `tests/`; long runs of three of these are programs of their own.
+//! ([`relay`]) and disks ([`disk`]) that can be made to fail, and [`counting`] clients notice if
+//! they do; [`chaos`] does so under load, records what clients saw ([`history`]) and has it judged
+//! ([`linearizability`]). The tests themselves are in `tests/`; long runs of three of these are
+//! programs of their own.
 //!
 //! Nothing here uses a fixed port, and nothing outlives its test: servers are killed on drop, and
 //! by the kernel should the test itself be killed. Deadlines are generous, and only tell a hang
@@ -14,6 +15,7 @@
 pub mod chaos;
 pub mod client;
 pub mod cluster;
+pub mod counting;
 pub mod differential;
 pub mod disk;
 pub mod history;

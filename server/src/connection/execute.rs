@@ -98,12 +98,14 @@ impl Connection {
         self.guard.client.active_ms.store(now_ms, Ordering::Relaxed);
     }
 
-    /// Sends the gathered items to the group and waits for the answers.
+    /// Sends the gathered items to the group and waits for the answers. Without any, it waits until
+    /// this node has applied what was acknowledged before.
     pub(super) async fn propose(&mut self) {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         proposal.protocol = self.session.protocol;
         let worker = self.guard.worker.clone();
         let before = proposal.replies.len();
+        let has_items = !proposal.items.is_empty();
         let mut proposal = worker.submit(proposal).await;
         proposal.items.clear();
         if std::mem::take(&mut proposal.is_discarded) {
@@ -124,7 +126,7 @@ impl Connection {
                 worker.node.note_duration(command, args, nanos, client);
             }
         }
-        if self.session.reply_mode != ReplyMode::On {
+        if has_items && self.session.reply_mode != ReplyMode::On {
             proposal.replies.truncate(before);
             self.after_suppressed_reply();
         }

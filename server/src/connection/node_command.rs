@@ -25,6 +25,7 @@ impl Connection {
             NodeCommand::Multi => ok(self.begin_multi()),
             NodeCommand::Exec => self.exec_shown(command, args),
             NodeCommand::Discard => ok(self.discard()),
+            NodeCommand::Watch if self.must_catch_up() => Ok(Flow::Pending(Pending::Watch)),
             NodeCommand::Watch => ok(self.watch(args)),
             NodeCommand::Unwatch => {
                 self.session.unwatch();
@@ -46,7 +47,7 @@ impl Connection {
             which,
             NodeCommand::Multi | NodeCommand::Discard | NodeCommand::Watch | NodeCommand::Unwatch
         );
-        if is_transaction && outcome.is_ok() {
+        if is_transaction && matches!(outcome, Ok(Flow::Continue)) {
             Encoder::new(out, self.session.protocol).ok();
         }
         let flow = outcome.unwrap_or_else(|error| {
@@ -55,8 +56,9 @@ impl Connection {
             Flow::Continue
         });
         // These reply later, and are timed and suppressed there.
-        let replies_later = matches!(flow, Flow::Propose(_) | Flow::Pending(Pending::Blocking(_)));
-        if !matches!(flow, Flow::Pending(Pending::Blocking(_))) {
+        let waits = matches!(flow, Flow::Pending(Pending::Blocking(_) | Pending::Watch));
+        let replies_later = waits || matches!(flow, Flow::Propose(_));
+        if !waits {
             self.note_run(command, args, started);
         }
         // A command that switches replies on is answered; one that switches them off is not.
@@ -112,10 +114,42 @@ impl Connection {
         match pending {
             Pending::Pause { until_ms } => self.wait_for_pause(until_ms).await,
             Pending::Blocking(run) => self.wait_for_work(run, request).await?,
+            Pending::Watch => self.watch_after_catching_up(request).await,
             Pending::Monitor => self.become_monitor(),
         }
         self.guard.client.set(ClientFlag::Blocked, false);
         Ok(())
+    }
+
+    /// Whether what this node has applied may lack something that was acknowledged.
+    fn must_catch_up(&self) -> bool {
+        let may_watch = self.session.queued.is_none();
+        let group = self.guard.worker.node.group();
+        may_watch && group.is_some_and(|group| group.readable(false).is_none())
+    }
+
+    /// Proposes nothing, which is answered when this node is up to date, and watches then. What is
+    /// out of date would be found changed by EXEC although nobody interfered.
+    async fn watch_after_catching_up(&mut self, request: usize) {
+        let started = Instant::now();
+        self.propose().await;
+        let proposal = self.proposal.take().expect("nothing is under way");
+        let args = proposal.requests.args(request, &proposal.buffer);
+        let outcome = self.watch(args);
+        let mut reply = Vec::new();
+        if let Ok(command) = lookup(args) {
+            self.note_run(command, args, started);
+            match outcome {
+                Ok(()) => Encoder::new(&mut reply, self.session.protocol).ok(),
+                Err(error) => self.note_failure(command, &error, &mut reply),
+            }
+        }
+        self.proposal = Some(proposal);
+        if self.session.reply_mode == ReplyMode::On {
+            self.proposal().replies.extend_from_slice(&reply);
+        } else {
+            self.after_suppressed_reply();
+        }
     }
 
     async fn wait_for_work(&mut self, run: Work, request: usize) -> Result<(), End> {

@@ -121,7 +121,7 @@ impl Group {
         tuning: Tuning,
         progress: &LoadProgress,
     ) -> Result<Arc<Self>, RecoverError> {
-        let incarnation = data.next_incarnation()?;
+        let incarnation = data.next_incarnation(0)?;
         let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, progress)?;
         let checkpoint_index = state.applied;
         let options = WalOptions {

@@ -18,7 +18,7 @@ use bailiwick_replication::{DataDir, Error, NodeId, Wal, WalOptions, WalSource};
 use parking_lot::Mutex;
 
 use super::checkpoint_files::CheckpointFiles;
-use super::clock::boot_ns;
+use super::clock::{boot_ns, clock_ms};
 use super::inbox::{Event, Inbox, LinkReports};
 use super::member::{Change, Description, Member, MemberOptions};
 use super::recovery::{entropy, load_checkpoint, report_cuts};
@@ -162,7 +162,10 @@ impl Group {
         tuning: Tuning,
         progress: &LoadProgress,
     ) -> Result<Arc<Self>, RecoverError> {
-        let incarnation = data.next_incarnation()?;
+        // A node whose directory was emptied must not repeat numbers of its earlier lives, by which
+        // others know its proposals: so they follow the clock.
+        let seconds = u64::try_from(clock_ms() / 1000).unwrap_or(0);
+        let incarnation = data.next_incarnation(seconds)?;
         let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, progress)?;
         let applied = state.applied;
         let options = WalOptions {

@@ -56,7 +56,7 @@ impl fmt::Display for Complaint {
 }
 
 /// Kinds of failure that a client sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
     /// The connection broke, or the node is just starting.
     Lost,

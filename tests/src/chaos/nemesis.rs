@@ -1,16 +1,18 @@
 //! What is done to nodes and network, and when.
 //!
 //! Owns the faults and the record of each: which nodes were killed, and which could not reach a
-//! majority or the leader, so that their clients may be told so.
+//! majority or the leader, so that their clients may be told so. Between faults nodes write
+//! checkpoints, so that whoever was away may find the log trimmed.
 
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use fastrand::Rng;
 
 use super::load::Complaint;
 use super::{Clock, Plan};
+use crate::client::Value;
 use crate::cluster::Cluster;
 use crate::relay::Rule;
 
@@ -47,13 +49,21 @@ pub enum Fault {
     OnlyBridge,
     /// All links are slow, and not equally so.
     SlowLinks,
-    /// A node's disk is full.
+    /// A node's disk is full; the group goes on.
     FullDisk,
+    /// The disks of a majority are full; nobody can write.
+    FullDisks,
+    /// SIGTERM of the leader, which hands over before it ends.
+    EndLeader,
+    /// Leadership is transferred to another node by order.
+    Transfer,
+    /// Another node loses its data directory and is let in as a new member.
+    Replace,
 }
 
 impl Fault {
     /// Each of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::KillLeader,
         Self::KillFollower,
         Self::KillAll,
@@ -68,7 +78,15 @@ impl Fault {
         Self::OnlyBridge,
         Self::SlowLinks,
         Self::FullDisk,
+        Self::FullDisks,
+        Self::EndLeader,
+        Self::Transfer,
+        Self::Replace,
     ];
+
+    fn needs_disk(self) -> bool {
+        matches!(self, Self::FullDisk | Self::FullDisks)
+    }
 }
 
 /// One fault, from its beginning until it was healed.
@@ -109,19 +127,25 @@ pub fn run(
             rng.shuffle(&mut faults);
         }
         let Some(fault) = faults.pop() else { continue };
-        if fault == Fault::FullDisk && cluster.disk().is_none() {
+        if fault.needs_disk() && cluster.disk(1).is_none() {
             println!("skipped: a full disk needs the right to mount a file system (root)");
             continue;
         }
         let leader = cluster.wait_for_leader()?;
         let others: Vec<u32> = cluster.nodes().filter(|node| *node != leader).collect();
         let other = others[rng.usize(..others.len())];
+        for node in cluster.nodes() {
+            if rng.bool() {
+                save(cluster, node)?;
+            }
+        }
         if plan.verbose {
             let at_ms = clock.now() / 1000;
             println!("{at_ms:>7} ms: {fault:?}, leader {leader}, other {other}");
         }
         let began = clock.now();
-        let (killed, cut_off) = make(fault, cluster, leader, other)?;
+        let made = make(fault, cluster, leader, other);
+        let (killed, cut_off) = made.with_context(|| format!("making {fault:?}"))?;
         pause(rng, 200, plan.fault.as_millis() as u64);
         heal(fault, cluster).with_context(|| format!("after {fault:?}"))?;
         episodes.push(Episode {
@@ -156,11 +180,53 @@ fn make(
         Fault::StopLeader => cluster.stop(leader).map(|()| (vec![], vec![leader])),
         Fault::StopFollower => cluster.stop(other).map(|()| (vec![], vec![other])),
         Fault::FullDisk => {
-            let disk = cluster.disk().context("it was looked for")?;
-            disk.fill().map(|()| (vec![], vec![]))
+            // The leader's or another one's.
+            let node = if other.is_multiple_of(2) {
+                leader
+            } else {
+                other
+            };
+            fill(cluster, &[node])
+        }
+        Fault::FullDisks => fill(cluster, &all[..all.len() / 2 + 1]),
+        Fault::EndLeader => {
+            let code = cluster.terminate(leader)?;
+            ensure!(code == 0, "node {leader} ended with exit code {code}");
+            Ok((vec![leader], vec![]))
+        }
+        Fault::Transfer => {
+            order(cluster, leader, &format!("GROUP TRANSFER root {other}"))?;
+            Ok((vec![], vec![]))
+        }
+        Fault::Replace => {
+            cluster.kill(other)?;
+            cluster.wipe(other)?;
+            cluster.spawn(other)?;
+            order(cluster, leader, &format!("GROUP REPLACE root {other}"))?;
+            Ok((vec![other], vec![]))
         }
         network => Ok((vec![], hurt_network(network, cluster, leader, other))),
     }
+}
+
+fn fill(cluster: &Cluster, nodes: &[u32]) -> Result<(Vec<u32>, Vec<u32>)> {
+    for node in nodes {
+        cluster.disk(*node).context("it was looked for")?.fill()?;
+    }
+    Ok((vec![], vec![]))
+}
+
+/// Gives an order that must not fail.
+fn order(cluster: &Cluster, node: u32, line: &str) -> Result<()> {
+    let answer = cluster.connect(node)?.run(line)?;
+    ensure!(answer == Value::ok(), "{line} was answered {answer:?}");
+    Ok(())
+}
+
+/// Has a node write a checkpoint, which lets it trim its log.
+fn save(cluster: &Cluster, node: u32) -> Result<()> {
+    // That one is being written already is as good.
+    cluster.connect(node)?.run("BGSAVE").map(drop)
 }
 
 fn kill(cluster: &mut Cluster, nodes: &[u32]) -> Result<(Vec<u32>, Vec<u32>)> {
@@ -214,8 +280,10 @@ fn hurt_network(fault: Fault, cluster: &Cluster, leader: u32, other: u32) -> Vec
 }
 
 fn heal(fault: Fault, cluster: &mut Cluster) -> Result<()> {
-    if fault == Fault::FullDisk {
-        cluster.disk().context("it was filled")?.empty()?;
+    if fault.needs_disk() {
+        for disk in cluster.nodes().filter_map(|node| cluster.disk(node)) {
+            disk.empty()?;
+        }
     }
     cluster.heal()
 }

@@ -137,7 +137,8 @@ impl Member {
         let decided = self.replica.decided();
         self.leading.linger_on(waiting, now);
         self.leading.note_decided(decided, waiting, now);
-        if self.leading.proposed.is_some() || !self.replica.has_room() {
+        // Before anything else: an entry that cannot be decided for want of room stands in the way.
+        if self.refuse_if_full(now) || self.leading.proposed.is_some() || !self.replica.has_room() {
             return;
         }
         // Before the old end is applied, the time of the last entry is not known.
@@ -145,9 +146,6 @@ impl Member {
             return;
         }
         if self.leading.lingers(waiting).is_some() {
-            return;
-        }
-        if self.refuse_if_full(now) {
             return;
         }
         self.board(now);

@@ -539,7 +539,16 @@ impl Member {
             };
             self.fail_all(flight.proposals, &error);
         }
-        while self.waiting.front().is_some_and(|(until, _)| now >= *until) {
+        // Nobody will take it, unless this node becomes a member.
+        let configuration = self.replica.configuration().id;
+        let is_outsider =
+            !self.replica.is_member() && (configuration.0 > 0 || self.options.founders.is_empty());
+        let is_over = |until: u64| is_outsider || now >= until;
+        while self
+            .waiting
+            .front()
+            .is_some_and(|(until, _)| is_over(*until))
+        {
             if let Some((_, proposal)) = self.waiting.pop_front() {
                 let error = self.no_leader();
                 self.fail_all(vec![proposal], &error);
@@ -619,5 +628,5 @@ fn is_read_only(proposal: &Proposal) -> bool {
 /// Whether a proposal only does what the leader does in the background.
 fn is_background(proposal: &Proposal) -> bool {
     let is_expiry = |item: &Item| matches!(item, Item::Expire(_));
-    proposal.items.iter().all(is_expiry)
+    !proposal.items.is_empty() && proposal.items.iter().all(is_expiry)
 }

@@ -53,6 +53,8 @@ pub enum Pending {
     },
     /// Work that takes long; it runs on a thread of its own and writes the reply.
     Blocking(Work),
+    /// This node having applied all that was acknowledged anywhere; then the keys are watched.
+    Watch,
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
