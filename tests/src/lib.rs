@@ -5,8 +5,9 @@
 //! and checks what it has kept. [`cluster`] starts several nodes with a network between them
 //! ([`relay`]) and disks ([`disk`]) that can be made to fail, and [`counting`] clients notice if
 //! they do; [`chaos`] does so under load, records what clients saw ([`history`]) and has it judged
-//! ([`linearizability`]). The tests themselves are in `tests/`; long runs of three of these are
-//! programs of their own.
+//! ([`linearizability`]). [`simulation`] runs whole clusters in one thread, on simulated clocks,
+//! network and disks. The tests themselves are in `tests/`; long runs of four of these are programs
+//! of their own.
 //!
 //! Nothing here uses a fixed port, and nothing outlives its test: servers are killed on drop, and
 //! by the kernel should the test itself be killed. Deadlines are generous, and only tell a hang
@@ -23,3 +24,4 @@ pub mod kill;
 pub mod linearizability;
 pub mod relay;
 pub mod server;
+pub mod simulation;

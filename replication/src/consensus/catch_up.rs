@@ -6,23 +6,39 @@
 
 use bytes::Bytes;
 
+use super::engine::Engine;
 use super::message::Message;
-use super::{Engine, RETRY_TICKS, Replica};
+use super::planted::{self, Planted};
+use super::{RETRY_TICKS, Replica};
 use crate::link::Class;
 use crate::{LogIndex, NodeId};
 
-/// Bytes of entries in one step.
-const STEP_BYTES: usize = 1 << 20;
+/// Bytes of entries in one step; in tests few, so that there are many steps.
+const STEP_BYTES: usize = if cfg!(test) { 720 } else { 1 << 20 };
+
+/// Entries that wait for the disk, in bytes, beyond which no more are taken.
+const MAX_UNWRITTEN_BYTES: usize = 256 << 20;
 
 /// A fetch under way.
 #[derive(Debug)]
 pub(crate) struct CatchUp {
     /// From whom.
     pub(crate) source: NodeId,
-    /// The tick at which something was asked for or came last.
-    active_at: u64,
+    /// The tick at which it was asked last.
+    asked_at: u64,
+    /// The tick at which it answered last, or was chosen.
+    answered_at: u64,
+    /// Behind which entry it was asked last; `None` once that is answered.
+    asked: Option<LogIndex>,
     /// The source's log does not reach back; it has this checkpoint.
     checkpoint: Option<LogIndex>,
+}
+
+impl CatchUp {
+    /// Whether it is time to ask somebody else.
+    fn is_silent(&self, ticks: u64) -> bool {
+        self.checkpoint.is_none() && ticks >= self.answered_at + RETRY_TICKS
+    }
 }
 
 impl Replica {
@@ -35,11 +51,18 @@ impl Replica {
     /// The checkpoint is here, on disk, and the state machine stands at it.
     pub fn install_checkpoint(&mut self, index: LogIndex) {
         if index.0 > self.log.lock().decided() {
+            // An instance knows the log it was built on; it must not change under it.
+            let is_running = !self.is_idle();
+            self.stop_engine();
             self.log.lock().install_checkpoint(index.0);
+            if is_running {
+                self.start_engine();
+            }
         }
         self.applied = self.applied.max(index.0);
         if let Some(catch_up) = &mut self.catch_up {
             catch_up.checkpoint = None;
+            catch_up.answered_at = self.ticks;
         }
         self.fetch();
     }
@@ -59,26 +82,45 @@ impl Replica {
 
     /// Leaves consensus until it has caught up with this node.
     pub(super) fn fall_behind(&mut self, source: NodeId) {
-        if self.catch_up.is_some() || matches!(self.engine, Engine::Solo) {
+        let ticks = self.ticks;
+        let is_busy = |catch_up: &CatchUp| !catch_up.is_silent(ticks);
+        if self.catch_up.as_ref().is_some_and(is_busy) || matches!(self.engine, Engine::Solo) {
             return;
         }
         self.stop_engine();
         self.catch_up = Some(CatchUp {
             source,
-            active_at: self.ticks,
+            asked_at: ticks,
+            answered_at: ticks,
+            asked: None,
             checkpoint: None,
         });
         self.fetch();
     }
 
     fn fetch(&mut self) {
+        let ticks = self.ticks;
         let Some(catch_up) = &mut self.catch_up else {
             return;
         };
-        catch_up.active_at = self.ticks;
+        catch_up.asked_at = ticks;
         let source = catch_up.source;
+        // Until the disk takes what is here already, there is no room for more.
+        if self.is_overfull() {
+            return;
+        }
+        let Some(catch_up) = &mut self.catch_up else {
+            return;
+        };
         let behind = LogIndex(self.log.lock().decided());
+        catch_up.asked = Some(behind);
         self.push(source, Class::Bulk, &Message::Fetch { behind });
+    }
+
+    /// Whether the disk is so far behind that memory must not take more.
+    pub(super) fn is_overfull(&self) -> bool {
+        let log = self.log.lock();
+        self.is_writing && log.is_heavy(log.durable(), log.end(), MAX_UNWRITTEN_BYTES)
     }
 
     /// Another node fetches from us.
@@ -112,8 +154,12 @@ impl Replica {
         decided: LogIndex,
         entries: Vec<Bytes>,
     ) {
-        let is_expected = |catch_up: &CatchUp| catch_up.source == from;
-        if !self.catch_up.as_ref().is_some_and(is_expected) {
+        let Some(catch_up) = self.catch_up.as_mut().filter(|it| it.source == from) else {
+            return;
+        };
+        catch_up.answered_at = self.ticks;
+        // A repeated question has two answers; the second must not begin a chain of its own.
+        if catch_up.asked != Some(behind) {
             return;
         }
         if !entries.is_empty() {
@@ -133,8 +179,11 @@ impl Replica {
         let ticks = self.ticks;
         let catch_up = self.catch_up.as_mut();
         if let Some(catch_up) = catch_up.filter(|catch_up| catch_up.source == from) {
-            catch_up.active_at = ticks;
+            catch_up.answered_at = ticks;
             catch_up.checkpoint = (index.0 > decided).then_some(index);
+            if planted::is_on(Planted::StartedWithoutCheckpoint) && index.0 > decided {
+                self.start_without(index);
+            }
         }
     }
 
@@ -145,15 +194,25 @@ impl Replica {
         let Some(catch_up) = &mut self.catch_up else {
             return;
         };
-        if catch_up.checkpoint.is_some() || ticks < catch_up.active_at + RETRY_TICKS / 2 {
+        if catch_up.checkpoint.is_some() || ticks < catch_up.asked_at + RETRY_TICKS / 2 {
             return;
         }
-        if ticks >= catch_up.active_at + RETRY_TICKS {
+        if catch_up.is_silent(ticks) {
             let next = others.iter().find(|node| **node > catch_up.source);
             if let Some(next) = next.or(others.first()) {
                 catch_up.source = *next;
+                catch_up.answered_at = ticks;
             }
         }
         self.fetch();
+    }
+
+    /// A planted bug: takes note of a checkpoint that it has not.
+    fn start_without(&mut self, checkpoint: LogIndex) {
+        self.log.lock().install_checkpoint(checkpoint.0);
+        if self.is_member() {
+            self.catch_up = None;
+            self.start_engine();
+        }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) enum Planted {
     PromiseBeforeSync,
     /// A leader counts its own log before it is on disk.
     LeaderNotSynced,
+    /// A leader counts its own log before it is on disk that it was accepted in its round.
+    RoundNotSynced,
     /// A grantor's own Prepare leaves while its grant runs.
     LeaseWithoutOutgoingHold,
     /// Prepares of others are handled while a grant runs.
@@ -22,10 +24,19 @@ pub(crate) enum Planted {
     NoConfirmation,
     /// A restarted node takes part at once, forgetting what it granted.
     NoWaitAfterRestart,
+    /// A restarted node takes over when asked to, forgetting what it granted.
+    LeadsInQuarantine,
     /// Entries are handed to the crate beyond the decided index.
     NoClamp,
     /// Messages from before a reconnection are handled after it.
     NoSessions,
+    /// Decided entries are taken from a node in an earlier configuration, which does not know yet
+    /// that they are void.
+    EntriesOfEarlierConfiguration,
+    /// After a restart the log's entries below a received checkpoint count as decided.
+    TrustsLogBelowCheckpoint,
+    /// A replica whose log would have to begin behind a checkpoint starts without having loaded it.
+    StartedWithoutCheckpoint,
 }
 
 #[cfg(test)]

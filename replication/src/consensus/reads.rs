@@ -7,6 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use omnipaxos::ballot_leader_election::Ballot;
+
+use super::engine::Engine;
+use super::message::Message;
+use super::planted::{self, Planted};
+use super::{RETRY_TICKS, Replica};
+use crate::link::Class;
 use crate::{LogIndex, NodeId};
 
 /// A read: the member that asked (`None` is this node) and its token.
@@ -123,5 +130,113 @@ impl Reads {
         self.round = None;
         self.queued.clear();
         self.ask_again();
+    }
+}
+
+impl Replica {
+    /// Asks what must be applied before a read may be answered; the answer comes out of
+    /// [`Replica::take_reads`]. The token must be new.
+    pub fn read(&mut self, token: u64, now: u64) {
+        self.reads.ask(token);
+        self.ask_reads(now);
+    }
+
+    /// Forgets a read.
+    pub fn forget_read(&mut self, token: u64) {
+        self.reads.forget(token);
+    }
+
+    /// Reads that may be answered once their index is applied.
+    pub fn take_reads(&mut self) -> Vec<(u64, LogIndex)> {
+        self.reads.take_answered()
+    }
+
+    /// Answers or passes on our own reads that wait.
+    pub(super) fn ask_reads(&mut self, now: u64) {
+        let before = now.saturating_sub(RETRY_TICKS * self.options.timing.tick_ns);
+        if self.is_leader() {
+            for token in self.reads.due(now, before) {
+                self.read_as_leader(None, token, now);
+            }
+            return;
+        }
+        if let Some(leader) = self
+            .leader()
+            .filter(|&node| node != self.options.member.node)
+        {
+            for token in self.reads.due(now, before) {
+                self.push(leader, Class::Ordered, &Message::ReadRequest { token });
+            }
+        }
+    }
+
+    /// A read that came to the leader, from another member or from here.
+    pub(super) fn read_as_leader(&mut self, of: Option<NodeId>, token: u64, now: u64) {
+        let decided = self.log.lock().decided();
+        let is_ready = match self.epoch {
+            _ if self.sealing.is_some() => false,
+            Some(epoch) => decided >= epoch.barrier || planted::is_on(Planted::NoBarrier),
+            None => matches!(self.engine, Engine::Solo),
+        };
+        if !is_ready {
+            // Asked again when something has changed, or after a while.
+            return;
+        }
+        let holds_lease = match self.engine {
+            Engine::Solo => true,
+            _ => self.lease.until(self.majority()) > now,
+        };
+        if holds_lease || planted::is_on(Planted::NoConfirmation) {
+            self.answer_read(of, token, LogIndex(decided));
+            return;
+        }
+        self.reads.queue(of, token);
+        self.begin_round(decided);
+    }
+
+    pub(super) fn repeat_round(&mut self) {
+        if let (Some(epoch), Some(round)) = (self.epoch, self.reads.round())
+            && self.ticks.is_multiple_of(RETRY_TICKS / 4)
+        {
+            self.ask_confirmation(epoch.ballot, round);
+        }
+    }
+
+    pub(super) fn finish_round(&mut self, round: u64, member: u64) {
+        let majority = self.majority();
+        let Some((index, reads)) = self.reads.confirm(round, member, majority) else {
+            return;
+        };
+        for (of, token) in reads {
+            self.answer_read(of, token, index);
+        }
+        let decided = self.log.lock().decided();
+        self.begin_round(decided);
+    }
+
+    fn begin_round(&mut self, decided: u64) {
+        let Some(epoch) = self.epoch else {
+            return;
+        };
+        if let Some(round) = self.reads.begin_round(decided) {
+            self.ask_confirmation(epoch.ballot, round);
+        }
+    }
+
+    fn ask_confirmation(&mut self, ballot: Ballot, round: u64) {
+        for node in self.others() {
+            self.push(
+                node,
+                Class::Urgent,
+                &Message::ConfirmRequest { ballot, round },
+            );
+        }
+    }
+
+    pub(super) fn answer_read(&mut self, of: Option<NodeId>, token: u64, index: LogIndex) {
+        match of {
+            None => self.reads.answer(token, index),
+            Some(node) => self.push(node, Class::Ordered, &Message::ReadReply { token, index }),
+        }
     }
 }

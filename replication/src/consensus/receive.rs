@@ -6,10 +6,11 @@ use omnipaxos::messages::Message as CrateMessage;
 use omnipaxos::messages::ballot_leader_election::{BLEMessage, HeartbeatMsg, HeartbeatReply};
 use omnipaxos::messages::sequence_paxos::PaxosMsg;
 
+use super::engine::{Engine, Instance};
 use super::entry::Slot;
 use super::message::{Message, MessageError};
 use super::planted::{self, Planted};
-use super::{CATCH_UP_BYTES, Engine, Instance, RETRY_TICKS, Replica};
+use super::{FAR_BEHIND_BYTES, RETRY_TICKS, Replica};
 use crate::link::Class;
 use crate::{ConfigurationId, LogIndex, NodeId};
 
@@ -32,7 +33,16 @@ impl Replica {
                 behind,
                 decided,
                 entries,
-            } => self.take_entries(from, behind, decided, entries),
+            } => {
+                // What a node in an earlier configuration holds behind that one's end is void, which
+                // it will notice when it gets there. We have been there.
+                let present = self.log.lock().meta.configuration.id;
+                if configuration >= present
+                    || planted::is_on(Planted::EntriesOfEarlierConfiguration)
+                {
+                    self.take_entries(from, behind, decided, entries);
+                }
+            }
             Message::CheckpointNeeded { index } => self.note_checkpoint(from, index),
             Message::Application(payload) => self.received.push_back((from, payload)),
             message => self.receive_tagged(from, configuration, message, now),
@@ -105,26 +115,16 @@ impl Replica {
             }
             Message::ReadRequest { token } => self.read_as_leader(Some(from), token, now),
             Message::ReadReply { token, index } => self.reads.answer(token, index),
-            Message::Lead { above } => self.lead(above),
+            Message::Lead { above }
+                if now >= self.quarantined_until || planted::is_on(Planted::LeadsInQuarantine) =>
+            {
+                self.lead(above);
+            }
             Message::Behind { decided } if decided.0 > self.log.lock().decided() => {
                 self.fall_behind(from);
             }
             _ => {}
         }
-    }
-
-    /// What was given up is not taken back, and nobody answers what was not sent yet.
-    fn take_grant(&mut self, number: u64, sent_at: u64, now: u64) {
-        if self.lease.given_up_at.is_none() && sent_at <= now {
-            let timing = &self.options.timing;
-            let drift = timing.lease_ns / 1000 * timing.drift_permille;
-            let until = sent_at + timing.lease_ns - drift;
-            self.lease.receive(number, until);
-        }
-    }
-
-    fn leads_in(&self, ballot: Ballot) -> bool {
-        self.epoch.is_some_and(|epoch| epoch.ballot == ballot)
     }
 
     fn tell_sealed(&mut self, to: NodeId) {
@@ -134,32 +134,6 @@ impl Replica {
             peer.told_sealed = ticks.max(1);
             self.push(to, Class::Ordered, &Message::Sealed);
         }
-    }
-
-    fn grant(&mut self, to: NodeId, ballot: Ballot, sent_at: u64, now: u64) {
-        let Engine::Paxos(instance) = &self.engine else {
-            return;
-        };
-        let follows = instance.get_promise() == ballot
-            && instance.get_current_leader() == self.number_of(to).map(|number| (number, true));
-        let holds = !self.held_prepares.is_empty()
-            || self.peers.values().any(|peer| peer.held_prepare.is_some());
-        if follows && !holds && now >= self.quarantined_until {
-            self.lease.grant(ballot, now + self.options.timing.lease_ns);
-            self.push(to, Class::Urgent, &Message::LeaseGrant { ballot, sent_at });
-        }
-    }
-
-    fn finish_round(&mut self, round: u64, member: u64) {
-        let majority = self.majority();
-        let Some((index, reads)) = self.reads.confirm(round, member, majority) else {
-            return;
-        };
-        for (of, token) in reads {
-            self.answer_read(of, token, index);
-        }
-        let decided = self.log.lock().decided();
-        self.begin_round(decided);
     }
 
     /// Hands a message to the crate, unless it has to wait or must not be seen.
@@ -218,15 +192,23 @@ impl Replica {
                     return;
                 }
                 PaxosMsg::Accepted(accepted) => {
+                    // Of an earlier ballot; the crate would not look at it either.
+                    if accepted.n != own {
+                        return;
+                    }
                     let index = accepted.accepted_idx as u64;
-                    let is_own_behind = index > self.log.lock().durable();
-                    if is_own_behind && !planted::is_on(Planted::LeaderNotSynced) {
-                        peer.held_accepted = Some((index, message));
+                    let has_accepted = self.log.lock().has_accepted(own, index);
+                    if !has_accepted && !planted::is_on(Planted::LeaderNotSynced) {
+                        peer.held_accepted = Some((own, index, message));
                         return;
                     }
                 }
                 PaxosMsg::AcceptSync(_) | PaxosMsg::AcceptDecide(_) | PaxosMsg::Decide(_) => {
                     peer.odd_prepares = 0;
+                    // A disk that is full for long: out of consensus until it takes what waits.
+                    if self.is_overfull() {
+                        return self.fall_behind(from);
+                    }
                 }
                 PaxosMsg::NotAccepted(_) | PaxosMsg::PrepareReq(_) => {}
                 // These the crate would act upon, and no replica of ours sends them.
@@ -243,19 +225,19 @@ impl Replica {
     fn is_far_behind(&self, decided: u64) -> bool {
         let log = self.log.lock();
         decided < log.decided()
-            && (decided < log.trimmed() || log.is_heavy(decided, log.decided(), CATCH_UP_BYTES))
+            && (decided < log.trimmed() || log.is_heavy(decided, log.decided(), FAR_BEHIND_BYTES))
     }
 
     /// Accepted messages that waited for our own disk.
     pub(super) fn handle_held_accepted(&mut self, now: u64) {
-        let durable = self.log.lock().durable();
         let nodes: Vec<NodeId> = self.peers.keys().copied().collect();
         for node in nodes {
             let ready = self.peers.get_mut(&node).and_then(|peer| {
-                let (index, _) = peer.held_accepted.as_ref()?;
-                (*index <= durable).then(|| peer.held_accepted.take())?
+                let (round, index, _) = peer.held_accepted.as_ref()?;
+                let is_ready = self.log.lock().has_accepted(*round, *index);
+                is_ready.then(|| peer.held_accepted.take())?
             });
-            if let Some((_, message)) = ready {
+            if let Some((_, _, message)) = ready {
                 self.handle_consensus(node, message, now);
             }
         }

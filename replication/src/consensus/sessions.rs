@@ -8,12 +8,17 @@
 use omnipaxos::ballot_leader_election::Ballot;
 use omnipaxos::messages::Message as CrateMessage;
 
+use super::engine::Engine;
 use super::entry::Slot;
 use super::message::{Message, Status};
 use super::planted::{self, Planted};
-use super::{Engine, RETRY_TICKS, Replica};
+use super::{RETRY_TICKS, Replica};
 use crate::NodeId;
 use crate::link::Class;
+
+/// Sessions of one life are counted in this many bits; the incarnation, which may be a time in
+/// milliseconds, stands above them.
+const SESSION_BITS: u32 = 20;
 
 /// What a replica knows of another member.
 #[derive(Debug, Default)]
@@ -30,8 +35,8 @@ pub(crate) struct Peer {
     pub(crate) odd_prepares: u32,
     /// A Prepare that waits for the end of a grant.
     pub(crate) held_prepare: Option<(Ballot, CrateMessage<Slot>)>,
-    /// An Accepted that waits for our own disk, with its index.
-    pub(crate) held_accepted: Option<(u64, CrateMessage<Slot>)>,
+    /// An Accepted that waits for our own disk, with its ballot and index.
+    pub(crate) held_accepted: Option<(Ballot, u64, CrateMessage<Slot>)>,
     /// The ballot under which it said that it leads, and when.
     pub(crate) claim: Option<(Ballot, u64)>,
     /// What it told of itself.
@@ -71,7 +76,7 @@ impl Replica {
     /// Begins a session of ours with another member.
     pub(super) fn open_session(&mut self, node: NodeId) {
         self.sessions += 1;
-        let session = (self.options.incarnation << 32) + self.sessions;
+        let session = (self.options.incarnation << SESSION_BITS) + self.sessions;
         let peer = self.peers.entry(node).or_default();
         peer.session = session;
         if !planted::is_on(Planted::NoSessions) {

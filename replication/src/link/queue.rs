@@ -67,12 +67,14 @@ impl Queue {
             return Pushed::Closed;
         }
         let class = frame.class as usize;
-        let bytes = self.bytes[class] + HEADER_BYTES + frame.payload.len();
+        let waiting = self.bytes[class];
+        let bytes = waiting + HEADER_BYTES + frame.payload.len();
         if frame.payload.len() > limits.max_message_bytes {
             self.close();
             return Pushed::Oversized;
         }
-        if bytes > limits.queue_bytes(frame.class) {
+        // One frame is taken whatever its size, or it could never be sent.
+        if waiting > 0 && bytes > limits.queue_bytes(frame.class) {
             self.close();
             return Pushed::Overflow;
         }

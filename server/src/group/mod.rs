@@ -34,6 +34,8 @@ mod eviction;
 mod inbox;
 mod mailbox;
 mod member;
+#[doc(hidden)]
+pub mod planted;
 mod proposal;
 mod recovery;
 mod refusal;

@@ -146,6 +146,16 @@ impl Arguments {
 }
 
 impl Proposal {
+    /// Bytes of requests, those of transactions included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let queued = self.items.iter().map(|item| match item {
+            Item::Transaction(transaction) => transaction.arguments.bytes(),
+            _ => 0,
+        });
+        self.buffer.len() + queued.sum::<usize>()
+    }
+
     /// An empty proposal that comes back to `mailbox` under `ticket`.
     #[must_use]
     pub fn new(mailbox: Arc<Mailbox>, ticket: usize) -> Box<Self> {

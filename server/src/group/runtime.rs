@@ -213,10 +213,13 @@ impl Runtime {
         if self.stuck.is_some() {
             return;
         }
-        match self.wal.has_room(self.member.waiting_bytes()) {
+        match self.wal.has_room(0) {
             Err(error @ WalError::Full { .. }) => self.note_full(Some(&error)),
             _ => self.note_full(None),
         }
+        let fits = self.wal.has_room(self.member.waiting_bytes());
+        self.member
+            .set_fits(!matches!(fits, Err(WalError::Full { .. })));
     }
 
     fn note_full(&mut self, error: Option<&WalError>) {

@@ -164,8 +164,8 @@ impl Group {
     ) -> Result<Arc<Self>, RecoverError> {
         // A node whose directory was emptied must not repeat numbers of its earlier lives, by which
         // others know its proposals: so they follow the clock.
-        let seconds = u64::try_from(clock_ms() / 1000).unwrap_or(0);
-        let incarnation = data.next_incarnation(seconds)?;
+        let now_ms = u64::try_from(clock_ms()).unwrap_or(0);
+        let incarnation = data.next_incarnation(now_ms)?;
         let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, progress)?;
         let applied = state.applied;
         let options = WalOptions {
@@ -222,6 +222,7 @@ impl Group {
             },
             seed: entropy(),
             founders: founders(&config),
+            others: others(&config),
             databases: config.databases,
             hash_seed: identity.hash_seed,
             request_timeout_ns: config.request_timeout.as_nanos() as u64,
@@ -262,6 +263,12 @@ fn founders(config: &MemberConfig) -> Vec<NodeId> {
     } else {
         Vec::new()
     }
+}
+
+/// All nodes of the cluster but this one.
+fn others(config: &MemberConfig) -> Vec<NodeId> {
+    let nodes = config.cluster.nodes.iter().map(|node| node.id);
+    nodes.filter(|node| *node != config.node).collect()
 }
 
 fn start_links(

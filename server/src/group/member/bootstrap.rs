@@ -1,13 +1,14 @@
 //! How a new group comes to be.
 //!
 //! The cluster's file says which nodes form a group at first, but members are nodes *with their data
-//! directories*, which no file knows. So one node, the lowest of them, decides: when all others have
-//! introduced themselves as new, it founds the group with what it heard, and tells them. It decides
-//! once; whoever has lost its data directory since is a stranger to the group, and has to be let in
-//! by `GROUP REPLACE`.
+//! directories*, which no file knows. So one node, the lowest of them, decides: when all other nodes
+//! of the cluster have introduced themselves as new, it founds the group with what it heard, and
+//! tells them. It decides once; whoever has lost its data directory since is a stranger to the group,
+//! and has to be let in by `GROUP REPLACE`.
 //!
 //! Why no two groups come to be: only one node founds. If it loses its own directory, it finds at
-//! least one member that knows of the group, or all the others are as new as itself.
+//! least one member that knows of the group, or all the others are as new as itself. For this the
+//! nodes that the file does not name as members are heard, too: the group may have moved to them.
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,8 @@ const FIRST: ConfigurationId = ConfigurationId(1);
 pub(super) struct Bootstrap {
     /// The members at first, by the cluster's file, in order.
     founders: Vec<NodeId>,
+    /// All other nodes of the cluster, members or not.
+    others: Vec<NodeId>,
     /// Those that introduced themselves as new.
     heard: BTreeMap<NodeId, u64>,
     /// The group knows this node with another data directory.
@@ -32,10 +35,11 @@ pub(super) struct Bootstrap {
 }
 
 impl Bootstrap {
-    pub(super) fn new(mut founders: Vec<NodeId>) -> Self {
+    pub(super) fn new(mut founders: Vec<NodeId>, others: Vec<NodeId>) -> Self {
         founders.sort_unstable();
         Self {
             founders,
+            others,
             heard: BTreeMap::new(),
             is_stranger: false,
         }
@@ -101,9 +105,15 @@ impl Member {
     pub(super) fn found(&mut self) {
         let own = self.replica.member();
         let Bootstrap {
-            founders, heard, ..
+            founders,
+            others,
+            heard,
+            ..
         } = &self.bootstrap;
         if self.replica.configuration().id.0 > 0 || founders.first() != Some(&own.node) {
+            return;
+        }
+        if !others.iter().all(|node| heard.contains_key(node)) {
             return;
         }
         let member = |node: &NodeId| {
@@ -118,7 +128,7 @@ impl Member {
         };
         tracing::info!(
             members = members.len(),
-            "all members are there; founding the group"
+            "all nodes are there, and new; founding the group"
         );
         self.adopt_first(members);
     }

@@ -10,17 +10,17 @@ use std::sync::mpsc::Sender;
 
 use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::Class;
-use bailiwick_replication::{ConfigurationId, NodeId};
+use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 
 use super::Member;
 use super::message::Message;
 
 /// A joiner is close enough when it lacks no more entries than this.
-const CLOSE_ENTRIES: u64 = 64;
+const CLOSE_ENTRIES: u64 = 1024;
 /// How often a joiner is invited, and an order is repeated, in nanoseconds.
 const REPEAT_NS: u64 = 250_000_000;
 /// A change that makes no progress for so long is given up, in nanoseconds.
-const PATIENCE_NS: u64 = 15_000_000_000;
+const PATIENCE_NS: u64 = 30_000_000_000;
 
 /// A change of a group, by order of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,7 @@ pub(super) struct ActiveChange {
     /// Who asked: `None` is this node.
     askers: Vec<(Option<NodeId>, u64)>,
     /// The last sign of progress: when, and how far the joiner was.
-    progress: (u64, u64),
+    progress: (u64, (LogIndex, u64)),
     repeat_at: u64,
 }
 
@@ -117,6 +117,8 @@ impl Member {
                 return false;
             }
             let Some(leader) = leader else { return true };
+            // A leader answers sooner or later: it gives up what does not get on.
+            order.deadline = now + 2 * PATIENCE_NS;
             let repeats = order
                 .asked
                 .is_none_or(|(node, at)| node != leader || now >= at + REPEAT_NS);
@@ -165,7 +167,7 @@ impl Member {
                 self.change = Some(ActiveChange {
                     change,
                     askers: vec![(asker, request)],
-                    progress: (now, 0),
+                    progress: (now, (LogIndex::ZERO, 0)),
                     repeat_at: 0,
                 });
             }
@@ -299,15 +301,15 @@ impl Member {
 
     /// Whether a joiner lacks little; notes its progress.
     fn is_close(&mut self, node: NodeId, now: u64) -> bool {
-        let Some(decided) = self.peers.get(&node).and_then(|peer| peer.progress) else {
+        let Some(progress) = self.peers.get(&node).and_then(|peer| peer.progress) else {
             return false;
         };
         if let Some(active) = &mut self.change
-            && decided.0 > active.progress.1
+            && progress > active.progress.1
         {
-            active.progress = (now, decided.0);
+            active.progress = (now, progress);
         }
-        decided.0 + CLOSE_ENTRIES >= self.replica.decided().0
+        progress.0.0.saturating_add(CLOSE_ENTRIES) >= self.replica.decided().0
     }
 
     fn obstacle(&self, change: Change) -> String {

@@ -71,6 +71,12 @@ impl Flights {
         self.open.len()
     }
 
+    /// Bytes of requests in all that are open.
+    pub(super) fn bytes(&self) -> usize {
+        let proposals = self.open.values().flat_map(|flight| &flight.proposals);
+        proposals.map(|proposal| proposal.bytes()).sum()
+    }
+
     /// A sequence for a proposal that is sent once, if at all, and answers nobody.
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.last += 1;
@@ -157,7 +163,7 @@ impl Flights {
     /// A flight as bytes of its own.
     pub(super) fn encoded(&self, sequence: u64) -> Bytes {
         let proposals = self.open[&sequence].proposals.iter();
-        let bytes: usize = proposals.map(|proposal| proposal.buffer.len()).sum();
+        let bytes: usize = proposals.map(|proposal| proposal.bytes()).sum();
         let mut out = Vec::with_capacity(bytes + 256);
         let floor = self.floor_below(sequence);
         let mut writer = ProposalWriter::new(&mut out, self.origin, sequence, floor);

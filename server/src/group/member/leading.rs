@@ -163,6 +163,9 @@ impl Member {
         }
         let mut count = 0;
         for sequence in due {
+            if writer.bytes() >= ENTRY_TARGET_BYTES {
+                break;
+            }
             count += self.flights.get(sequence).map_or(0, Flight::len);
             let floor = self.flights.floor_below(sequence);
             let mut proposal = writer.proposal(self.options.origin, sequence, floor);
@@ -307,7 +310,8 @@ impl Member {
     }
 
     /// Without room on enough disks nothing is logged. A leader without room hands over to a member
-    /// that has some; if there is none, writes are refused, and reads go on.
+    /// that has some; if there is none, or for what is too large for the room that is left, writes
+    /// are refused, and reads go on.
     fn refuse_if_full(&mut self, now: u64) -> bool {
         let members = self.replica.configuration().members;
         let own = self.replica.member().node;
@@ -322,14 +326,13 @@ impl Member {
             .filter(|member| has_room(member.node))
             .count();
         let has_quorum = with_room > members.len() / 2;
-        if !self.is_full && has_quorum {
+        if !self.is_full && has_quorum && self.fits {
             return false;
         }
-        if has_quorum && let Some(successor) = self.best_successor() {
-            tracing::warn!(
-                to = successor.0,
-                "no room on this node's disk; handing leadership over"
-            );
+        if self.is_full
+            && has_quorum
+            && let Some(successor) = self.best_successor()
+        {
             self.replica.transfer(successor, now);
             return true;
         }

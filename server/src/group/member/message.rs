@@ -23,8 +23,8 @@ pub(crate) enum Message {
     Forward { proposal: Bytes },
     /// The leader does not log this proposal, because there is no room on disk.
     Refused { sequence: u64 },
-    /// How far a node is that is to become a member.
-    Progress { decided: LogIndex },
+    /// How far a node is that is to become a member: entries, and bytes of a checkpoint.
+    Progress { decided: LogIndex, received: u64 },
     /// Wants a piece of a checkpoint.
     PieceWanted { index: LogIndex, offset: u64 },
     /// A piece of a checkpoint.
@@ -73,7 +73,9 @@ impl Message {
                 out.extend_from_slice(proposal);
             }
             Self::Refused { sequence } => put(&mut out, REFUSED, &[*sequence]),
-            Self::Progress { decided } => put(&mut out, PROGRESS, &[decided.0]),
+            Self::Progress { decided, received } => {
+                put(&mut out, PROGRESS, &[decided.0, *received]);
+            }
             Self::PieceWanted { index, offset } => {
                 put(&mut out, PIECE_WANTED, &[index.0, *offset]);
             }
@@ -113,6 +115,7 @@ impl Message {
             },
             PROGRESS => Self::Progress {
                 decided: LogIndex(reader.varint()?),
+                received: reader.varint()?,
             },
             PIECE_WANTED => Self::PieceWanted {
                 index: LogIndex(reader.varint()?),
@@ -198,7 +201,10 @@ mod tests {
                 proposal: bytes.clone(),
             },
             Message::Refused { sequence: 9 },
-            Message::Progress { decided: index },
+            Message::Progress {
+                decided: index,
+                received: 3,
+            },
             Message::PieceWanted { index, offset },
             Message::Piece {
                 index,

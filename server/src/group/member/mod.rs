@@ -44,18 +44,19 @@ pub use describe::{Description, MemberDescription};
 pub use transfer::TransferProgress;
 
 use super::answer::{answer_all, fail};
+use super::planted::{self, Planted};
 use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
 use crate::commands::{CommandError, Counters};
 use crate::keyspace::Table;
 use crate::state::{
-    Applier, Configuration, Origin, PROPOSAL_HEAD_BYTES, ProposalHead, Replay, ReplayError, State,
-    decode_proposal_head,
+    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, ProposalHead, Replay,
+    ReplayError, State, decode_proposal_head,
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
-use flights::Flights;
+use flights::{Flight, Flights};
 use leading::Leading;
 use message::Message;
 use reads::Reads;
@@ -67,6 +68,9 @@ const APPLY_BYTES: usize = 1 << 20;
 const FLIGHT_TARGET_BYTES: usize = 16 << 20;
 /// Flights on their way at once.
 const MAX_FLIGHTS: usize = 4;
+/// The most bytes of one client's requests that go into the log together: a value of the largest
+/// size, and room to spare. Below what one write of the log may hold, with all else in an entry.
+const MAX_PROPOSAL_BYTES: usize = 600 << 20;
 /// How often a node that is to join says how far it is, in nanoseconds.
 const PROGRESS_NS: u64 = 100_000_000;
 
@@ -78,6 +82,8 @@ pub struct MemberOptions {
     pub seed: u64,
     /// Who forms the group at first; empty if this node is to join later.
     pub founders: Vec<NodeId>,
+    /// All other nodes of the cluster: a group is founded only when none of them knows of it.
+    pub others: Vec<NodeId>,
     /// The databases of a new group.
     pub databases: usize,
     /// The seed of a new group's tables.
@@ -91,8 +97,8 @@ pub struct MemberOptions {
 /// Another node, as long as its link is up.
 struct Peer {
     disk: u64,
-    /// How far it is, if it is to join.
-    progress: Option<LogIndex>,
+    /// How far it is, if it is to join: entries, and bytes of a checkpoint.
+    progress: Option<(LogIndex, u64)>,
 }
 
 /// What is to be done: send, then write.
@@ -126,6 +132,8 @@ pub struct Member {
     change: Option<ActiveChange>,
     /// No room on this node's disk.
     is_full: bool,
+    /// What waits would fit onto it.
+    fits: bool,
     progress_told_at: u64,
 }
 
@@ -143,19 +151,21 @@ impl Member {
             shared,
             waiting: VecDeque::new(),
             flights: Flights::new(options.origin, options.resend_after_ns),
-            reads: Reads::default(),
+            reads: Reads::new(options.origin.incarnation << 20),
             leading: Leading::new(options.seed),
             forwarded: Vec::new(),
             answered: Vec::new(),
             garbage: Vec::new(),
             replay: Replay::default(),
             transfer: Transfer::new(vault),
-            bootstrap: Bootstrap::new(options.founders.clone()),
+            bootstrap: Bootstrap::new(options.founders.clone(), options.others.clone()),
             peers: BTreeMap::new(),
             orders: Vec::new(),
-            last_request: 0,
+            // Answers to an earlier life's orders must not be taken for answers to this one's.
+            last_request: options.origin.incarnation << 20,
             change: None,
             is_full: false,
+            fits: true,
             progress_told_at: 0,
             options,
         };
@@ -170,6 +180,9 @@ impl Member {
         for proposal in proposals.drain(..) {
             if !leads && is_background(&proposal) {
                 self.answered.push(proposal);
+            } else if proposal.bytes() > MAX_PROPOSAL_BYTES {
+                let error = CommandError::text("ERR the request is too large for the log");
+                self.fail_all(vec![proposal], &error);
             } else {
                 self.waiting.push_back((deadline, proposal));
             }
@@ -283,9 +296,14 @@ impl Member {
         self.replica.trim(index);
     }
 
-    /// Whether there is room on this node's disk for what it has to write.
+    /// Whether there is no room at all on this node's disk.
     pub fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
+    }
+
+    /// Whether [`Member::waiting_bytes`] would fit onto this node's disk.
+    pub fn set_fits(&mut self, fits: bool) {
+        self.fits = fits;
     }
 
     /// Until when it is better to wait for more proposals than to act on those that are there, and
@@ -299,10 +317,10 @@ impl Member {
     /// Bytes of requests that wait to be logged; an estimate.
     pub fn waiting_bytes(&self) -> u64 {
         let waiting = self.waiting.iter();
-        let own: usize = waiting.map(|(_, proposal)| proposal.buffer.len()).sum();
+        let own: usize = waiting.map(|(_, proposal)| proposal.bytes()).sum();
         let forwarded = self.forwarded.iter();
         let forwarded: usize = forwarded.map(|(_, proposal)| proposal.len()).sum();
-        (own + forwarded) as u64
+        (own + forwarded + self.flights.bytes()) as u64
     }
 
     /// Hands leadership to whoever is most fit, if this node leads; false if it does not (any
@@ -352,9 +370,9 @@ impl Member {
             } => self.note_introduction(from, configuration, members),
             Message::Forward { proposal } => self.take_forwarded(from, proposal)?,
             Message::Refused { sequence } => self.note_refused(sequence),
-            Message::Progress { decided } => {
+            Message::Progress { decided, received } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
-                    peer.progress = Some(decided);
+                    peer.progress = Some((decided, received));
                 }
             }
             Message::PieceWanted { index, offset } => self.transfer.serve(from, index, offset),
@@ -420,6 +438,18 @@ impl Member {
             let proposal = self.flights.encoded(sequence);
             self.send(leader, Class::Ordered, &Message::Forward { proposal });
             self.flights.note_sent(sequence, leader, ballot, now);
+            if planted::is_on(Planted::AnsweredBeforeApplied) {
+                self.answer_early(sequence);
+            }
+        }
+    }
+
+    /// What a bug would do that a test plants.
+    fn answer_early(&mut self, sequence: u64) {
+        let is_plain = |of, flight: &Flight| of == sequence && planted::is_plain(&flight.proposals);
+        for mut flight in self.flights.take_if(is_plain) {
+            planted::say_done(&mut flight.proposals);
+            self.answered.append(&mut flight.proposals);
         }
     }
 
@@ -433,7 +463,7 @@ impl Member {
             while bytes < FLIGHT_TARGET_BYTES
                 && let Some((until, proposal)) = self.waiting.pop_front()
             {
-                bytes += proposal.buffer.len();
+                bytes += proposal.bytes();
                 deadline = deadline.min(until);
                 proposals.push(proposal);
             }
@@ -461,6 +491,9 @@ impl Member {
                 true
             };
             let index = LogIndex(index);
+            if planted::is_on(Planted::NoDeduplication) {
+                state.origins = Origins::default();
+            }
             self.replay
                 .apply_with(&mut state, index, entry, policy, &counters, &mut take_over)?;
             sealed = state.configuration.clone().filter(|next| next.id > present);
@@ -522,9 +555,12 @@ impl Member {
         }
         self.progress_told_at = now;
         let decided = self.replica.decided();
+        let received = self.transfer.progress();
+        let received = received.map_or(0, |progress| progress.received_bytes);
+        let message = Message::Progress { decided, received };
         let peers: Vec<NodeId> = self.peers.keys().copied().collect();
         for node in peers {
-            self.send(node, Class::Ordered, &Message::Progress { decided });
+            self.send(node, Class::Ordered, &message);
         }
     }
 

@@ -174,13 +174,18 @@ fn same_secret(wanted: &[u8], given: &[u8]) -> bool {
 
 pub(super) fn select(context: &mut NodeContext<'_>) -> NodeOutcome {
     let number = int32(context.args.arg(1))?;
-    let databases = context.node.settings.load().databases;
-    let database = usize::try_from(number)
-        .ok()
-        .filter(|&database| database < databases);
-    context
-        .session
-        .set_database(database.ok_or(CommandError::DatabaseOutOfRange)?);
+    let database = usize::try_from(number).map_err(|_| CommandError::DatabaseOutOfRange)?;
+    // How many there are was settled when the log began, whatever the settings say since. Until
+    // that is loaded only the first is certain.
+    let group = context.node.group();
+    let databases = group.map_or(0, |group| group.state().keyspace.databases());
+    if database >= databases.max(1) {
+        return Err(match databases {
+            0 => CommandError::Loading,
+            _ => CommandError::DatabaseOutOfRange,
+        });
+    }
+    context.session.set_database(database);
     context.ok()
 }
 

@@ -1,0 +1,68 @@
+//! Bugs that a test can plant, to show that the checkers of the whole-cluster simulation find them.
+//!
+//! Only in builds with debug assertions; in others [`is_on`] is a constant and the compiler removes
+//! what it guards. Chosen per thread, so that simulations side by side do not meet.
+
+use super::{Item, Proposal};
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// A proposal that the log holds twice is applied twice.
+    NoDeduplication,
+    /// Reads that asked for an index do not wait until it is applied.
+    ReadsDoNotWait,
+    /// Reads under the lease are shown a state that lacks what is decided.
+    LeaseWithoutDecided,
+    /// What is forwarded is answered before it is applied.
+    AnsweredBeforeApplied,
+}
+
+#[cfg(debug_assertions)]
+std::thread_local! {
+    static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants a bug for this thread, or removes it. Without debug assertions nothing is planted.
+pub fn plant(bug: Option<Planted>) {
+    #[cfg(debug_assertions)]
+    PLANTED.set(bug);
+    #[cfg(not(debug_assertions))]
+    let _ = bug;
+}
+
+/// Whether this bug is planted.
+#[cfg(debug_assertions)]
+pub(super) fn is_on(bug: Planted) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether this bug is planted: in builds for use, never.
+#[cfg(not(debug_assertions))]
+pub(super) const fn is_on(_: Planted) -> bool {
+    false
+}
+
+/// Whether the proposals hold nothing but writes that are answered with OK.
+pub(super) fn is_plain(proposals: &[Box<Proposal>]) -> bool {
+    let is_plain = |proposal: &Proposal, item: &Item| match item {
+        Item::Command {
+            request, command, ..
+        } => {
+            let args = proposal.requests.args(*request, &proposal.buffer);
+            command.name.eq_ignore_ascii_case("set") && args.len() == 3
+        }
+        _ => false,
+    };
+    let mut proposals = proposals.iter();
+    proposals.all(|proposal| proposal.items.iter().all(|item| is_plain(proposal, item)))
+}
+
+/// Answers all of it with OK.
+pub(super) fn say_done(proposals: &mut [Box<Proposal>]) {
+    for proposal in proposals {
+        for _ in &proposal.items {
+            proposal.replies.extend_from_slice(b"+OK\r\n");
+        }
+    }
+}

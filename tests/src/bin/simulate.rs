@@ -1,0 +1,124 @@
+//! Runs simulated clusters, as many as wanted, and stops at the first violation.
+
+use std::panic;
+use std::process::exit;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bailiwick_tests::simulation::{Planted, Summary, run};
+use clap::Parser;
+
+/// Runs whole clusters on simulated clocks, networks and disks, one for each seed, and checks what
+/// they told their clients. Prints seeds per second; stops at a violation and prints its seed, which
+/// shows the same again.
+#[derive(Parser)]
+struct Arguments {
+    /// How many seeds
+    #[arg(long, default_value_t = 1000)]
+    seeds: u64,
+    /// The first seed; the next ones count up
+    #[arg(long, default_value_t = 1)]
+    first: u64,
+    /// How many at once
+    #[arg(long, default_value_t = 2)]
+    jobs: u64,
+    /// Plants this bug, to see it found; some exist in debug builds only
+    #[arg(long)]
+    bug: Option<Planted>,
+    /// Goes on after a violation, unless it is a panic, and lists all at the end
+    #[arg(long)]
+    keep_going: bool,
+}
+
+/// What the threads share.
+struct Shared {
+    next: AtomicU64,
+    end: u64,
+    done: AtomicU64,
+    violations: AtomicU64,
+    keep_going: bool,
+    bug: Option<Planted>,
+    summary: Mutex<Summary>,
+}
+
+std::thread_local! {
+    static SEED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    // Panics end the process in this build, so the seed is told here.
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        before(info);
+        eprintln!("seed {}: a panic, see above", SEED.get());
+        exit(1);
+    }));
+    let shared = Shared {
+        next: AtomicU64::new(arguments.first),
+        end: arguments.first + arguments.seeds,
+        done: AtomicU64::new(0),
+        violations: AtomicU64::new(0),
+        keep_going: arguments.keep_going,
+        bug: arguments.bug,
+        summary: Mutex::default(),
+    };
+    let start = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| work(&shared));
+        }
+        report(&shared, arguments.seeds, start);
+    });
+    let violations = shared.violations.load(Ordering::Relaxed);
+    let summary = shared
+        .summary
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    let per_second = arguments.seeds as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "{} seeds, {per_second:.1} a second, {violations} violations: {summary}",
+        arguments.seeds
+    );
+    exit(i32::from(violations > 0));
+}
+
+fn work(shared: &Shared) {
+    loop {
+        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        if seed >= shared.end {
+            return;
+        }
+        SEED.set(seed);
+        match run(seed, shared.bug) {
+            Ok(summary) => {
+                let total = shared.summary.lock();
+                total.unwrap_or_else(PoisonError::into_inner).add(&summary);
+            }
+            Err(violation) => {
+                println!("{violation}");
+                if !shared.keep_going {
+                    exit(1);
+                }
+                shared.violations.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        shared.done.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Says now and then how far it is.
+fn report(shared: &Shared, seeds: u64, start: Instant) {
+    let mut said = Instant::now();
+    while shared.done.load(Ordering::Relaxed) < seeds {
+        thread::sleep(Duration::from_millis(50));
+        if said.elapsed() >= Duration::from_secs(10) {
+            said = Instant::now();
+            let done = shared.done.load(Ordering::Relaxed);
+            let per_second = done as f64 / start.elapsed().as_secs_f64();
+            println!("{done} of {seeds} seeds, {per_second:.1} a second");
+        }
+    }
+}

@@ -1,0 +1,585 @@
+//! A whole cluster in one thread, on a simulated clock, network and disk, all drawn from one seed.
+//!
+//! Each node is a real [`Member`](bailiwick::group::Member) around a real replica and a real state;
+//! what the threads and files of a node do around it is simulated (`node`, `disk`), and so are the
+//! links (`network`) and the clients (`client`, `requests`), whose proposals are made as connections
+//! make them. `plan` decides which faults a seed has, `faults` causes them. `checks` says what must
+//! hold; the first thing that does not is the run's [`Violation`].
+//!
+//! A run has three parts: faults and clients; the faults stop, and everything has to come back; the
+//! history is judged. The same seed does the same again, in any build of the same source.
+//!
+//! A broken invariant of the code under test panics, which is as good as a violation;
+//! [`violation_of`] catches it where panics unwind.
+//!
+//! Not here: threads that race (the steps of a node's thread are atomic, and only what happens
+//! between them is tried), real files and sockets, and the election and log themselves, which have a
+//! simulation of their own beside them.
+
+mod agenda;
+mod checks;
+mod client;
+mod disk;
+mod faults;
+mod network;
+mod node;
+mod plan;
+mod planted;
+mod requests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use fastrand::Rng;
+
+pub use planted::Planted;
+
+use crate::history::{History, Operation};
+use agenda::{Agenda, Event};
+use client::Client;
+use disk::Disk;
+use faults::Order;
+use network::Network;
+use node::{Node, Phase, TICK_NS};
+use plan::Plan;
+
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MS;
+/// A write that found no room is tried again after this.
+const RETRY_NS: u64 = 100 * MS;
+
+/// If this variable of the environment is set, runs tell what happens in them.
+const TELL: &str = "SIMULATION_TELL";
+
+/// What a run came across.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Requests of clients.
+    pub operations: u64,
+    /// Of these, answered with what was asked for.
+    pub answered: u64,
+    /// Reads that asked nobody, under the lease.
+    pub reads_under_lease: u64,
+    /// Watched values that were set.
+    pub swaps: u64,
+    /// Entries that were applied.
+    pub entries: u64,
+    /// Changes of members and leaders that were carried out.
+    pub changes: u64,
+    /// Checkpoints that were taken over from another node.
+    pub transfers: u64,
+    /// Directories that were emptied.
+    pub wipes: u64,
+    /// Messages that arrived.
+    pub messages: u64,
+    /// How much time was simulated, in nanoseconds.
+    pub simulated_ns: u64,
+}
+
+impl Summary {
+    /// Adds another run.
+    pub fn add(&mut self, other: &Self) {
+        self.operations += other.operations;
+        self.answered += other.answered;
+        self.reads_under_lease += other.reads_under_lease;
+        self.swaps += other.swaps;
+        self.entries += other.entries;
+        self.changes += other.changes;
+        self.transfers += other.transfers;
+        self.wipes += other.wipes;
+        self.messages += other.messages;
+        self.simulated_ns += other.simulated_ns;
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "{} s simulated, {} operations ({} answered, {} under the lease, {} swaps), {} entries, \
+             {} messages, {} changes, {} checkpoints moved, {} directories emptied",
+            self.simulated_ns / SECOND,
+            self.operations,
+            self.answered,
+            self.reads_under_lease,
+            self.swaps,
+            self.entries,
+            self.messages,
+            self.changes,
+            self.transfers,
+            self.wipes,
+        )
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("seed {seed}: {text}")]
+pub struct Violation {
+    /// The seed that shows it.
+    pub seed: u64,
+    /// What it is.
+    pub text: String,
+}
+
+/// Runs the cluster of a seed, with a bug or without.
+///
+/// # Errors
+/// What must hold does not.
+pub fn run(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
+    planted::plant(bug);
+    let mut simulation = Simulation::new(seed, bug);
+    simulation.run();
+    planted::plant(None);
+    match simulation.violation.take() {
+        None => Ok(simulation.summary()),
+        Some(text) => Err(Violation { seed, text }),
+    }
+}
+
+/// As [`run`], with panics of the code under test as violations, where panics unwind.
+///
+/// # Errors
+/// What must hold does not.
+pub fn violation_of(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
+    catch_unwind(AssertUnwindSafe(|| run(seed, bug))).unwrap_or_else(|panic| {
+        planted::plant(None);
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let text = format!("a panic: {}", text.unwrap_or_default());
+        Err(Violation { seed, text })
+    })
+}
+
+/// A cluster and everything around it.
+struct Simulation {
+    plan: Plan,
+    rng: Rng,
+    now: u64,
+    agenda: Agenda,
+    nodes: BTreeMap<u64, Node>,
+    network: Network,
+    clients: Vec<Client>,
+    orders: Vec<Order>,
+    history: History,
+    /// What states added up to after entries, and who said so first.
+    digests: HashMap<u64, (u64, u64)>,
+    entries: HashMap<u64, (u64, u64)>,
+    last_disk: u64,
+    faults: bool,
+    /// No quorum is left, by what operators did; nothing comes back.
+    is_lost: bool,
+    violation: Option<String>,
+    is_told: bool,
+    operations: u64,
+    answered: u64,
+    reads_under_lease: u64,
+    swaps: u64,
+    changes: u64,
+    wipes: u64,
+    messages: u64,
+}
+
+impl Simulation {
+    fn new(seed: u64, bug: Option<Planted>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::draw(&mut rng, bug);
+        let mut simulation = Self {
+            rng,
+            now: MS,
+            agenda: Agenda::default(),
+            nodes: BTreeMap::new(),
+            network: Network::default(),
+            clients: Vec::new(),
+            orders: Vec::new(),
+            history: History::default(),
+            digests: HashMap::new(),
+            entries: HashMap::new(),
+            last_disk: 0,
+            faults: true,
+            is_lost: false,
+            violation: None,
+            is_told: std::env::var_os(TELL).is_some(),
+            operations: 0,
+            answered: 0,
+            reads_under_lease: 0,
+            swaps: 0,
+            changes: 0,
+            wipes: 0,
+            messages: 0,
+            plan,
+        };
+        for id in 1..=simulation.plan.nodes {
+            let disk = simulation.new_disk();
+            let node = Node::new(id, disk, &simulation.plan, &mut simulation.rng);
+            simulation.nodes.insert(id, node);
+            simulation.agenda.at(MS, Event::Start(id));
+            simulation.agenda.at(MS, Event::Expire(id));
+            for b in id + 1..=simulation.plan.nodes {
+                simulation.agenda.at(2 * MS, Event::Connect { a: id, b });
+            }
+            for _ in 0..simulation.plan.clients_per_node {
+                let event = Event::Client(simulation.clients.len());
+                simulation.clients.push(Client::new(id));
+                simulation.agenda.at(50 * MS, event);
+            }
+        }
+        simulation.agenda.at(300 * MS, Event::Fault);
+        simulation
+    }
+
+    fn new_disk(&mut self) -> Disk {
+        self.last_disk += 1;
+        Disk::new(1000 + self.last_disk)
+    }
+
+    fn empty_directory(&mut self, node: u64) {
+        let disk = self.new_disk();
+        if self.plan.planted != Some(Planted::IncarnationsBeginAnew) {
+            disk.files().incarnation = self.nodes[&node].disk.files().incarnation;
+        }
+        if let Some(node) = self.nodes.get_mut(&node) {
+            node.disk = disk;
+        }
+        self.network.forget_late(node);
+    }
+
+    fn run(&mut self) {
+        self.run_until(self.plan.duration_ns, |_| false);
+        self.stop_faults();
+        // With clocks like that, nobody promises to be in time.
+        if self.plan.planted == Some(Planted::Drift) {
+            self.is_lost = true;
+        } else if self.violation.is_none() {
+            self.check_progress();
+        }
+        if self.violation.is_none() {
+            self.check_history();
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        Summary {
+            operations: self.operations,
+            answered: self.answered,
+            reads_under_lease: self.reads_under_lease,
+            swaps: self.swaps,
+            entries: self.digests.keys().max().copied().unwrap_or(0),
+            changes: self.changes,
+            transfers: self
+                .nodes
+                .values()
+                .map(|node| node.disk.files().received)
+                .sum(),
+            wipes: self.wipes,
+            messages: self.messages,
+            simulated_ns: self.now,
+        }
+    }
+
+    /// Lets things happen for so long, or until something holds, or is wrong.
+    fn run_until(&mut self, for_ns: u64, mut holds: impl FnMut(&Self) -> bool) {
+        let until = self.now + for_ns;
+        while self.violation.is_none() {
+            if holds(self) {
+                return;
+            }
+            let Some((time, event)) = self.agenda.next(until) else {
+                break;
+            };
+            self.now = time;
+            self.happen(event);
+            self.collect_orders();
+        }
+        self.now = self.now.max(until);
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Turn(node) => self.turn(node),
+            Event::Deliver { from, to, class } => self.deliver(from, to, class),
+            Event::DeliverLate => self.deliver_late(),
+            Event::Connect { a, b } => self.connect(a, b),
+            Event::Break { a, b, session } => self.break_link(a, b, session),
+            Event::CutNoticed { from, to, cut } => self.notice_cut(from, to, cut),
+            Event::Down {
+                node,
+                peer,
+                session,
+            } => self.link_down(node, peer, session),
+            Event::Heal { from, to, cut } => self.heal(from, to, cut),
+            Event::Client(client) => self.act(client),
+            Event::Start(node) => self.start(node),
+            Event::MakeRoom(node) => self.nodes[&node].disk.files().is_full = false,
+            Event::Checkpoint { node, life } => self.begin_checkpoint(node, life),
+            Event::Checkpointed { node, life } => self.end_checkpoint(node, life),
+            Event::Expire(node) => self.expire(node),
+            Event::Fault => self.cause_fault(),
+        }
+    }
+
+    /// Tells a person who follows one seed what happens.
+    fn tell(&self, text: impl FnOnce() -> String) {
+        if self.is_told {
+            println!("{:>7.1} ms: {}", self.now as f64 / MS as f64, text());
+        }
+    }
+
+    /// The first violation ends the run.
+    fn fail(&mut self, text: String) {
+        let at = self.now / MS;
+        self.violation.get_or_insert(format!("{text} (at {at} ms)"));
+    }
+
+    fn is_awake(&self, node: u64) -> bool {
+        let node = &self.nodes[&node];
+        node.running.is_some() && node.stalled_until <= self.now
+    }
+
+    fn start(&mut self, id: u64) {
+        let seed = self.rng.u64(..);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        if node.running.is_some() {
+            return;
+        }
+        node.stalled_until = 0;
+        node.start(&self.plan, self.now, seed);
+        let life = node.life;
+        self.tell(|| {
+            let node = &self.nodes[&id];
+            let replica = node
+                .running
+                .as_ref()
+                .map(|running| running.member.replica());
+            let at = replica.map(|replica| (replica.applied(), replica.decided(), replica.end()));
+            format!(
+                "node {id} starts: {:?}, applied, decided, end {at:?}",
+                node.member_id()
+            )
+        });
+        self.wake(id, 100);
+        self.plan_checkpoint(id, life);
+    }
+
+    fn crash(&mut self, id: u64) {
+        let survives = self.rng.bool();
+        self.tell(|| format!("node {id} crashes; a write under way survives: {survives}"));
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.crash(survives);
+        }
+        self.unlink(id);
+        self.disconnect(id);
+    }
+
+    /// Something came in for a node.
+    fn input(&mut self, id: u64, input: node::Input) {
+        if let Some(running) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.running.as_mut())
+        {
+            running.inputs.push(input);
+            self.wake(id, 100);
+        }
+    }
+
+    /// A thread that waits runs on within so many microseconds.
+    fn wake(&mut self, id: u64, within_us: u64) {
+        let at = self.now + self.rng.u64(..within_us) * 1000;
+        let Some(running) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.running.as_mut())
+        else {
+            return;
+        };
+        let waits = matches!(running.phase, Phase::Idle);
+        if waits && (at < running.wakes_at || running.wakes_at <= self.now) {
+            running.wakes_at = at;
+            self.agenda.at(at, Event::Turn(id));
+        }
+    }
+
+    fn sleep(&mut self, id: u64, for_ns: u64) {
+        let at = self.now + for_ns;
+        if let Some(running) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.running.as_mut())
+        {
+            running.wakes_at = at;
+            self.agenda.at(at, Event::Turn(id));
+        }
+    }
+
+    /// A node's thread goes on, step by step, until it waits for something.
+    fn turn(&mut self, id: u64) {
+        let node = &self.nodes[&id];
+        let Some(running) = &node.running else { return };
+        if running.wakes_at > self.now {
+            return;
+        }
+        if node.stalled_until > self.now {
+            // It is woken when the stall is over.
+            return;
+        }
+        while self.violation.is_none() {
+            let Some(sleep_ns) = self.step(id) else {
+                if self.rng.u64(..self.plan.pause_one_in) == 0 {
+                    let pause = self.rng.u64(..40) * MS;
+                    return self.sleep(id, pause);
+                }
+                continue;
+            };
+            return self.sleep(id, sleep_ns);
+        }
+    }
+
+    /// One step of a turn; how long the thread waits after it, if it does.
+    fn step(&mut self, id: u64) -> Option<u64> {
+        let node = self.nodes.get_mut(&id)?;
+        let clock = node.clock(self.now);
+        let running = node.running.as_mut()?;
+        match std::mem::replace(&mut running.phase, Phase::Idle) {
+            Phase::Idle => {
+                if let Err(text) = node.decide(self.now) {
+                    self.fail(format!("node {id}: {text}"));
+                }
+                None
+            }
+            Phase::Decided(work) => {
+                running.phase = Phase::Sent(work.write);
+                self.send(id, work.messages);
+                None
+            }
+            Phase::Sent(write) => {
+                self.apply(id);
+                self.begin_write(id, write)
+            }
+            Phase::Writing(write) => {
+                node.write(&write, self.plan.planted);
+                let running = node.running.as_mut()?;
+                running.phase = Phase::Written(running.member.persisted(clock));
+                None
+            }
+            Phase::Written(messages) => {
+                self.send(id, messages);
+                self.apply(id);
+                Some(0)
+            }
+        }
+    }
+
+    fn begin_write(
+        &mut self,
+        id: u64,
+        write: Option<bailiwick_replication::consensus::LogWrite>,
+    ) -> Option<u64> {
+        let node = self.nodes.get_mut(&id)?;
+        let clock = node.clock(self.now);
+        let is_full = node.disk.files().is_full;
+        let running = node.running.as_mut()?;
+        let stuck = running.stuck.take_if(|(_, retry_at)| clock >= *retry_at);
+        let Some(write) = write.or(stuck.map(|(write, _)| write)) else {
+            let waits = running.inputs.is_empty() && running.proposals.is_empty();
+            let lingers = running
+                .member
+                .lingers()
+                .map(|(until, _)| until.saturating_sub(clock).max(1));
+            return Some(if waits {
+                lingers.unwrap_or(TICK_NS)
+            } else {
+                MS / 20
+            });
+        };
+        if is_full {
+            running.member.set_full(true);
+            running.stuck = Some((write, clock + RETRY_NS));
+            return Some(TICK_NS);
+        }
+        if !write.entries.is_empty() {
+            running.member.set_full(false);
+        }
+        running.phase = Phase::Writing(write);
+        let slowness = if self.rng.u32(..40) == 0 { 30 } else { 1 };
+        Some(self.rng.u64(..self.plan.write_ns) * slowness)
+    }
+
+    fn apply(&mut self, id: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let wall_ms = node.wall_ms(self.now);
+        let Some(running) = &mut node.running else {
+            return;
+        };
+        if let Err(error) = running.member.apply(wall_ms) {
+            return self.fail(format!("node {id} stops: {error}"));
+        }
+        let answered = std::mem::take(running.member.take_answered());
+        drop(running.member.take_garbage());
+        self.take_answers(answered);
+        self.compare(id);
+    }
+
+    fn expire(&mut self, id: u64) {
+        self.agenda.at(self.now + 100 * MS, Event::Expire(id));
+        if !self.is_awake(id) || !self.faults {
+            return;
+        }
+        if let Some(running) = self
+            .nodes
+            .get_mut(&id)
+            .and_then(|node| node.running.as_mut())
+        {
+            running.proposals.push(requests::expiry(usize::MAX));
+            self.wake(id, 500);
+        }
+    }
+
+    fn plan_checkpoint(&mut self, node: u64, life: u64) {
+        let at = self.now + self.rng.u64(..2 * self.plan.checkpoint_ns);
+        self.agenda.at(at, Event::Checkpoint { node, life });
+    }
+
+    fn begin_checkpoint(&mut self, id: u64, life: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
+            return;
+        };
+        let Some(running) = &mut node.running else {
+            return;
+        };
+        let state = running.shared.state();
+        if state.applied.0 > 0 {
+            running.checkpoint = Some((state.applied, disk::freeze(&state)));
+        }
+        drop(state);
+        let at = self.now + self.rng.u64(..100) * MS;
+        self.agenda.at(at, Event::Checkpointed { node: id, life });
+    }
+
+    fn end_checkpoint(&mut self, id: u64, life: u64) {
+        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
+            return;
+        };
+        let is_full = node.disk.files().is_full;
+        let Some(running) = &mut node.running else {
+            return;
+        };
+        if let Some((index, bytes)) = running.checkpoint.take()
+            && !is_full
+        {
+            let covered = node.disk.keep_checkpoint(index, bytes);
+            self.input(id, node::Input::Covered(covered));
+        }
+        self.plan_checkpoint(id, life);
+    }
+
+    /// Counts the steady counter up, whatever else goes on.
+    fn increment(&mut self, client: usize) {
+        self.ask_one(client, client::STEADY, Operation::Increment);
+    }
+}

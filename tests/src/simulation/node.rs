@@ -1,0 +1,316 @@
+//! A node: a disk, clocks, and, while it runs, a member with the thread around it.
+//!
+//! The thread does in a turn what the real one does, in the same order (`group::runtime` of the
+//! server), but each step is one of its own: between two of them the thread may be held up, and
+//! connections read the state meanwhile.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bailiwick::group::{Member, MemberOptions, Proposal, Shared, Standing, Tuning, Work};
+use bailiwick::state::{Origin, State};
+use bailiwick_replication::consensus::{
+    Configuration, LogWrite, Member as MemberId, Meta, Options, Outgoing, Replica, Timing,
+};
+use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+use bytes::Bytes;
+
+use super::disk::{Disk, SimVault};
+use super::plan::Plan;
+use super::planted::Planted;
+use super::{MS, SECOND};
+
+/// From tick to tick.
+pub(super) const TICK_NS: u64 = 10 * MS;
+/// How long a command waits for a leader.
+pub(super) const REQUEST_TIMEOUT_NS: u64 = 2 * SECOND;
+/// The databases of the group.
+const DATABASES: usize = 2;
+/// When all this takes place, in milliseconds since 1970.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// Writes that a disk that lies has not done yet.
+const LIES: usize = 3;
+
+/// The record and the entries of a log.
+type LogFiles = (Option<Vec<u8>>, BTreeMap<u64, Bytes>);
+
+/// What comes in for a replica's thread.
+pub(super) enum Input {
+    Up {
+        peer: u64,
+        disk: u64,
+        session: u64,
+    },
+    Down {
+        peer: u64,
+        session: u64,
+    },
+    Frame {
+        from: u64,
+        configuration: ConfigurationId,
+        payload: Bytes,
+    },
+    /// Entries up to this one are covered by two checkpoints.
+    Covered(LogIndex),
+}
+
+/// Where in its turn the thread is.
+pub(super) enum Phase {
+    /// It waits.
+    Idle,
+    /// It has decided what to do, and nobody knows yet.
+    Decided(Work),
+    /// It has sent.
+    Sent(Option<LogWrite>),
+    /// It waits for the disk.
+    Writing(LogWrite),
+    /// What waited for the disk is to be sent.
+    Written(Vec<Outgoing>),
+}
+
+/// A node, whether it runs or not.
+pub(super) struct Node {
+    pub(super) id: u64,
+    pub(super) disk: Disk,
+    /// The clock for leases: its speed in thousandths, and where it began.
+    speed_permille: u64,
+    offset_ns: u64,
+    /// How far the clock on the wall is off.
+    pub(super) wall_offset_ms: i64,
+    /// The process is stopped until then.
+    pub(super) stalled_until: u64,
+    pub(super) life: u64,
+    pub(super) running: Option<Running>,
+    /// What a disk that lies goes back to in a crash.
+    synced: VecDeque<LogFiles>,
+}
+
+/// A node's process.
+pub(super) struct Running {
+    pub(super) member: Member,
+    pub(super) shared: Arc<Shared>,
+    pub(super) sessions: BTreeMap<u64, u64>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) proposals: Vec<Box<Proposal>>,
+    pub(super) phase: Phase,
+    /// A write that found no room, and when to try again.
+    pub(super) stuck: Option<(LogWrite, u64)>,
+    /// When the thread runs on.
+    pub(super) wakes_at: u64,
+    /// A checkpoint that is being written.
+    pub(super) checkpoint: Option<(LogIndex, Bytes)>,
+    /// Up to here what it applied was compared.
+    pub(super) compared: u64,
+    /// Up to here the entries themselves were.
+    pub(super) compared_entries: u64,
+    /// The highest that sessions on this node saw the counter at that is only counted up.
+    pub(super) seen: i64,
+}
+
+impl Node {
+    pub(super) fn new(id: u64, disk: Disk, plan: &Plan, rng: &mut fastrand::Rng) -> Self {
+        let mut speed_permille = rng.u64(991..=1009);
+        if plan.planted == Some(Planted::Drift) {
+            speed_permille = if id == plan.founders { 400 } else { 2000 };
+        }
+        Self {
+            id,
+            disk,
+            speed_permille,
+            offset_ns: rng.u64(..1000) * SECOND,
+            wall_offset_ms: rng.i64(-200..200),
+            stalled_until: 0,
+            life: 0,
+            running: None,
+            synced: VecDeque::new(),
+        }
+    }
+
+    /// The clock that never jumps.
+    pub(super) fn clock(&self, now: u64) -> u64 {
+        self.offset_ns + now / 1000 * self.speed_permille
+    }
+
+    /// The clock on the wall.
+    pub(super) fn wall_ms(&self, now: u64) -> i64 {
+        EPOCH_MS + (now / MS) as i64 + self.wall_offset_ms
+    }
+
+    /// This node with the directory that it has now.
+    pub(super) fn member_id(&self) -> MemberId {
+        MemberId {
+            node: NodeId(self.id),
+            disk: self.disk.files().id,
+        }
+    }
+
+    /// Starts the process on what the disk holds, as the real one does.
+    pub(super) fn start(&mut self, plan: &Plan, now: u64, seed: u64) {
+        let incarnation = {
+            let mut files = self.disk.files();
+            files.incarnation += 1;
+            files.incarnation
+        };
+        self.life += 1;
+        let found = self.disk.files().meta.clone();
+        let meta = match found {
+            Some(bytes) => Meta::decode(&bytes).expect("the record is read as it was written"),
+            None => Meta::new(Configuration::default()),
+        };
+        let mut state = self.disk.newest_state();
+        if plan.planted == Some(Planted::StartWithoutCheckpoint) {
+            state = State::empty();
+            state.applied = meta.trimmed();
+        }
+        assert!(
+            state.applied >= meta.trimmed(),
+            "node {}: its log begins behind {}, its checkpoint is of {}",
+            self.id,
+            meta.trimmed(),
+            state.applied
+        );
+        let options = Options {
+            member: self.member_id(),
+            incarnation,
+            priority: 0,
+            timing: timing(),
+        };
+        let applied = state.applied;
+        let clock = self.clock(now);
+        let source = Box::new(self.disk.clone());
+        let replica = Replica::open(options, meta, source, applied, clock);
+        let shared = Arc::new(Shared::new(state, Tuning::default(), Standing::default()));
+        let vault = Box::new(SimVault::new(self.disk.clone(), plan.planted));
+        let options = self.member_options(plan, incarnation, seed);
+        let member = Member::new(replica, shared.clone(), vault, options);
+        self.running = Some(Running {
+            member,
+            shared,
+            sessions: BTreeMap::new(),
+            inputs: Vec::new(),
+            proposals: Vec::new(),
+            phase: Phase::Idle,
+            stuck: None,
+            wakes_at: 0,
+            checkpoint: None,
+            compared: applied.0,
+            compared_entries: applied.0,
+            seen: 0,
+        });
+    }
+
+    fn member_options(&self, plan: &Plan, incarnation: u64, seed: u64) -> MemberOptions {
+        let founders = if self.id <= plan.founders {
+            (1..=plan.founders).map(NodeId).collect()
+        } else {
+            Vec::new()
+        };
+        let timing = timing();
+        MemberOptions {
+            origin: Origin {
+                node: self.id as u32,
+                incarnation,
+            },
+            seed,
+            founders,
+            others: (1..=plan.nodes)
+                .filter(|node| *node != self.id)
+                .map(NodeId)
+                .collect(),
+            databases: DATABASES,
+            hash_seed: 7,
+            request_timeout_ns: REQUEST_TIMEOUT_NS,
+            resend_after_ns: 4 * timing.tick_ns * timing.election_ticks,
+        }
+    }
+
+    /// The first half of a turn: takes what came in, and decides what to do.
+    pub(super) fn decide(&mut self, now: u64) -> Result<(), String> {
+        let (clock, wall_ms) = (self.clock(now), self.wall_ms(now));
+        let is_full = self.disk.files().is_full;
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        for input in std::mem::take(&mut running.inputs) {
+            running.take(input, clock)?;
+        }
+        let member = &mut running.member;
+        if !running.proposals.is_empty() {
+            member.submit(&mut running.proposals, clock);
+        }
+        if running.stuck.is_none() {
+            member.set_full(is_full);
+        }
+        member.advance(clock, wall_ms);
+        running.phase = Phase::Decided(member.ready(clock));
+        Ok(())
+    }
+
+    /// A write is done.
+    pub(super) fn write(&mut self, write: &LogWrite, planted: Option<Planted>) {
+        if planted == Some(Planted::LyingDisk) {
+            let files = self.disk.files();
+            let before = (files.meta.clone(), files.entries.clone());
+            drop(files);
+            self.synced.push_back(before);
+            if self.synced.len() > LIES {
+                self.synced.pop_front();
+            }
+        }
+        self.disk.write(write);
+    }
+
+    /// Ends the process at once. A write that was under way may have come through.
+    pub(super) fn crash(&mut self, survives: bool) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if survives && let Phase::Writing(write) = running.phase {
+            self.disk.write(&write);
+        }
+        if let Some((meta, entries)) = self.synced.pop_front() {
+            let mut files = self.disk.files();
+            (files.meta, files.entries) = (meta, entries);
+        }
+        self.synced.clear();
+    }
+}
+
+impl Running {
+    fn take(&mut self, input: Input, clock: u64) -> Result<(), String> {
+        match input {
+            Input::Up {
+                peer,
+                disk,
+                session,
+            } => {
+                self.sessions.insert(peer, session);
+                self.member.link_up(NodeId(peer), disk);
+            }
+            Input::Down { peer, session } => {
+                if self.sessions.get(&peer) == Some(&session) {
+                    self.sessions.remove(&peer);
+                    self.member.link_down(NodeId(peer));
+                }
+            }
+            Input::Frame {
+                from,
+                configuration,
+                payload,
+            } => self
+                .member
+                .receive(NodeId(from), configuration, &payload, clock)
+                .map_err(|error| format!("a message of node {from} makes no sense: {error}"))?,
+            Input::Covered(index) => self.member.trim(index),
+        }
+        Ok(())
+    }
+}
+
+fn timing() -> Timing {
+    Timing {
+        tick_ns: TICK_NS,
+        ..Timing::default()
+    }
+}
