@@ -26,6 +26,8 @@ const NODES: usize = 3;
 /// Nodes that have no leader by then will not get one.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_POLL: Duration = Duration::from_millis(20);
+/// A leader that has led for so long is taken for settled.
+const SETTLED: Duration = Duration::from_secs(1);
 const START_ATTEMPTS: u32 = 3;
 
 /// A node by its place in the cluster, from 0. Its id in the cluster file is one more.
@@ -97,11 +99,18 @@ impl Cluster {
     /// If that takes too long or a node ends.
     pub(crate) fn wait_for_leader(&mut self) -> Result<Place> {
         let start = Instant::now();
+        let mut seen: Option<(Place, Instant)> = None;
         loop {
             interrupt::check()?;
             self.check_alive()?;
-            if let Some(leader) = self.agreed_leader() {
-                return Ok(leader);
+            // A cluster that has just been founded may change its mind once.
+            match (self.agreed_leader(), seen) {
+                (Some(leader), Some((known, since))) if leader == known => {
+                    if since.elapsed() >= SETTLED {
+                        return Ok(leader);
+                    }
+                }
+                (leader, _) => seen = leader.map(|leader| (leader, Instant::now())),
             }
             ensure!(
                 start.elapsed() < READY_TIMEOUT,

@@ -32,7 +32,12 @@ pub(super) struct Bootstrap {
     heard: BTreeMap<NodeId, u64>,
     /// The group knows this node with another data directory.
     pub(super) is_stranger: bool,
+    /// When to say again what the founding waits for.
+    say_at: u64,
 }
+
+/// How often a founder says whom it waits for, in nanoseconds.
+const SAY_NS: u64 = 10_000_000_000;
 
 impl Bootstrap {
     pub(super) fn new(mut founders: Vec<NodeId>, others: Vec<NodeId>) -> Self {
@@ -42,6 +47,7 @@ impl Bootstrap {
             others,
             heard: BTreeMap::new(),
             is_stranger: false,
+            say_at: 0,
         }
     }
 
@@ -59,6 +65,28 @@ impl Member {
             members: configuration.members,
         };
         self.send(to, Class::Ordered, &message);
+    }
+
+    /// Tells the operator why there is no group yet.
+    pub(super) fn say_whom_it_waits_for(&mut self, now: u64) {
+        let own = self.replica.member().node;
+        let bootstrap = &mut self.bootstrap;
+        let is_founder = bootstrap.founders.first() == Some(&own);
+        if !is_founder || now < bootstrap.say_at || self.replica.configuration().id.0 > 0 {
+            return;
+        }
+        let is_first_look = bootstrap.say_at == 0;
+        bootstrap.say_at = now + SAY_NS;
+        let all = bootstrap.founders.iter().chain(&bootstrap.others);
+        let is_missing = |node: &&NodeId| **node != own && !bootstrap.heard.contains_key(node);
+        let missing: Vec<String> = all.filter(is_missing).map(ToString::to_string).collect();
+        if !is_first_look {
+            tracing::warn!(
+                missing = missing.join(" "),
+                "the group is not founded yet: it needs all nodes of the cluster once, so that none \
+                 of them can know of an older group"
+            );
+        }
     }
 
     /// Another node has introduced itself.

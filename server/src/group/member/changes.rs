@@ -118,7 +118,11 @@ impl Member {
             }
             let Some(leader) = leader else { return true };
             // A leader answers sooner or later: it gives up what does not get on.
-            order.deadline = now + 2 * PATIENCE_NS;
+            // But a transfer that fails deposes the leader again and again, which forgets how long
+            // it has tried.
+            if !matches!(order.change, Change::Transfer(_)) {
+                order.deadline = now + 2 * PATIENCE_NS;
+            }
             let repeats = order
                 .asked
                 .is_none_or(|(node, at)| node != leader || now >= at + REPEAT_NS);
@@ -237,8 +241,12 @@ impl Member {
         let node = change.node();
         match change {
             Change::Transfer(_) => {
-                if configuration.member(node).is_none() {
+                let Some(member) = configuration.member(node) else {
                     return Err(format!("node {node} is no member of the group"));
+                };
+                let disk = self.peers.get(&node).map(|peer| peer.disk);
+                if node != own && disk != Some(member.disk) {
+                    return Err(format!("node {node} is not there; see GROUP INFO"));
                 }
                 self.replica.transfer(node, now);
                 return Ok(());

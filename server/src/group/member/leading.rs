@@ -42,6 +42,8 @@ pub(super) struct Leading {
     /// The last entry, which is not decided yet, and how many proposals went into it.
     proposed: Option<(LogIndex, usize)>,
     linger: Option<Linger>,
+    /// How many proposals are about, waiting or in the last entry.
+    population: usize,
 }
 
 /// A wait for more proposals.
@@ -65,6 +67,7 @@ impl Leading {
             digest: LogIndex::ZERO,
             proposed: None,
             linger: None,
+            population: 0,
         }
     }
 
@@ -97,10 +100,13 @@ impl Leading {
             && index <= decided
         {
             self.proposed = None;
+            // Clients whose answer is still on its way are not seen, so the highest number of late
+            // counts.
+            self.population = (waiting + count).max(self.population * 15 / 16);
             self.linger = Some(Linger {
                 until: now + LINGER_NS,
                 end: now + MAX_LINGER_NS,
-                enough: (waiting + count) * 4 / 5,
+                enough: self.population * 4 / 5,
                 seen: waiting,
             });
         }

@@ -241,6 +241,7 @@ impl Member {
         self.advance_orders(now);
         self.start_reads(now, clock_ms);
         self.tell_progress(now);
+        self.say_whom_it_waits_for(now);
     }
 
     /// What is to be sent and written now. Publishes the standing.
