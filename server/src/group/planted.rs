@@ -1,6 +1,6 @@
 //! Bugs that a test can plant, to show that the checkers of the whole-cluster simulation find them.
 //!
-//! Only in builds with debug assertions; in others [`is_on`] is a constant and the compiler removes
+//! Only in builds with debug assertions; in others `is_on` is a constant and the compiler removes
 //! what it guards. Chosen per thread, so that simulations side by side do not meet.
 
 use super::{Item, Proposal};

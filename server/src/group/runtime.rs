@@ -46,12 +46,6 @@ pub(super) struct Runtime {
     pub(super) on_ready: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// How a write went.
-enum Written {
-    Nothing,
-    Done,
-}
-
 impl Runtime {
     pub(super) fn new(
         (id, tick_ns): (GroupId, u64),
@@ -80,11 +74,12 @@ impl Runtime {
         let (mut proposals, mut events) = (Vec::new(), Vec::new());
         let mut wait = (Duration::ZERO, 1);
         while !self.inbox.take(&mut proposals, &mut events, wait) {
-            let written = self.turn(&mut proposals, &mut events);
-            wait = match written {
-                // What was written may let go of something at once.
-                Written::Done => (Duration::ZERO, 1),
-                Written::Nothing => self.wait(),
+            let has_written = self.turn(&mut proposals, &mut events);
+            // What was written may let go of something at once.
+            wait = if has_written {
+                (Duration::ZERO, 1)
+            } else {
+                self.wait()
             };
         }
         self.links.close();
@@ -99,7 +94,8 @@ impl Runtime {
         (Duration::from_nanos(self.tick_ns), 1)
     }
 
-    fn turn(&mut self, proposals: &mut Vec<Box<Proposal>>, events: &mut Vec<Event>) -> Written {
+    /// One turn; true if something was written.
+    fn turn(&mut self, proposals: &mut Vec<Box<Proposal>>, events: &mut Vec<Event>) -> bool {
         let now = boot_ns();
         for event in events.drain(..) {
             self.handle(event, now);
@@ -114,7 +110,7 @@ impl Runtime {
         self.apply();
         let stuck = self.stuck.take_if(|(_, retry_at)| now >= *retry_at);
         let write = work.write.or(stuck.map(|(write, _)| write));
-        write.map_or(Written::Nothing, |write| self.write(write))
+        write.is_some_and(|write| self.write(write))
     }
 
     fn handle(&mut self, event: Event, now: u64) {
@@ -179,7 +175,8 @@ impl Runtime {
         }
     }
 
-    fn write(&mut self, write: LogWrite) -> Written {
+    /// True if it was written; false if there was no room.
+    fn write(&mut self, write: LogWrite) -> bool {
         let bytes: usize = write.entries.iter().map(|entry| entry.len()).sum();
         let sync = self.shared.tuning.load().fsync == Fsync::Always;
         match self.wal.write_log(self.id, &write, sync) {
@@ -187,7 +184,7 @@ impl Runtime {
             Err(error @ WalError::Full { .. }) => {
                 self.note_full(Some(&error));
                 self.stuck = Some((write, boot_ns() + RETRY_NS));
-                return Written::Nothing;
+                return false;
             }
             Err(error) => stop_process(&error.to_string()),
         }
@@ -205,7 +202,7 @@ impl Runtime {
         let messages = self.member.persisted(boot_ns());
         self.send(messages);
         self.apply();
-        Written::Done
+        true
     }
 
     /// Looks for room before something is proposed, so that a full disk refuses it in time.

@@ -5,7 +5,6 @@
 //! that serve connections.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -243,7 +242,6 @@ impl Group {
             links,
             runtime: Mutex::new(Some(runtime)),
         };
-        progress.replayed_entries.store(0, Ordering::Relaxed);
         Ok(Arc::new(Self {
             id: ROOT_GROUP,
             data,

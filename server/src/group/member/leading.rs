@@ -22,8 +22,10 @@ use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter};
 /// After an entry is decided, its clients are given time to come back with their next commands and
 /// share the next entry with those that wait already. Otherwise clients fall into groups that take
 /// turns, and each pays for an entry of its own. The wait ends when most are back, or when nobody
-/// came for so long, in nanoseconds.
+/// came for so long: the more clients, the longer a thread is busy with others before it submits.
 const LINGER_NS: u64 = 200_000;
+/// The part of it that grows with each client, in nanoseconds.
+const LINGER_NS_PER_CLIENT: u64 = 4_000;
 /// The longest such wait, in nanoseconds.
 const MAX_LINGER_NS: u64 = 4_000_000;
 /// Proposals beyond this many bytes go into the next entry.
@@ -49,6 +51,8 @@ pub(super) struct Leading {
 /// A wait for more proposals.
 #[derive(Clone, Copy)]
 struct Linger {
+    /// How long nobody may come.
+    patience: u64,
     until: u64,
     /// It ends then, whoever comes.
     end: u64,
@@ -89,7 +93,7 @@ impl Leading {
                 self.linger = None;
             } else {
                 linger.seen = waiting;
-                linger.until = (now + LINGER_NS).min(linger.end);
+                linger.until = (now + linger.patience).min(linger.end);
             }
         }
     }
@@ -103,8 +107,10 @@ impl Leading {
             // Clients whose answer is still on its way are not seen, so the highest number of late
             // counts.
             self.population = (waiting + count).max(self.population * 15 / 16);
+            let patience = LINGER_NS + self.population as u64 * LINGER_NS_PER_CLIENT;
             self.linger = Some(Linger {
-                until: now + LINGER_NS,
+                patience,
+                until: now + patience,
                 end: now + MAX_LINGER_NS,
                 enough: self.population * 4 / 5,
                 seen: waiting,
@@ -121,7 +127,7 @@ impl Leading {
 
 impl Member {
     /// Notices the beginning and the end of a leadership.
-    pub(super) fn note_leadership(&mut self, _now: u64) {
+    pub(super) fn note_leadership(&mut self) {
         let ballot = self.replica.ballot();
         if !self.replica.is_leader() {
             self.leading.since = None;

@@ -229,7 +229,7 @@ impl Member {
     /// Does what there is to do at this time: proposes, forwards, asks, gives up.
     pub fn advance(&mut self, now: u64, clock_ms: i64) {
         self.replica.tick(now);
-        self.note_leadership(now);
+        self.note_leadership();
         self.give_up(now);
         self.advance_transfer(now);
         self.advance_change(now);
