@@ -147,10 +147,10 @@ fn run_seeded(plan: &Plan) -> Result<Summary> {
     cluster.heal()?;
     cluster.wait_for_leader()?;
     let mut history = run.history;
-    load::read_all(&cluster, &run.clock, &mut history)?;
+    let is_impatient = plan.request_timeout_ms.is_some();
+    load::read_all(&cluster, &run.clock, &mut history, is_impatient)?;
     linearizability::check(&history)?;
     cluster.wait_for_agreement()?;
-    let is_impatient = plan.request_timeout_ms.is_some();
     excused(&run.complaints, &run.episodes, is_impatient)?;
     let mut summary = summarize(&history, &run.episodes);
     summary.readonly_reads = run.readonly_reads;
