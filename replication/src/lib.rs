@@ -4,11 +4,12 @@
 //! - [`DataDir`]: the exclusive lock of a node's directory, its identity and incarnation.
 //! - [`Wal`]: the node's write-ahead log; every group's entries share one file and one sync.
 //! - [`checkpoint`]: files with a group's whole state at one log index.
-//! - [`LocalReplica`]: the consensus of a group of one, sans I/O.
+//! - [`LocalReplica`]: the order of entries on a node without a cluster, sans I/O.
+//! - [`consensus`]: the replica of a group of a cluster, over omnipaxos, sans I/O.
 //! - [`link`]: the connections between nodes.
 //!
 //! How the pieces fit: a caller proposes to a replica, writes what `ready()` hands out with
-//! [`Wal::append`], tells the replica that it is persisted and applies what is then decided. Now
+//! [`Wal::append`] or [`Wal::write_log`], tells the replica that it is persisted and applies what is then decided. Now
 //! and then it writes a checkpoint and compacts the log up to it. At a start it loads the newest
 //! valid checkpoint and replays the log behind it.
 //!

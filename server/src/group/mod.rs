@@ -1,23 +1,19 @@
 //! A group on this node: its log, its state and the way from a proposal to its replies.
 //!
-//! **Life of a write.** Connection threads collect the writes of all connections that were ready at
-//! once and [`submit`](Group::submit) them together. A *commit* takes what is there, makes it one
-//! log entry, appends the entry to the log, applies it, and answers every proposal in it:
+//! Connection threads collect the writes of all connections that were ready at once and
+//! [`submit`](Group::submit) them together; answered proposals come back through mailboxes. Two
+//! engines stand behind that:
 //!
-//! ```text
-//! proposals -> entry -> log (-> fdatasync) -> apply -> replies
-//! ```
+//! * a node without a cluster commits by itself (`alone`, `commit`): proposals become an entry, the
+//!   entry goes to the log (and to the disk), is applied, and the proposals are answered;
+//! * a node of a cluster has a seat in a group (`seat`): a thread of its own (`runtime`) drives a
+//!   member (`member`), which agrees with the others on the log.
 //!
-//! With `fsync always` commits run on the group's own thread, so that connections are served while
-//! the disk works and whatever arrives meanwhile shares the next sync (group commit). Otherwise an
-//! append is a copy into the page cache, and the connection thread commits by itself: handing over
-//! would cost more than the work.
+//! **Reads** take [`Group::readable`] and look at it; where that gives nothing they are submitted
+//! like writes. The state only ever shows what has been applied, which under `fsync always` is on
+//! disk, in a cluster on the disks of a majority.
 //!
-//! **Reads** take [`Group::state`] and look at it; the state only ever shows what has been applied,
-//! which with `always` is on disk.
-//!
-//! Invariant: under the committer's lock, `state.applied == replica.applied()`; an entry is applied
-//! after it is in the log, and answered after it is applied.
+//! Invariant: an entry is applied after it is decided, and answered after it is applied.
 //!
 //! **Failure.** A full disk refuses the writes of a commit and leaves everything as it was; reads go
 //! on, and writes resume when there is room. A log that fails in any other way stops the process:

@@ -34,7 +34,7 @@ pub struct Configuration {
 }
 
 /// Writes an id and members as the format above says.
-pub(super) fn put_members(out: &mut Vec<u8>, id: ConfigurationId, members: &[Member]) {
+pub(crate) fn put_members(out: &mut Vec<u8>, id: ConfigurationId, members: &[Member]) {
     assert!(
         members.len() <= MAX_MEMBERS,
         "{} members in a configuration",
@@ -49,7 +49,7 @@ pub(super) fn put_members(out: &mut Vec<u8>, id: ConfigurationId, members: &[Mem
 }
 
 /// Reads what [`put_members`] wrote.
-pub(super) fn take_members(
+pub(crate) fn take_members(
     reader: &mut Reader<'_>,
 ) -> Result<(ConfigurationId, Vec<Member>), DecodeError> {
     let malformed = DecodeError::Malformed(reader.at());

@@ -1,7 +1,7 @@
 //! What members of a group tell each other beside consensus.
 //!
-//! Format: a tag byte, then the fields in order, with LEB128 numbers; the last field of bytes takes
-//! what is left. These bytes come over links that carry checksums; what makes no sense is refused
+//! Format: a tag byte, then the fields in order, with LEB128 numbers; members as in a log entry; the
+//! last field of bytes takes what is left. These bytes come over links that carry checksums; what makes no sense is refused
 //! and ends the link.
 
 use bailiwick_replication::consensus::Member;
@@ -9,7 +9,7 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::Change;
-use crate::state::{DecodeError, MAX_MEMBERS, Reader, put_varint};
+use crate::state::{DecodeError, Reader, put_members, put_varint, take_members};
 
 /// A message to another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,12 +60,8 @@ impl Message {
                 configuration,
                 members,
             } => {
-                put(&mut out, INTRODUCTION, &[u64::from(configuration.0)]);
-                put_varint(&mut out, members.len() as u64);
-                for member in members {
-                    put_varint(&mut out, member.node.0);
-                    put_varint(&mut out, member.disk);
-                }
+                put(&mut out, INTRODUCTION, &[]);
+                put_members(&mut out, *configuration, members);
             }
             Self::Forward { proposal } => {
                 out.reserve(1 + proposal.len());
@@ -106,7 +102,13 @@ impl Message {
         let mut reader = Reader::new(payload);
         let [tag] = reader.array()?;
         let message = match tag {
-            INTRODUCTION => introduction(&mut reader)?,
+            INTRODUCTION => {
+                let (configuration, members) = take_members(&mut reader)?;
+                Self::Introduction {
+                    configuration,
+                    members,
+                }
+            }
             FORWARD => Self::Forward {
                 proposal: rest(payload, &reader),
             },
@@ -146,26 +148,6 @@ impl Message {
         };
         Ok(message)
     }
-}
-
-fn introduction(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
-    let malformed = DecodeError::Malformed(reader.at());
-    let id = u32::try_from(reader.varint()?).map_err(|_| malformed)?;
-    let count = reader.length()?;
-    if count > MAX_MEMBERS {
-        return Err(malformed);
-    }
-    let mut members = Vec::with_capacity(count);
-    for _ in 0..count {
-        members.push(Member {
-            node: NodeId(reader.varint()?),
-            disk: reader.varint()?,
-        });
-    }
-    Ok(Message::Introduction {
-        configuration: ConfigurationId(id),
-        members,
-    })
 }
 
 fn rest(payload: &Bytes, reader: &Reader<'_>) -> Bytes {
