@@ -16,7 +16,7 @@ use bailiwick_replication::{DataDir, NodeId};
 
 use crate::cluster::Cluster;
 use crate::config::{self, EvictionPolicy, Settings};
-use crate::group::{self, Eviction, Fsync, Group, MemberConfig, RecoverError, Tuning};
+use crate::group::{self, Charter, Eviction, Fsync, Group, Host, HostConfig, RecoverError, Tuning};
 use crate::keyspace::AccessPolicy;
 use crate::logging::Logging;
 use crate::node::{Node, Shutdown};
@@ -55,9 +55,7 @@ pub fn run(settings: config::Store, logging: Logging) -> Result<(), StartError> 
 pub struct Running {
     /// The node.
     pub node: Arc<Node>,
-    group: Arc<Group>,
     workers: Vec<thread::JoinHandle<()>>,
-    threads: Vec<thread::JoinHandle<()>>,
 }
 
 impl Running {
@@ -67,11 +65,11 @@ impl Running {
     /// Something that it needs is not there or is not usable.
     pub fn start(settings: config::Store, logging: Logging) -> Result<Self, StartError> {
         let now = settings.load_full();
-        let member = settings
+        let host = settings
             .cluster()
-            .map(|(cluster, node)| member_config(&now, cluster.clone(), *node));
-        let data = Arc::new(match &member {
-            Some(member) => group::open_data(member, &now.data)?,
+            .map(|(cluster, node)| host_config(&now, cluster.clone(), *node));
+        let data = Arc::new(match &host {
+            Some(host) => group::open_data(host, &now.data)?,
             None => DataDir::open(&now.data)?,
         });
         let listeners = Listeners::bind(&now)?;
@@ -79,36 +77,13 @@ impl Running {
         node.set_addresses(listeners.addresses.clone());
         banner(&node, &now);
         let workers = spawn_workers(&node, listeners)?;
-        let group = match member {
-            Some(member) => Group::join(data, member, tuning(&now), &node.loading)?,
-            None => Group::recover(
-                data,
-                now.databases,
-                now.disk_reserve_bytes,
-                tuning(&now),
-                &node.loading,
-            )?,
-        };
-        node.set_group(group.clone());
-        let threads = group.start({
-            let node = node.clone();
-            move || {
-                let group = node
-                    .group()
-                    .expect("the group was set before it was started");
-                let keys = group.state().keyspace.len();
-                node.open();
-                tracing::info!(keys, "ready for commands");
-            }
-        });
+        match host {
+            Some(host) => start_member(&node, Host::open(data, host)?, &now)?,
+            None => start_alone(&node, data, &now)?,
+        }
         // CONFIG SET may have changed something during the load.
         node.apply_settings();
-        Ok(Self {
-            node,
-            group,
-            workers,
-            threads,
-        })
+        Ok(Self { node, workers })
     }
 
     /// Waits until the node was told to stop, and ends it in order.
@@ -117,11 +92,43 @@ impl Running {
             // A worker that panicked has aborted the process.
             let _ = worker.join();
         }
-        finish(&self.node, &self.group, self.threads);
+        finish(&self.node);
     }
 }
 
-fn member_config(settings: &Settings, cluster: Cluster, node: NodeId) -> MemberConfig {
+fn start_alone(node: &Arc<Node>, data: Arc<DataDir>, now: &Settings) -> Result<(), StartError> {
+    let group = Group::recover(
+        data,
+        now.databases,
+        now.disk_reserve_bytes,
+        tuning(now),
+        &node.loading,
+    )?;
+    node.seats.add(group, opener(node));
+    Ok(())
+}
+
+/// Takes the node's seats in the groups of which it has something, and in the root group if it is
+/// to found it.
+fn start_member(node: &Arc<Node>, host: Arc<Host>, now: &Settings) -> Result<(), StartError> {
+    node.set_host(host.clone());
+    let group = Group::join(&host, Charter::of_root(&host), tuning(now), &node.loading)?;
+    node.seats.add(group, opener(node));
+    Ok(())
+}
+
+/// Lets clients in.
+fn opener(node: &Arc<Node>) -> impl FnOnce() + Send + 'static {
+    let node = node.clone();
+    move || {
+        let group = node.group();
+        let keys = group.map_or(0, |group| group.state().keyspace.len());
+        node.open();
+        tracing::info!(keys, "ready for commands");
+    }
+}
+
+fn host_config(settings: &Settings, cluster: Cluster, node: NodeId) -> HostConfig {
     /// Looks at whether the leader is there, in ticks.
     const ELECTION_TICKS: u64 = 5;
     let timing = Timing {
@@ -131,7 +138,7 @@ fn member_config(settings: &Settings, cluster: Cluster, node: NodeId) -> MemberC
         drift_permille: u64::from(settings.clock_drift_per_mille),
         ..Timing::default()
     };
-    MemberConfig {
+    HostConfig {
         cluster,
         node,
         timing,
@@ -258,19 +265,23 @@ fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
     Ok(())
 }
 
-fn finish(node: &Node, group: &Group, threads: Vec<thread::JoinHandle<()>>) {
-    if let Some(seat) = group.seat() {
+fn finish(node: &Node) {
+    let seats = node.seats.all();
+    for seat in seats.values().filter_map(|group| group.seat()) {
         seat.hand_over();
     }
     if *node.shutdown_orders().borrow() == Shutdown::Save {
-        let checkpoints = group.checkpoints();
-        let (ticket, _) = checkpoints.request();
-        // A failure has been logged; the log holds everything all the same.
-        let _ = checkpoints.wait(ticket);
+        let begin = |group: &Arc<Group>| (group.clone(), group.checkpoints().request().0);
+        let begun: Vec<_> = seats.values().map(begin).collect();
+        for (group, ticket) in begun {
+            // A failure has been logged; the log holds everything all the same.
+            let _ = group.checkpoints().wait(ticket);
+        }
     }
-    group.close();
-    for thread in threads {
-        let _ = thread.join();
+    drop(seats);
+    node.seats.close();
+    if let Some(host) = node.host() {
+        host.close();
     }
     tracing::info!("stopped; everything that was acknowledged is on disk");
 }

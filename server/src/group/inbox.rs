@@ -1,9 +1,8 @@
 //! What the threads of a node leave for the thread of a replica.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_replication::link::{Frame, Hello, LinkEvents};
+use bailiwick_replication::link::{Frame, Hello};
 use bailiwick_replication::{LogIndex, NodeId};
 use parking_lot::{Condvar, Mutex};
 
@@ -87,32 +86,5 @@ impl Inbox {
         if inner.sleeps_for.is_some() {
             self.filled.notify_one();
         }
-    }
-}
-
-/// Reports of the links, for one group.
-pub(super) struct LinkReports(pub(super) Arc<Inbox>);
-
-impl LinkEvents for LinkReports {
-    fn admit(&self, _: &Hello) -> Result<(), String> {
-        // Any node of the cluster may talk; who takes part in decisions is the group's business.
-        Ok(())
-    }
-
-    fn up(&self, peer: NodeId, hello: &Hello) {
-        self.0.push(Event::Up(peer, *hello));
-    }
-
-    fn down(&self, peer: NodeId, reason: &str) {
-        tracing::info!(peer = peer.0, reason, "link down");
-        self.0.push(Event::Down(peer));
-    }
-
-    fn received(&self, from: NodeId, frames: &mut Vec<Frame>) {
-        self.0.push(Event::Frames(from, std::mem::take(frames)));
-    }
-
-    fn refused(&self, peer: NodeId, reason: &str) {
-        tracing::warn!(peer = peer.0, reason, "a node refuses the link");
     }
 }

@@ -27,6 +27,7 @@ pub mod clock;
 mod commit;
 mod encode;
 mod eviction;
+mod host;
 mod inbox;
 mod mailbox;
 mod member;
@@ -51,6 +52,7 @@ use bailiwick_replication::{ConfigurationId, DataDir, GroupId, Wal};
 use parking_lot::RwLockReadGuard;
 
 pub use checkpointer::{CheckpointStatus, Checkpoints};
+pub use host::{Host, HostConfig, NODE_SERVICES, NodeServices, open_data};
 pub use mailbox::Mailbox;
 pub use member::{
     Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
@@ -58,7 +60,7 @@ pub use member::{
 pub use proposal::{Arguments, Item, Proposal, Step, Timing, Transaction};
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
-pub use seat::{MemberConfig, Seat, open_data};
+pub use seat::{Charter, Founding, Seat};
 pub use shared::{Shared, Standing};
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
 pub use vault::{Piece, Vault};
@@ -265,7 +267,7 @@ impl Group {
     pub fn close(&self) {
         match &self.engine {
             Engine::Alone(alone) => alone.queue.close(),
-            Engine::Member(seat) => seat.inbox.close(),
+            Engine::Member(seat) => seat.close(),
         }
         self.checkpoints.close();
         if let Err(error) = self.wal.sync() {

@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use bailiwick_frame::{ArgRange, Args, Protocol, Requests};
 
-use super::Mailbox;
+use bailiwick_replication::GroupId;
+
+use super::{Mailbox, ROOT_GROUP};
 use crate::commands::{CommandError, Known};
 use crate::state::Watched;
 
 /// Requests of one connection, in pipeline order, and their replies.
 pub struct Proposal {
+    /// The group it is for.
+    pub group: GroupId,
     /// The bytes that `requests` points into.
     pub buffer: Vec<u8>,
     /// The requests, those that are no part of this proposal included.
@@ -160,6 +164,7 @@ impl Proposal {
     #[must_use]
     pub fn new(mailbox: Arc<Mailbox>, ticket: usize) -> Box<Self> {
         Box::new(Self {
+            group: ROOT_GROUP,
             buffer: Vec::new(),
             requests: Requests::default(),
             items: Vec::new(),

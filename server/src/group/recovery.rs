@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bailiwick_replication::{
-    CheckpointHeader, CheckpointReader, DataDir, Error, LocalReplica, LogIndex, Recovery, Wal,
-    WalError, WalOptions, checkpoint,
+    CheckpointHeader, CheckpointReader, DataDir, Error, GroupId, LocalReplica, LogIndex, Recovery,
+    Wal, WalError, WalOptions, checkpoint,
 };
 use parking_lot::Mutex;
 
@@ -122,7 +122,7 @@ impl Group {
         progress: &LoadProgress,
     ) -> Result<Arc<Self>, RecoverError> {
         let incarnation = data.next_incarnation(0)?;
-        let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, progress)?;
+        let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, ROOT_GROUP, progress)?;
         let checkpoint_index = state.applied;
         let options = WalOptions {
             reserve_bytes,
@@ -199,9 +199,10 @@ pub(super) fn report_cuts(recovery: &Recovery) {
 /// The state in the newest valid checkpoint, when it was taken, and what was wrong with newer ones.
 pub(super) fn load_checkpoint(
     data: &DataDir,
+    group: GroupId,
     progress: &LoadProgress,
 ) -> Result<(State, i64, Vec<String>), RecoverError> {
-    let directory = data.group_checkpoint_path(ROOT_GROUP);
+    let directory = data.group_checkpoint_path(group);
     if !directory.is_dir() {
         return Ok((State::empty(), 0, Vec::new()));
     }

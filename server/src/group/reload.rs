@@ -45,7 +45,7 @@ impl Group {
             stop_process(&error.to_string());
         }
         let progress = LoadProgress::default();
-        let (loaded, _, refused) = load_checkpoint(&self.data, &progress)?;
+        let (loaded, _, refused) = load_checkpoint(&self.data, self.id, &progress)?;
         let policy = self.tuning().access;
         let loaded = replay(&self.data, &self.wal, loaded, &refused, policy, &progress)?;
         if let Some(difference) = difference(&self.shared.state.read(), &loaded) {

@@ -82,7 +82,6 @@ impl Runtime {
                 self.wait()
             };
         }
-        self.links.close();
     }
 
     /// How long to wait, and for how many proposals.
@@ -116,7 +115,6 @@ impl Runtime {
     fn handle(&mut self, event: Event, now: u64) {
         match event {
             Event::Up(node, hello) => {
-                tracing::info!(peer = node.0, "link up");
                 self.sessions.insert(node, hello.session);
                 self.member.link_up(node, hello.disk);
             }
@@ -126,9 +124,6 @@ impl Runtime {
             }
             Event::Frames(from, frames) => {
                 for frame in frames {
-                    if frame.group != self.id {
-                        continue;
-                    }
                     let received =
                         self.member
                             .receive(from, frame.configuration, &frame.payload, now);

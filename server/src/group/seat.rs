@@ -1,7 +1,7 @@
 //! A node's seat in a group of a cluster: what the rest of the node talks to.
 //!
-//! Owns the links, the inbox of the replica's thread, and how a member comes up from its data
-//! directory. Calls that need an answer from the replica's thread block, and are not for threads
+//! Owns the inbox of the replica's thread, and how a member comes up from what its node's data
+//! directory holds of the group. Calls that need an answer from the replica's thread block, and are not for threads
 //! that serve connections.
 
 use std::sync::Arc;
@@ -9,18 +9,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bailiwick_replication::consensus::{
-    Configuration, Member as MemberId, Meta, Options, Replica, Timing,
-};
-use bailiwick_replication::link::{LinkConfig, LinkLimits, LinkStatus, Links, Peer};
-use bailiwick_replication::{DataDir, Error, NodeId, Wal, WalOptions, WalSource};
+use bailiwick_replication::consensus::{Configuration, Member as MemberId, Meta, Options, Replica};
+use bailiwick_replication::{GroupId, NodeId, WalSource};
 use parking_lot::Mutex;
 
 use super::checkpoint_files::CheckpointFiles;
-use super::clock::{boot_ns, clock_ms};
-use super::inbox::{Event, Inbox, LinkReports};
+use super::clock::boot_ns;
+use super::host::Host;
+use super::inbox::{Event, Inbox};
 use super::member::{Change, Description, Member, MemberOptions};
-use super::recovery::{entropy, load_checkpoint, report_cuts};
+use super::recovery::{entropy, load_checkpoint};
 use super::runtime::Runtime;
 use super::{
     Checkpoints, Engine, Group, LoadProgress, ROOT_GROUP, RecoverError, Shared, Standing, Tuning,
@@ -36,29 +34,37 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(300);
 /// How long a node that ends waits for another one to lead.
 const HAND_OVER: Duration = Duration::from_secs(2);
 
-/// Which member of which group this node is, and how it behaves.
+/// A group in which a node is to take its seat.
 #[derive(Clone, Debug)]
-pub struct MemberConfig {
-    /// The cluster as its file has it.
-    pub cluster: Cluster,
-    /// This node.
-    pub node: NodeId,
-    /// Times of consensus.
-    pub timing: Timing,
-    /// How long a command waits for a leader.
-    pub request_timeout: Duration,
-    /// The databases of a new group.
+pub struct Charter {
+    /// The group's number.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// How it comes to be, for a node that has nothing of it yet.
+    pub founding: Founding,
+    /// How much this node should lead; 0 if it does not matter.
+    pub priority: u32,
+    /// The seed of the group's tables.
+    pub hash_seed: u64,
+    /// Its databases.
     pub databases: usize,
-    /// Free space that the log leaves alone, in bytes.
-    pub reserve_bytes: u64,
+}
+
+/// How a group comes to be.
+#[derive(Clone, Debug)]
+pub enum Founding {
+    /// The nodes that the cluster's file names found it when they have heard of all nodes.
+    ByFile,
+    /// The group that the new one was made by has fixed its members.
+    Fixed(Vec<MemberId>),
 }
 
 /// This node's seat in a group.
 pub struct Seat {
-    cluster: Cluster,
-    node: NodeId,
+    host: Arc<Host>,
+    charter: Charter,
     pub(super) inbox: Arc<Inbox>,
-    links: Links,
     /// Until the threads are started.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -67,31 +73,30 @@ impl Seat {
     /// The group's name.
     #[must_use]
     pub fn group_name(&self) -> &str {
-        &self.cluster.root().name
+        &self.charter.name
+    }
+
+    /// The node that this is a seat of.
+    #[must_use]
+    pub fn host(&self) -> &Arc<Host> {
+        &self.host
     }
 
     /// The cluster as its file has it.
     #[must_use]
     pub fn cluster(&self) -> &Cluster {
-        &self.cluster
+        self.host.cluster()
     }
 
     /// This node.
     #[must_use]
     pub fn node(&self) -> NodeId {
-        self.node
+        self.host.me().node
     }
 
-    /// How each link is doing.
-    #[must_use]
-    pub fn links(&self) -> Vec<LinkStatus> {
-        self.links.status()
-    }
-
-    /// How many incoming connections were no node of the cluster.
-    #[must_use]
-    pub fn rejected_links(&self) -> u64 {
-        self.links.rejected()
+    pub(super) fn close(&self) {
+        self.host.switchboard.disconnect(self.charter.id);
+        self.inbox.close();
     }
 
     /// The group as this node sees it; `None` while the node ends, or if its disk holds the
@@ -151,30 +156,21 @@ impl Seat {
 }
 
 impl Group {
-    /// Takes this node's seat in the root group of a cluster, with what its data directory holds.
+    /// Takes this node's seat in a group, with what its data directory holds of it.
     ///
     /// # Errors
-    /// What is on disk cannot be used, or the node's peer address cannot be listened on.
+    /// What is on disk cannot be used.
     pub fn join(
-        data: Arc<DataDir>,
-        config: MemberConfig,
+        host: &Arc<Host>,
+        charter: Charter,
         tuning: Tuning,
         progress: &LoadProgress,
     ) -> Result<Arc<Self>, RecoverError> {
-        // A node whose directory was emptied must not repeat numbers of its earlier lives, by which
-        // others know its proposals: so they follow the clock.
-        let now_ms = u64::try_from(clock_ms()).unwrap_or(0);
-        let incarnation = data.next_incarnation(now_ms)?;
-        let (state, checkpoint_time_ms, refused) = load_checkpoint(&data, progress)?;
+        let (id, me) = (charter.id, host.me());
+        let (data, wal, timing) = (&host.data, &host.wal, host.config.timing);
+        let (state, checkpoint_time_ms, refused) = load_checkpoint(data, id, progress)?;
         let applied = state.applied;
-        let options = WalOptions {
-            reserve_bytes: config.reserve_bytes,
-            ..WalOptions::default()
-        };
-        let (wal, recovery) = Wal::open(&data, options)?;
-        report_cuts(&recovery);
-        let wal = Arc::new(wal);
-        let meta = match wal.group_meta(ROOT_GROUP) {
+        let meta = match wal.group_meta(id) {
             Some(bytes) => Meta::decode(&bytes).map_err(|error| RecoverError::Record {
                 path: data.log_path(),
                 reason: error.to_string(),
@@ -189,19 +185,14 @@ impl Group {
                 refused: refused.iter().map(|error| format!("; {error}")).collect(),
             });
         }
-        let identity = data.identity();
-        let me = MemberId {
-            node: config.node,
-            disk: identity.disk_id(),
-        };
         let replica_options = Options {
             member: me,
-            incarnation,
-            priority: config.cluster.root().priority_of(config.node),
-            timing: config.timing,
+            incarnation: host.incarnation(),
+            priority: charter.priority,
+            timing,
         };
         let stop = |reason: &str| stop_process(reason);
-        let source = Box::new(WalSource::new(wal.clone(), ROOT_GROUP, stop));
+        let source = Box::new(WalSource::new(wal.clone(), id, stop));
         let replica = Replica::open(replica_options, meta, source, applied, boot_ns());
         let shared = Arc::new(Shared::new(state, tuning, Standing::default()));
         let checkpoints = Arc::new(Checkpoints::default());
@@ -210,40 +201,32 @@ impl Group {
         let vault = {
             let inbox = inbox.clone();
             let wake = Box::new(move || inbox.push(Event::Look));
-            let directory = data.group_checkpoint_path(ROOT_GROUP);
-            CheckpointFiles::new(directory, ROOT_GROUP, checkpoints.newest(), wake)
+            CheckpointFiles::new(
+                data.group_checkpoint_path(id),
+                id,
+                checkpoints.newest(),
+                wake,
+            )
         };
-        let links = start_links(&config, me, incarnation, &inbox)?;
-        let member_options = MemberOptions {
-            origin: Origin {
-                node: config.node.0 as u32,
-                incarnation,
-            },
-            seed: entropy(),
-            founders: founders(&config),
-            others: others(&config),
-            databases: config.databases,
-            hash_seed: identity.hash_seed,
-            request_timeout_ns: config.request_timeout.as_nanos() as u64,
-            resend_after_ns: 4 * config.timing.tick_ns * config.timing.election_ticks,
-        };
-        let member = Member::new(replica, shared.clone(), Box::new(vault), member_options);
+        let options = member_options(host, &charter);
+        let member = Member::new(replica, shared.clone(), Box::new(vault), options);
         let runtime = Runtime::new(
-            (ROOT_GROUP, config.timing.tick_ns),
+            (id, timing.tick_ns),
             member,
-            (inbox.clone(), links.clone()),
+            (inbox.clone(), host.links.clone()),
             wal.clone(),
             (shared.clone(), checkpoints.clone()),
         );
+        host.switchboard.connect(id, inbox.clone());
+        let (data, wal) = (data.clone(), wal.clone());
         let seat = Seat {
-            cluster: config.cluster,
-            node: config.node,
+            host: host.clone(),
+            charter,
             inbox,
-            links,
             runtime: Mutex::new(Some(runtime)),
         };
         Ok(Arc::new(Self {
-            id: ROOT_GROUP,
+            id,
             data,
             wal,
             shared,
@@ -253,10 +236,33 @@ impl Group {
     }
 }
 
-/// The nodes that found the group, if this one is among them.
-fn founders(config: &MemberConfig) -> Vec<NodeId> {
-    let nodes = &config.cluster.root().nodes;
-    if nodes.contains(&config.node) {
+fn member_options(host: &Host, charter: &Charter) -> MemberOptions {
+    let config = &host.config;
+    let timing = config.timing;
+    let (founders, others, first_members) = match &charter.founding {
+        Founding::ByFile => (founders(host), others(host), Vec::new()),
+        Founding::Fixed(members) => (Vec::new(), Vec::new(), members.clone()),
+    };
+    MemberOptions {
+        origin: Origin {
+            node: config.node.0 as u32,
+            incarnation: host.incarnation(),
+        },
+        seed: entropy(),
+        founders,
+        others,
+        first_members,
+        databases: charter.databases,
+        hash_seed: charter.hash_seed,
+        request_timeout_ns: config.request_timeout.as_nanos() as u64,
+        resend_after_ns: 4 * timing.tick_ns * timing.election_ticks,
+    }
+}
+
+/// The nodes that found the root group, if this one is among them.
+fn founders(host: &Host) -> Vec<NodeId> {
+    let nodes = &host.cluster().root().nodes;
+    if nodes.contains(&host.me().node) {
         nodes.clone()
     } else {
         Vec::new()
@@ -264,54 +270,23 @@ fn founders(config: &MemberConfig) -> Vec<NodeId> {
 }
 
 /// All nodes of the cluster but this one.
-fn others(config: &MemberConfig) -> Vec<NodeId> {
-    let nodes = config.cluster.nodes.iter().map(|node| node.id);
-    nodes.filter(|node| *node != config.node).collect()
+fn others(host: &Host) -> Vec<NodeId> {
+    let nodes = host.cluster().nodes.iter().map(|node| node.id);
+    nodes.filter(|node| *node != host.me().node).collect()
 }
 
-fn start_links(
-    config: &MemberConfig,
-    me: MemberId,
-    incarnation: u64,
-    inbox: &Arc<Inbox>,
-) -> Result<Links, RecoverError> {
-    let cluster = &config.cluster;
-    let own = cluster.node(config.node);
-    let own = &own.expect("the node was found in the cluster's file").peer;
-    let unusable = |reason: String| RecoverError::Listen {
-        address: own.to_string(),
-        reason,
-    };
-    let resolved = own.resolve().map_err(|error| unusable(error.to_string()))?;
-    let listen = resolved.first().copied();
-    let listen = listen.ok_or_else(|| unusable("the name has no address".to_owned()))?;
-    let others = cluster.nodes.iter().filter(|node| node.id != config.node);
-    let link_config = LinkConfig {
-        cluster: cluster.id(),
-        node: config.node,
-        disk: me.disk,
-        incarnation,
-        listen,
-        peers: others
-            .map(|node| Peer {
-                node: node.id,
-                address: node.peer.to_string(),
-            })
-            .collect(),
-        limits: LinkLimits::default(),
-    };
-    let reports = Arc::new(LinkReports(inbox.clone()));
-    Links::start(link_config, reports).map_err(|error| unusable(error.to_string()))
-}
-
-/// The directory of a node of a cluster, which keeps to the node that it was made for.
-///
-/// # Errors
-/// It cannot be used, or belongs to somebody else.
-pub fn open_data(config: &MemberConfig, path: &std::path::Path) -> Result<DataDir, Error> {
-    let membership = bailiwick_replication::Membership {
-        cluster_id: config.cluster.id(),
-        node_id: config.node,
-    };
-    DataDir::open_for(path, Some(membership))
+impl Charter {
+    /// The root group, as the cluster's file has it.
+    #[must_use]
+    pub fn of_root(host: &Host) -> Self {
+        let root = host.cluster().root();
+        Self {
+            id: ROOT_GROUP,
+            name: root.name.clone(),
+            founding: Founding::ByFile,
+            priority: root.priority_of(host.me().node),
+            hash_seed: host.data.identity().hash_seed,
+            databases: host.config.databases,
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod monitor;
 mod pause;
 pub mod rates;
 pub mod redact;
+mod seats;
 pub mod stats;
 pub mod system;
 
@@ -27,10 +28,11 @@ use tokio::sync::watch;
 pub use attention::{Attention, Condition};
 pub use monitor::Monitors;
 pub use pause::{Pause, PauseMode};
+pub use seats::Seats;
 
 use crate::commands::{Flag, Known};
 use crate::config;
-use crate::group::{Group, LoadProgress};
+use crate::group::{Group, Host, LoadProgress, Proposal};
 use crate::latency::Latency;
 use crate::logging::Logging;
 use crate::run;
@@ -92,7 +94,9 @@ pub struct Node {
     pub active_expire: AtomicBool,
     addresses: OnceLock<Vec<SocketAddr>>,
     workers: Mutex<Vec<Arc<WorkerStats>>>,
-    group: OnceLock<Arc<Group>>,
+    /// The groups that this node takes part in.
+    pub seats: Seats,
+    host: OnceLock<Arc<Host>>,
     shutdown: watch::Sender<Shutdown>,
 }
 
@@ -122,7 +126,8 @@ impl Node {
             watches_fast: AtomicBool::new(false),
             addresses: OnceLock::new(),
             workers: Mutex::default(),
-            group: OnceLock::new(),
+            seats: Seats::default(),
+            host: OnceLock::new(),
             shutdown: watch::Sender::new(Shutdown::No),
         };
         node.apply_settings();
@@ -140,7 +145,7 @@ impl Node {
             self.watches_fast
                 .store((0..FAST_US).contains(&slow_us), Ordering::Relaxed);
             self.logging.set_level(settings.log_level);
-            if let Some(group) = self.group() {
+            for group in self.seats.all().values() {
                 group.set_tuning(run::tuning(&settings));
             }
             if self.settings.version() == version {
@@ -149,15 +154,41 @@ impl Node {
         }
     }
 
-    /// The group, once what this node has of it is loaded.
+    /// The first of this node's groups, once what this node has of it is loaded. It stands for the
+    /// node in what Redis's commands say of a server.
     #[must_use]
     pub fn group(&self) -> Option<&Arc<Group>> {
-        self.group.get()
+        self.seats.first()
     }
 
-    /// The group is there, though it may not be able to serve clients yet.
-    pub fn set_group(&self, group: Arc<Group>) {
-        assert!(self.group.set(group).is_ok(), "a node has one group");
+    /// What this node's groups share; `None` for one that runs without a cluster.
+    #[must_use]
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        self.host.get()
+    }
+
+    /// The node is one of a cluster.
+    pub fn set_host(&self, host: Arc<Host>) {
+        assert!(self.host.set(host).is_ok(), "a node has one host");
+    }
+
+    /// Gives proposals to their groups. Answered ones are put into their mailboxes; after this the
+    /// vector is empty.
+    pub fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
+        while let Some(id) = proposals.first().map(|proposal| proposal.group) {
+            let is_other = |proposal: &mut Box<Proposal>| proposal.group != id;
+            // Nearly always all are for the same group.
+            let is_mixed = proposals.iter().any(|proposal| proposal.group != id);
+            let others: Vec<_> = if is_mixed {
+                proposals.extract_if(.., is_other).collect()
+            } else {
+                Vec::new()
+            };
+            let group = self.seats.get(id);
+            let group = group.expect("nothing is proposed to a group without a seat");
+            group.submit(proposals);
+            proposals.extend(others);
+        }
     }
 
     /// Lets commands in: the group can serve clients.

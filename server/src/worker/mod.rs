@@ -173,11 +173,7 @@ impl Worker {
             mem::swap(&mut *self.pending.borrow_mut(), batch);
             let submitted = !batch.is_empty();
             if submitted {
-                let group = self
-                    .node
-                    .group()
-                    .expect("nothing is proposed before the group is open");
-                group.submit(batch);
+                self.node.submit(batch);
             }
             let arrived = self.mailbox.poll_take(context, answered).is_ready();
             for proposal in answered.drain(..) {

@@ -218,6 +218,7 @@ impl Node {
                 .filter(|node| *node != self.id)
                 .map(NodeId)
                 .collect(),
+            first_members: Vec::new(),
             databases: DATABASES,
             hash_seed: 7,
             request_timeout_ns: REQUEST_TIMEOUT_NS,

@@ -6,6 +6,10 @@
 //! tells them. It decides once; whoever has lost its data directory since is a stranger to the group,
 //! and has to be let in by `GROUP REPLACE`.
 //!
+//! A group that another one has made needs none of this: its first members, data directories
+//! included, stand in that one's log, and whoever is among them begins with that. A node that has
+//! lost its directory is not the member that was named.
+//!
 //! Why no two groups come to be: only one node founds. If it loses its own directory, it finds at
 //! least one member that knows of the group, or all the others are as new as itself. For this the
 //! nodes that the file does not name as members are heard, too: the group may have moved to them.
@@ -127,6 +131,16 @@ impl Member {
                 own.node
             );
         }
+    }
+
+    /// Enters the first configuration if it is known from the start.
+    pub(super) fn begin(&mut self) {
+        let members = std::mem::take(&mut self.options.first_members);
+        let is_new = self.replica.configuration().id.0 == 0;
+        if is_new && members.contains(&self.replica.member()) {
+            self.adopt_first(members);
+        }
+        self.found();
     }
 
     /// Founds the group if that is this node's business, and the time has come.

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
-use bailiwick_replication::consensus::{LogWrite, Outgoing, Replica};
+use bailiwick_replication::consensus::{LogWrite, Member as MemberId, Outgoing, Replica};
 use bailiwick_replication::link::Class;
 use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
@@ -84,6 +84,9 @@ pub struct MemberOptions {
     pub founders: Vec<NodeId>,
     /// All other nodes of the cluster: a group is founded only when none of them knows of it.
     pub others: Vec<NodeId>,
+    /// The members of a new group whose founding is no matter of theirs; empty if they have to
+    /// find each other.
+    pub first_members: Vec<MemberId>,
     /// The databases of a new group.
     pub databases: usize,
     /// The seed of a new group's tables.
@@ -169,7 +172,7 @@ impl Member {
             progress_told_at: 0,
             options,
         };
-        member.found();
+        member.begin();
         member
     }
 

@@ -322,15 +322,15 @@ fn loading(node: &Node, lines: &mut Lines) {
 /// Redis's cluster protocol is not spoken; the links are those of a replicated group.
 pub(super) fn cluster(node: &Node, lines: &mut Lines) {
     lines.field("cluster_enabled", 0);
-    let Some(seat) = node.group().and_then(|group| group.seat()) else {
+    let Some(host) = node.host() else {
         return;
     };
-    let links = seat.links();
+    let links = host.link_status();
     let up = links.iter().filter(|link| link.state == LinkState::Up);
-    lines.field("cluster_name", &seat.cluster().name);
+    lines.field("cluster_name", &host.cluster().name);
     lines.field("cluster_links", links.len());
     lines.field("cluster_links_up", up.count());
-    lines.field("cluster_links_rejected", seat.rejected_links());
+    lines.field("cluster_links_rejected", host.links().rejected());
 }
 
 pub(super) fn keyspace(node: &Node, lines: &mut Lines) {

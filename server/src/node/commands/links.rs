@@ -29,9 +29,8 @@ pub(super) fn links(context: &mut NodeContext<'_>) -> NodeOutcome {
     if context.node.settings.cluster().is_none() {
         return Err(NO_CLUSTER);
     }
-    let group = context.group()?;
-    let seat = group.seat().ok_or(NO_CLUSTER)?;
-    let (links, now, now_ms) = (seat.links(), Instant::now(), node::now_ms());
+    let host = context.node.host().ok_or(CommandError::Loading)?;
+    let (links, now, now_ms) = (host.link_status(), Instant::now(), node::now_ms());
     let mut out = context.encoder();
     out.array(links.len());
     for link in &links {

@@ -1,0 +1,313 @@
+//! What all groups of a node of a cluster share: the data directory, the one log under it, the
+//! links to other nodes, and who this node is.
+//!
+//! A [`Switchboard`] stands between the links and the groups: it gives each group its frames, tells
+//! all of them which links are up, and hands frames that belong to no group to the node's services.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bailiwick_replication::consensus::{Member as MemberId, Timing};
+use bailiwick_replication::link::{
+    Frame, Hello, LinkConfig, LinkEvents, LinkLimits, LinkStatus, Links, Peer,
+};
+use bailiwick_replication::{DataDir, Error, GroupId, NodeId, Wal, WalOptions};
+use parking_lot::RwLock;
+
+use super::RecoverError;
+use super::clock::clock_ms;
+use super::inbox::{Event, Inbox};
+use super::recovery::report_cuts;
+use crate::cluster::Cluster;
+
+/// The group number under which nodes talk to each other as nodes. No group has it.
+pub const NODE_SERVICES: GroupId = GroupId(u32::MAX);
+
+/// Which node of which cluster this is, and how its groups behave.
+#[derive(Clone, Debug)]
+pub struct HostConfig {
+    /// The cluster as its file has it.
+    pub cluster: Cluster,
+    /// This node.
+    pub node: NodeId,
+    /// Times of consensus.
+    pub timing: Timing,
+    /// How long a command waits for a leader.
+    pub request_timeout: Duration,
+    /// The databases of a new cluster.
+    pub databases: usize,
+    /// Free space that the log leaves alone, in bytes.
+    pub reserve_bytes: u64,
+}
+
+/// A node of a cluster, as its groups see it.
+pub struct Host {
+    pub(super) config: HostConfig,
+    pub(super) data: Arc<DataDir>,
+    pub(super) wal: Arc<Wal>,
+    pub(super) links: Links,
+    pub(super) switchboard: Arc<Switchboard>,
+    me: MemberId,
+    incarnation: u64,
+}
+
+impl Host {
+    /// Opens the log in a data directory and starts the links.
+    ///
+    /// # Errors
+    /// What is on disk cannot be used, or the node's peer address cannot be listened on.
+    pub fn open(data: Arc<DataDir>, config: HostConfig) -> Result<Arc<Self>, RecoverError> {
+        // A node whose directory was emptied must not repeat numbers of its earlier lives, by which
+        // others know its proposals: so they follow the clock.
+        let now_ms = u64::try_from(clock_ms()).unwrap_or(0);
+        let incarnation = data.next_incarnation(now_ms)?;
+        let options = WalOptions {
+            reserve_bytes: config.reserve_bytes,
+            ..WalOptions::default()
+        };
+        let (wal, recovery) = Wal::open(&data, options)?;
+        report_cuts(&recovery);
+        let me = MemberId {
+            node: config.node,
+            disk: data.identity().disk_id(),
+        };
+        let switchboard = Arc::new(Switchboard::default());
+        let links = start_links(&config, me, incarnation, switchboard.clone())?;
+        Ok(Arc::new(Self {
+            config,
+            data,
+            wal: Arc::new(wal),
+            links,
+            switchboard,
+            me,
+            incarnation,
+        }))
+    }
+
+    /// The cluster as its file has it.
+    #[must_use]
+    pub fn cluster(&self) -> &Cluster {
+        &self.config.cluster
+    }
+
+    /// This node with its data directory.
+    #[must_use]
+    pub fn me(&self) -> MemberId {
+        self.me
+    }
+
+    /// Which life of the node this is.
+    #[must_use]
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// How this node's groups behave.
+    #[must_use]
+    pub fn config(&self) -> &HostConfig {
+        &self.config
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// The links.
+    #[must_use]
+    pub fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// How each link is doing.
+    #[must_use]
+    pub fn link_status(&self) -> Vec<LinkStatus> {
+        self.links.status()
+    }
+
+    /// The node with this id and data directory, as its present link says; `None` while it is down.
+    #[must_use]
+    pub fn linked(&self, node: NodeId) -> Option<Hello> {
+        self.switchboard.ends.read().up.get(&node).copied()
+    }
+
+    /// The groups of which this node's log holds something.
+    #[must_use]
+    pub fn known_groups(&self) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = self.wal.regions().iter().map(|(group, _)| *group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    /// Gives frames that belong to no group of this node to whoever cares.
+    pub fn set_services(&self, services: Arc<dyn NodeServices>) {
+        let board = &self.switchboard;
+        assert!(
+            board.services.set(services.clone()).is_ok(),
+            "a node has its services once"
+        );
+        // Links may have come up before.
+        for hello in board.ends.read().up.values() {
+            services.up(hello);
+        }
+    }
+
+    /// Ends the links.
+    pub fn close(&self) {
+        self.links.close();
+    }
+}
+
+/// What takes part in the talk between nodes, apart from the groups. Called on the links' thread,
+/// and must not wait.
+pub trait NodeServices: Send + Sync {
+    /// A link is up.
+    fn up(&self, hello: &Hello);
+    /// A link is down.
+    fn down(&self, node: NodeId);
+    /// Frames of [`NODE_SERVICES`] have come.
+    fn received(&self, from: NodeId, frames: Vec<Frame>);
+    /// Another node takes this one for a member of a group in which it has no seat.
+    fn called_for(&self, from: NodeId, group: GroupId);
+}
+
+/// Who gets what the links bring.
+#[derive(Default)]
+pub(super) struct Switchboard {
+    ends: RwLock<Ends>,
+    services: OnceLock<Arc<dyn NodeServices>>,
+}
+
+#[derive(Default)]
+struct Ends {
+    groups: BTreeMap<GroupId, Arc<Inbox>>,
+    /// The links that are up.
+    up: BTreeMap<NodeId, Hello>,
+}
+
+impl Switchboard {
+    /// From now on a group hears what concerns it, beginning with the links that are up.
+    pub(super) fn connect(&self, group: GroupId, inbox: Arc<Inbox>) {
+        let mut ends = self.ends.write();
+        for (node, hello) in &ends.up {
+            inbox.push(Event::Up(*node, *hello));
+        }
+        ends.groups.insert(group, inbox);
+    }
+
+    pub(super) fn disconnect(&self, group: GroupId) {
+        self.ends.write().groups.remove(&group);
+    }
+
+    fn give(&self, from: NodeId, group: GroupId, frames: Vec<Frame>) {
+        if group == NODE_SERVICES {
+            if let Some(services) = self.services.get() {
+                services.received(from, frames);
+            }
+            return;
+        }
+        match self.ends.read().groups.get(&group) {
+            Some(inbox) => inbox.push(Event::Frames(from, frames)),
+            None => {
+                if let Some(services) = self.services.get() {
+                    services.called_for(from, group);
+                }
+            }
+        }
+    }
+}
+
+impl LinkEvents for Switchboard {
+    fn admit(&self, _: &Hello) -> Result<(), String> {
+        // Any node of the cluster may talk; who takes part in decisions is the group's business.
+        Ok(())
+    }
+
+    fn up(&self, peer: NodeId, hello: &Hello) {
+        tracing::info!(peer = peer.0, "link up");
+        let mut ends = self.ends.write();
+        ends.up.insert(peer, *hello);
+        for inbox in ends.groups.values() {
+            inbox.push(Event::Up(peer, *hello));
+        }
+        drop(ends);
+        if let Some(services) = self.services.get() {
+            services.up(hello);
+        }
+    }
+
+    fn down(&self, peer: NodeId, reason: &str) {
+        tracing::info!(peer = peer.0, reason, "link down");
+        let mut ends = self.ends.write();
+        ends.up.remove(&peer);
+        for inbox in ends.groups.values() {
+            inbox.push(Event::Down(peer));
+        }
+        drop(ends);
+        if let Some(services) = self.services.get() {
+            services.down(peer);
+        }
+    }
+
+    fn received(&self, from: NodeId, frames: &mut Vec<Frame>) {
+        // Nearly always all frames that arrived together are one group's.
+        while let Some(group) = frames.first().map(|frame| frame.group) {
+            let run = frames.iter().take_while(|frame| frame.group == group);
+            let rest = frames.split_off(run.count());
+            self.give(from, group, std::mem::replace(frames, rest));
+        }
+    }
+
+    fn refused(&self, peer: NodeId, reason: &str) {
+        tracing::warn!(peer = peer.0, reason, "a node refuses the link");
+    }
+}
+
+fn start_links(
+    config: &HostConfig,
+    me: MemberId,
+    incarnation: u64,
+    switchboard: Arc<Switchboard>,
+) -> Result<Links, RecoverError> {
+    let cluster = &config.cluster;
+    let own = cluster.node(config.node);
+    let own = &own.expect("the node was found in the cluster's file").peer;
+    let unusable = |reason: String| RecoverError::Listen {
+        address: own.to_string(),
+        reason,
+    };
+    let resolved = own.resolve().map_err(|error| unusable(error.to_string()))?;
+    let listen = resolved.first().copied();
+    let listen = listen.ok_or_else(|| unusable("the name has no address".to_owned()))?;
+    let others = cluster.nodes.iter().filter(|node| node.id != config.node);
+    let link_config = LinkConfig {
+        cluster: cluster.id(),
+        node: config.node,
+        disk: me.disk,
+        incarnation,
+        listen,
+        peers: others
+            .map(|node| Peer {
+                node: node.id,
+                address: node.peer.to_string(),
+            })
+            .collect(),
+        limits: LinkLimits::default(),
+    };
+    Links::start(link_config, switchboard).map_err(|error| unusable(error.to_string()))
+}
+
+/// The directory of a node of a cluster, which keeps to the node that it was made for.
+///
+/// # Errors
+/// It cannot be used, or belongs to somebody else.
+pub fn open_data(config: &HostConfig, path: &std::path::Path) -> Result<DataDir, Error> {
+    let membership = bailiwick_replication::Membership {
+        cluster_id: config.cluster.id(),
+        node_id: config.node,
+    };
+    DataDir::open_for(path, Some(membership))
+}

@@ -1,0 +1,70 @@
+//! The groups in which this node has a seat.
+//!
+//! One that runs without a cluster has a single group; a node of a cluster has any number, and may
+//! come by more at any time. Look-up takes no lock. The groups' threads are kept here, to be joined
+//! when the node ends.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use arc_swap::{ArcSwap, Guard};
+use bailiwick_replication::GroupId;
+use parking_lot::Mutex;
+
+use crate::group::Group;
+
+type ById = BTreeMap<GroupId, Arc<Group>>;
+
+/// All seats of a node.
+#[derive(Default)]
+pub struct Seats {
+    by_id: ArcSwap<ById>,
+    /// The one that was taken first.
+    first: OnceLock<Arc<Group>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Seats {
+    /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
+    /// group must be a new one.
+    pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
+        let mut threads = self.threads.lock();
+        let mut by_id = ById::clone(&self.by_id.load());
+        let before = by_id.insert(group.id(), group.clone());
+        assert!(before.is_none(), "a second seat in group {}", group.id().0);
+        self.by_id.store(Arc::new(by_id));
+        let _ = self.first.set(group.clone());
+        threads.extend(group.start(on_ready));
+    }
+
+    /// The group that was the first; the root group, if this node has a seat in it.
+    #[must_use]
+    pub fn first(&self) -> Option<&Arc<Group>> {
+        self.first.get()
+    }
+
+    /// This node's seat in a group.
+    #[must_use]
+    pub fn get(&self, id: GroupId) -> Option<Arc<Group>> {
+        self.by_id.load().get(&id).cloned()
+    }
+
+    /// All of them, by number.
+    #[must_use]
+    pub fn all(&self) -> Guard<Arc<ById>> {
+        self.by_id.load()
+    }
+
+    /// Ends the groups' threads; what is in their logs is on disk then.
+    pub fn close(&self) {
+        // Held, so that no group is added meanwhile.
+        let mut threads = self.threads.lock();
+        for group in self.all().values() {
+            group.close();
+        }
+        for thread in threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
