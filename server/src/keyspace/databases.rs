@@ -1,5 +1,10 @@
 //! All logical databases of a group, and the counters that WATCH relies on.
 //!
+//! **Realms.** The keys under each prefix that the group serves stand in a [`Realm`] of their own;
+//! the longest prefix of a key decides. A command does not notice: it names a database and a key.
+//! Whether a key may be touched at all is not decided here but by the group's authority, whose fence
+//! every command passes; a key that is in no realm is absent.
+//!
 //! **WATCH without a registry.** Every write stamps the entry with the next value of a counter that
 //! is part of the replicated state. [`Keyspace::watch_state`] of a key that is present is that
 //! stamp; of an absent key it is the counter's value at the last *creation* of any key in the same
@@ -7,33 +12,75 @@
 //! key in between. The converse does not hold for absent keys: creating another key of the slot
 //! looks like a change, which costs a needless retry once in several thousand creations.
 
-use super::{Entry, Expiry, NewValue, Object, Stamp, Table};
+use std::collections::BTreeMap;
+
+use super::realm::Realm;
+use super::{
+    AccessClock, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table, Visibility,
+};
+use crate::directory::PrefixMap;
 
 /// Slots for the creation counter; 16 KiB for the whole keyspace.
-const CREATION_SLOTS: usize = 4096;
+pub const CREATION_SLOTS: usize = 4096;
 
 /// What WATCH remembers of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchState(pub u64);
 
 /// The logical databases of a group.
+///
+/// Invariants: `index` and `staged` together name each slot of `realms` that is not vacant once; `only`
+/// is the slot of the one visible realm, if there is just one; `totals` and `memory_bytes` are sums over the
+/// tables.
 pub struct Keyspace {
-    seed: u64,
-    tables: Vec<Table>,
+    pub(super) seed: u64,
+    /// The slots of the visible realms.
+    pub(super) index: PrefixMap<u32>,
+    /// The slots of the others. They are kept apart, because what is arriving may not fit what is
+    /// visible before it has arrived as a whole.
+    pub(super) staged: BTreeMap<Box<[u8]>, u32>,
+    pub(super) realms: Vec<Realm>,
+    pub(super) vacant: Vec<u32>,
+    pub(super) only: Option<usize>,
+    /// Of the visible realms, by database.
+    pub(super) totals: Vec<Totals>,
+    /// Of all realms.
+    memory_bytes: usize,
     /// Counts writes; wraps around.
     version: u32,
-    creations: Box<[u32]>,
-    /// Tables that were cleared, to be dropped by somebody who has time for it.
-    garbage: Vec<Table>,
+    pub(super) creations: Box<[u32]>,
+    /// To be dropped by somebody who has time for it.
+    pub(super) garbage: Vec<Garbage>,
+}
+
+/// How many keys a database has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) len: usize,
+    pub(super) expiring: usize,
 }
 
 impl Keyspace {
-    /// An empty keyspace of `databases` databases, hashed under `seed`.
+    /// An empty keyspace of `databases` databases, hashed under `seed`, with a realm for all keys.
     #[must_use]
     pub fn new(databases: usize, seed: u64) -> Self {
+        let mut keyspace = Self::without_realms(databases, seed);
+        keyspace.add_realm(b"", Visibility::Served);
+        keyspace
+    }
+
+    /// A keyspace in which no key has a place yet.
+    #[must_use]
+    pub fn without_realms(databases: usize, seed: u64) -> Self {
         Self {
             seed,
-            tables: (0..databases).map(|_| Table::new(seed)).collect(),
+            index: PrefixMap::new(),
+            staged: BTreeMap::new(),
+            realms: Vec::new(),
+            vacant: Vec::new(),
+            only: None,
+            totals: vec![Totals::default(); databases],
+            memory_bytes: 0,
             version: 0,
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
@@ -46,52 +93,54 @@ impl Keyspace {
         self.seed
     }
 
+    /// The hash of a key, which gives its place in listings.
+    #[must_use]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash::of(key, self.seed)
+    }
+
     /// Number of databases.
     #[must_use]
     pub fn databases(&self) -> usize {
-        self.tables.len()
+        self.totals.len()
     }
 
-    /// One database. Panics if there is none of this number.
-    #[must_use]
-    pub fn table(&self, database: usize) -> &Table {
-        &self.tables[database]
-    }
-
-    /// All databases in order.
-    pub fn tables(&self) -> impl ExactSizeIterator<Item = &Table> {
-        self.tables.iter()
-    }
-
-    /// Number of keys in all databases.
+    /// Number of keys in all databases, those excluded that are still arriving.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tables.iter().map(Table::len).sum()
+        self.totals.iter().map(|totals| totals.len).sum()
     }
 
     /// Whether no database has a key.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tables.iter().all(Table::is_empty)
+        self.len() == 0
     }
 
-    /// Bytes of memory in all databases.
+    /// Bytes of memory in all databases, those included that are still arriving.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.tables.iter().map(Table::memory_bytes).sum()
+        size_of::<Self>() + self.memory_bytes
     }
 
     /// The entry of `key` unless it has expired at `now_ms`.
     #[must_use]
     pub fn get(&self, database: usize, key: &[u8], now_ms: i64) -> Option<&Entry> {
-        self.tables[database]
-            .get(key)
+        self.entry(database, key)
             .filter(|entry| !entry.is_expired(now_ms))
+    }
+
+    /// The entry of `key`, expired or not.
+    #[must_use]
+    pub fn entry(&self, database: usize, key: &[u8]) -> Option<&Entry> {
+        self.table_of(database, key)?.get(key)
     }
 
     /// Starts to bring the entry of `key` into the cache, see [`Table::prefetch`].
     pub fn prefetch(&self, database: usize, key: &[u8]) {
-        self.tables[database].prefetch(key);
+        if let Some(table) = self.table_of(database, key) {
+            table.prefetch(key);
+        }
     }
 
     /// Sets `key`, replacing what is there.
@@ -104,33 +153,60 @@ impl Keyspace {
         access: u32,
     ) {
         let stamp = self.stamp(access);
-        if self.tables[database].set(key, value, expiry, stamp) {
+        let slot = self.slot(key);
+        let slot = slot.expect("the fence lets no key pass that has no realm");
+        let set = |table: &mut Table| table.set(key, value, expiry, stamp);
+        if self.change_in(slot, database, key, set) {
             self.note_creation(database, key, stamp.version);
         }
     }
 
     /// Changes the expiry of `key`; false if the key is not there.
     pub fn set_expiry(&mut self, database: usize, key: &[u8], at_ms: Option<i64>) -> bool {
-        let access = self.tables[database].get(key).map_or(0, Entry::access);
+        let access = self.entry(database, key).map_or(0, Entry::access);
         let stamp = self.stamp(access);
-        self.tables[database].set_expiry(key, at_ms, stamp)
+        let set = self.change(database, key, |table| table.set_expiry(key, at_ms, stamp));
+        set.unwrap_or(false)
     }
 
-    /// Edits the object of `key` in place; `None` if the key is absent or its value is inline.
+    /// Edits the object of `key` in place if `accepts` holds for it, which counts as an access.
+    /// `change` says besides its result whether it has changed anything; if not, WATCH does not
+    /// notice.
     pub fn edit<R>(
         &mut self,
         database: usize,
         key: &[u8],
-        access: u32,
-        change: impl FnOnce(&mut Object) -> R,
-    ) -> Option<R> {
-        let stamp = self.stamp(access);
-        self.tables[database].edit(key, stamp, change)
+        clock: &AccessClock,
+        accepts: impl FnOnce(&Object) -> bool,
+        change: impl FnOnce(&mut Object) -> (R, bool),
+    ) -> Edit<R> {
+        let version = self.version.wrapping_add(1);
+        let mut has_changed = false;
+        let edit = self.change(database, key, |table| {
+            table.edit(key, version, clock, accepts, |object| {
+                let (result, changed) = change(object);
+                has_changed = changed;
+                (result, changed)
+            })
+        });
+        if has_changed {
+            self.version = version;
+        }
+        edit.unwrap_or(Edit::Absent)
     }
 
-    /// Takes `key` out, expired or not.
+    /// Removes `key`, expired or not, and returns its entry to be looked at; dropping it is cheap.
     pub fn remove(&mut self, database: usize, key: &[u8]) -> Option<Entry> {
-        self.tables[database].remove(key)
+        let entry = self.take(database, key)?;
+        if entry.is_heavy() {
+            self.garbage.push(Garbage::Entry(entry.clone()));
+        }
+        Some(entry)
+    }
+
+    /// Takes `key` out to put it elsewhere.
+    pub fn take(&mut self, database: usize, key: &[u8]) -> Option<Entry> {
+        self.change(database, key, |table| table.remove(key))?
     }
 
     /// Puts an entry under another key or into another database, replacing what is there.
@@ -139,51 +215,82 @@ impl Keyspace {
         self.set(database, key, NewValue::Same(entry), expiry, access);
     }
 
-    /// Removes up to `limit` keys that expired before `now_ms`; returns how many.
+    /// Removes up to `limit` keys that expired before `now_ms`; returns how many. What is frozen or
+    /// arriving stays as it is.
     pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
+        let slots: Vec<usize> = self.served_slots().collect();
+        let is_due = |table: &Table| table.next_expiry_ms().is_some_and(|at| at < now_ms);
         let mut removed = 0;
-        for table in &mut self.tables {
-            removed += table.remove_expired(now_ms, limit - removed);
+        for database in 0..self.databases() {
+            for &slot in &slots {
+                if !self.realms[slot].tables.get(database).is_some_and(is_due) {
+                    continue;
+                }
+                let mut keys: Vec<Box<[u8]>> = Vec::new();
+                removed += self.change_table(slot, database, |table| {
+                    let gone = |entry: &Entry| keys.push(entry.key().into());
+                    table.remove_expired(now_ms, limit - removed, gone)
+                });
+                let realm = &mut self.realms[slot];
+                keys.iter().for_each(|key| realm.note(database, key));
+            }
         }
         removed
     }
 
-    /// When the next key expires.
+    /// When the next key expires, of those that can be removed then.
     #[must_use]
     pub fn next_expiry_ms(&self) -> Option<i64> {
-        self.tables.iter().filter_map(Table::next_expiry_ms).min()
-    }
-
-    /// When the next key of a database expires.
-    #[must_use]
-    pub fn next_expiry_ms_of(&self, database: usize) -> Option<i64> {
-        self.tables[database].next_expiry_ms()
+        let realms = self.served_slots().map(|slot| &self.realms[slot]);
+        let tables = realms.flat_map(|realm| &realm.tables);
+        tables.filter_map(Table::next_expiry_ms).min()
     }
 
     /// Takes `key` out if it has expired; false if it has not, or is absent.
     pub fn remove_if_expired(&mut self, database: usize, key: &[u8], now_ms: i64) -> bool {
-        let table = &mut self.tables[database];
-        let expired = table.get(key).is_some_and(|entry| entry.is_expired(now_ms));
-        expired && table.remove(key).is_some()
+        let expired = |table: &Table| {
+            // In most tables nothing is due, which costs less to find out.
+            table.next_expiry_ms().is_some_and(|at| at < now_ms)
+                && table.get(key).is_some_and(|entry| entry.is_expired(now_ms))
+        };
+        self.table_of(database, key).is_some_and(expired) && self.remove(database, key).is_some()
     }
 
-    /// Removes all keys of a database.
+    /// Removes all keys of a database. Nothing may be frozen.
     pub fn clear(&mut self, database: usize) {
-        let empty = Table::new(self.seed);
-        self.garbage
-            .push(std::mem::replace(&mut self.tables[database], empty));
+        let slots: Vec<usize> = self.visible_slots().collect();
+        let seed = self.seed;
+        for slot in slots {
+            let tables = &mut self.realms[slot].tables;
+            if tables.get(database).is_none_or(Table::is_empty) {
+                continue;
+            }
+            let cleared = self.change_table(slot, database, |table| {
+                std::mem::replace(table, Table::new(seed))
+            });
+            self.realms[slot].note_all();
+            self.garbage.push(Garbage::Table(cleared));
+        }
     }
 
-    /// Exchanges two databases.
+    /// Exchanges two databases. Nothing may be frozen.
     pub fn swap(&mut self, first: usize, second: usize) {
-        self.tables.swap(first, second);
+        let slots: Vec<usize> = self.visible_slots().collect();
+        let last = first.max(second);
+        for slot in slots {
+            if self.realms[slot].tables.len() > first.min(second) {
+                self.add_tables(slot, last);
+                self.realms[slot].tables.swap(first, second);
+                self.realms[slot].note_all();
+            }
+        }
+        self.totals.swap(first, second);
         // What was absent here may have come and gone there.
-        let version = self.stamp(0).version;
-        self.creations.fill(version);
+        self.forget_absences();
     }
 
-    /// Hands over cleared tables, whose release may take long.
-    pub fn take_garbage(&mut self) -> Vec<Table> {
+    /// Hands over what was cleared, removed or replaced and may take long to release.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
         std::mem::take(&mut self.garbage)
     }
 
@@ -213,7 +320,8 @@ impl Keyspace {
         true
     }
 
-    /// Restores an entry from a checkpoint, with the version it had.
+    /// Restores an entry from a checkpoint, with the version it had; false if it has no realm.
+    #[must_use]
     pub fn restore(
         &mut self,
         database: usize,
@@ -221,15 +329,181 @@ impl Keyspace {
         value: NewValue<'_>,
         expiry: Expiry,
         stamp: Stamp,
-    ) {
-        self.tables[database].set(key, value, expiry, stamp);
+    ) -> bool {
+        let Some(slot) = self.slot(key) else {
+            return false;
+        };
+        self.change_in(slot, database, key, |table| {
+            table.set(key, value, expiry, stamp)
+        });
+        true
     }
 
-    fn stamp(&mut self, access: u32) -> Stamp {
+    /// Panics if an invariant of the type does not hold. Slow; for tests.
+    pub fn check_invariants(&self) {
+        let mut totals = vec![Totals::default(); self.databases()];
+        let mut memory_bytes = 0;
+        let slots = self.index.len() + self.staged.len() + self.vacant.len();
+        assert_eq!(slots, self.realms.len());
+        let visible = self.index.iter().map(|(prefix, slot)| (prefix, slot, true));
+        let staged = self.staged.iter();
+        let staged = staged.map(|(prefix, slot)| (&**prefix, slot, false));
+        for (prefix, &slot, is_visible) in visible.chain(staged) {
+            let realm = &self.realms[slot as usize];
+            assert_eq!(realm.is_visible(), is_visible);
+            assert!(realm.tables.len() <= self.databases());
+            for (table, totals) in realm.tables.iter().zip(&mut totals) {
+                table.check_invariants();
+                memory_bytes += table.memory_bytes();
+                totals.len += table.len() * usize::from(realm.is_visible());
+                totals.expiring += table.expiring_len() * usize::from(realm.is_visible());
+                for entry in table.iter() {
+                    let nearest = self.index.longest(entry.key());
+                    let nearest = nearest.map(|(prefix, _)| prefix);
+                    assert!(!is_visible || nearest == Some(prefix), "{entry:?}");
+                    assert!(entry.key().starts_with(prefix), "{entry:?}");
+                }
+            }
+        }
+        assert_eq!(self.totals, totals);
+        assert_eq!(self.memory_bytes, memory_bytes);
+    }
+
+    pub(super) fn stamp(&mut self, access: u32) -> Stamp {
         self.version = self.version.wrapping_add(1);
         Stamp {
             version: self.version,
             access,
+        }
+    }
+
+    /// The slots of the realms that are not arriving, by prefix.
+    pub(super) fn visible_slots(&self) -> impl Iterator<Item = usize> {
+        self.index.iter().map(|(_, &slot)| slot as usize)
+    }
+
+    /// The slots of the realms that may change, by prefix.
+    pub(super) fn served_slots(&self) -> impl Iterator<Item = usize> {
+        let slots = self.visible_slots();
+        slots.filter(|&slot| self.realms[slot].visibility == Visibility::Served)
+    }
+
+    /// Changes a table of a realm for the sake of one key, creating the table if need be.
+    pub(super) fn change_in<R>(
+        &mut self,
+        slot: usize,
+        database: usize,
+        key: &[u8],
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> R {
+        self.add_tables(slot, database);
+        self.realms[slot].note(database, key);
+        self.change_table(slot, database, change)
+    }
+
+    /// Changes a table of a realm for the sake of one key, if it is there.
+    pub(super) fn change_present<R>(
+        &mut self,
+        slot: usize,
+        database: usize,
+        key: &[u8],
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> Option<R> {
+        let realm = &mut self.realms[slot];
+        if database >= realm.tables.len() {
+            return None;
+        }
+        realm.note(database, key);
+        Some(self.change_table(slot, database, change))
+    }
+
+    /// Takes a realm out of the totals.
+    pub(super) fn discount(&mut self, slot: usize) {
+        let realm = &self.realms[slot];
+        for (table, totals) in realm.tables.iter().zip(&mut self.totals) {
+            self.memory_bytes -= table.memory_bytes();
+            if realm.is_visible() {
+                totals.len -= table.len();
+                totals.expiring -= table.expiring_len();
+            }
+        }
+    }
+
+    /// Brings a realm into the totals.
+    pub(super) fn count(&mut self, slot: usize) {
+        let realm = &self.realms[slot];
+        for (table, totals) in realm.tables.iter().zip(&mut self.totals) {
+            self.memory_bytes += table.memory_bytes();
+            if realm.is_visible() {
+                totals.len += table.len();
+                totals.expiring += table.expiring_len();
+            }
+        }
+    }
+
+    /// The table that holds a key if it is there.
+    #[inline]
+    fn table_of(&self, database: usize, key: &[u8]) -> Option<&Table> {
+        self.realms[self.slot(key)?].tables.get(database)
+    }
+
+    /// The realm of a key, if it is visible.
+    #[inline]
+    fn slot(&self, key: &[u8]) -> Option<usize> {
+        if self.only.is_some() {
+            return self.only;
+        }
+        self.find_slot(key)
+    }
+
+    fn find_slot(&self, key: &[u8]) -> Option<usize> {
+        let (_, &slot) = self.index.longest(key)?;
+        Some(slot as usize)
+    }
+
+    fn change<R>(
+        &mut self,
+        database: usize,
+        key: &[u8],
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> Option<R> {
+        let slot = self.slot(key)?;
+        self.change_present(slot, database, key, change)
+    }
+
+    /// Changes a table, and the totals with it.
+    fn change_table<R>(
+        &mut self,
+        slot: usize,
+        database: usize,
+        change: impl FnOnce(&mut Table) -> R,
+    ) -> R {
+        let realm = &mut self.realms[slot];
+        let is_visible = realm.is_visible();
+        let table = &mut realm.tables[database];
+        let before = (table.len(), table.expiring_len(), table.memory_bytes());
+        let result = change(table);
+        // Each sum holds at least what the table had before.
+        self.memory_bytes = self.memory_bytes - before.2 + table.memory_bytes();
+        if is_visible {
+            let totals = &mut self.totals[database];
+            totals.len = totals.len - before.0 + table.len();
+            totals.expiring = totals.expiring - before.1 + table.expiring_len();
+        }
+        if table.has_discarded() {
+            let discarded = table.take_discarded().into_iter();
+            self.garbage.extend(discarded.map(Garbage::Entry));
+        }
+        result
+    }
+
+    /// Makes sure that a realm has tables up to that of `database`.
+    fn add_tables(&mut self, slot: usize, database: usize) {
+        let tables = &mut self.realms[slot].tables;
+        while tables.len() <= database {
+            let table = Table::new(self.seed);
+            self.memory_bytes += table.memory_bytes();
+            tables.push(table);
         }
     }
 
@@ -239,7 +513,7 @@ impl Keyspace {
     }
 
     fn creation_slot(&self, database: usize, key: &[u8]) -> usize {
-        let hash = self.tables[database].hash(key).0;
+        let hash = self.hash(key).0;
         (hash as usize).wrapping_add(database.wrapping_mul(257)) % CREATION_SLOTS
     }
 }

@@ -252,6 +252,15 @@ impl Entry {
         self.header().version
     }
 
+    /// What a checkpoint keeps of the entry's history.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            version: self.version(),
+            access: self.access(),
+        }
+    }
+
     /// The access clock at the last access.
     #[must_use]
     pub fn access(&self) -> u32 {
@@ -275,6 +284,15 @@ impl Entry {
             _ => 0,
         };
         self.shape().size_bytes() + object
+    }
+
+    /// Whether releasing the entry takes so long that a command should not wait for it.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        match self.value() {
+            ValueRef::Object(object) => object.is_heavy(),
+            ValueRef::Int(_) | ValueRef::String(_) => false,
+        }
     }
 
     /// Replaces value and expiry, in place if the block is unshared and has the right size.
@@ -312,26 +330,35 @@ impl Entry {
     }
 
     /// Gives the object of this entry for editing, making it unshared first; `None` when the value
-    /// is kept inline.
-    pub fn object_mut(&mut self, stamp: Stamp) -> Option<&mut Object> {
+    /// is kept inline. Who does edit it follows up with [`Entry::set_version`].
+    pub fn object_mut(&mut self) -> Option<&mut Object> {
         if self.header().kind != KIND_OBJECT {
             return None;
         }
         if !self.is_unshared() {
+            let stamp = Stamp {
+                version: self.version(),
+                access: self.access(),
+            };
             *self = Self::with_object(self.key(), self.share_object(), self.expires_at_ms(), stamp);
         }
         let shape = self.shape();
         // SAFETY: the block is unshared and we hold `&mut self`. The Arc in it may still be shared
         // with another block (an older clone): it is taken out, made unique, and put back.
         unsafe {
-            self.block.as_mut().version = stamp.version;
             let mut object = Arc::from_raw(self.object_ptr(shape));
             Arc::make_mut(&mut object);
             let raw = Arc::into_raw(object);
             self.write_word(shape.word_offset(), raw as u64);
-            self.set_access(stamp.access);
             Some(&mut *raw.cast_mut())
         }
+    }
+
+    /// Stamps an entry that has just been edited. Panics if it is shared.
+    pub fn set_version(&mut self, version: u32) {
+        assert!(self.is_unshared(), "an edited entry is its owner's alone");
+        // SAFETY: unshared, and we hold `&mut self`.
+        unsafe { self.block.as_mut().version = version };
     }
 
     fn with_object(
@@ -543,7 +570,7 @@ mod tests {
         );
         let copy = Entry::new(b"other", NewValue::Same(&entry), Some(3), STAMP);
         let clone = entry.clone();
-        let Some(Object::String(bytes)) = entry.object_mut(STAMP) else {
+        let Some(Object::String(bytes)) = entry.object_mut() else {
             panic!("an object")
         };
         bytes.push(b'd');
@@ -552,7 +579,7 @@ mod tests {
         assert_eq!(value_bytes(&copy), b"abc");
         assert!(
             Entry::new(b"k", NewValue::Int(1), None, STAMP)
-                .object_mut(STAMP)
+                .object_mut()
                 .is_none()
         );
     }
@@ -568,6 +595,7 @@ mod tests {
             ValueRef::Int(number) => number.to_string().into_bytes(),
             ValueRef::String(bytes) => bytes.to_vec(),
             ValueRef::Object(Object::String(bytes)) => bytes.clone(),
+            ValueRef::Object(other) => panic!("no string: {other:?}"),
         }
     }
 }

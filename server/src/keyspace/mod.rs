@@ -5,17 +5,39 @@
 //! keyspace.
 
 mod access;
+mod aggregate;
 mod databases;
 mod entry;
+mod garbage;
+mod hash;
+mod hash_tree;
+mod int_set;
+pub mod list;
+mod listing;
+mod packed;
+mod realm;
+mod realms;
+#[cfg(test)]
+mod realms_tests;
 mod segment;
+mod set;
+mod sorted_set;
 mod table;
 #[cfg(test)]
 mod table_tests;
 mod value;
 
 pub use access::{AccessClock, AccessPolicy};
-pub use databases::{Keyspace, WatchState};
+pub use aggregate::{Aggregate, Elements, Parts};
+pub use databases::{CREATION_SLOTS, Keyspace, WatchState};
 pub use entry::{Entry, Stamp};
-pub use segment::{Hash, SEGMENT_MAX_ENTRIES, Segment};
-pub use table::{Expiry, Frozen, Table};
+pub use garbage::Garbage;
+pub use hash::Hash;
+pub use list::List;
+pub use listing::{FrozenKeyspace, FrozenRealm, Sampler};
+pub use realm::{Changes, Visibility};
+pub use segment::{KeyHash, SEGMENT_MAX_ENTRIES, Segment};
+pub use set::{Member, Set};
+pub use sorted_set::{Scored, SortedSet, Walk};
+pub use table::{Edit, Expiry, Frozen, Table};
 pub use value::{INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};

@@ -16,9 +16,9 @@ pub const SEGMENT_MAX_ENTRIES: usize = 224;
 
 /// The 64-bit hash of a key under its table's seed. Its highest bits choose the segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Hash(pub u64);
+pub struct KeyHash(pub u64);
 
-impl Hash {
+impl KeyHash {
     /// The hash of `key` under `seed` (XXH3, 64 bits).
     #[must_use]
     pub fn of(key: &[u8], seed: u64) -> Self {
@@ -81,12 +81,12 @@ impl Segment {
 
     /// The entry of `key`.
     #[must_use]
-    pub fn get(&self, hash: Hash, key: &[u8]) -> Option<&Entry> {
+    pub fn get(&self, hash: KeyHash, key: &[u8]) -> Option<&Entry> {
         self.entries.find(hash.inner(), |entry| entry.key() == key)
     }
 
     /// Starts to bring the likely entry of this hash into the cache.
-    pub fn prefetch(&self, hash: Hash) {
+    pub fn prefetch(&self, hash: KeyHash) {
         if let Some(entry) = self.entries.iter_hash(hash.inner()).next() {
             entry.prefetch();
         }
@@ -102,13 +102,13 @@ impl Segment {
     }
 
     /// The entry of `key`, for editing.
-    pub fn get_mut(&mut self, hash: Hash, key: &[u8]) -> Option<&mut Entry> {
+    pub fn get_mut(&mut self, hash: KeyHash, key: &[u8]) -> Option<&mut Entry> {
         self.entries
             .find_mut(hash.inner(), |entry| entry.key() == key)
     }
 
     /// Adds an entry whose key is not there yet. `seed` is the table's.
-    pub fn insert_new(&mut self, hash: Hash, entry: Entry, seed: u64) {
+    pub fn insert_new(&mut self, hash: KeyHash, entry: Entry, seed: u64) {
         debug_assert!(self.get(hash, entry.key()).is_none(), "inserted twice");
         assert!(
             !self.is_full(),
@@ -118,18 +118,18 @@ impl Segment {
             self.prefetch_all();
         }
         self.entries
-            .insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
+            .insert_unique(hash.inner(), entry, |e| KeyHash::of(e.key(), seed).inner());
     }
 
     /// Takes the entry of `key` out.
-    pub fn remove(&mut self, hash: Hash, key: &[u8]) -> Option<Entry> {
+    pub fn remove(&mut self, hash: KeyHash, key: &[u8]) -> Option<Entry> {
         self.remove_where(hash, |entry| entry.key() == key)
     }
 
     /// Takes out an entry with this hash for which `matches` holds.
     pub fn remove_where(
         &mut self,
-        hash: Hash,
+        hash: KeyHash,
         matches: impl FnMut(&Entry) -> bool,
     ) -> Option<Entry> {
         let found = self.entries.find_entry(hash.inner(), matches).ok()?;
@@ -139,8 +139,9 @@ impl Segment {
     /// Gives memory back after many removals; `seed` is the table's.
     pub fn shrink(&mut self, seed: u64) {
         if self.entries.len() * 8 < self.entries.capacity() {
-            self.entries
-                .shrink_to(self.entries.len() * 2, |e| Hash::of(e.key(), seed).inner());
+            self.entries.shrink_to(self.entries.len() * 2, |e| {
+                KeyHash::of(e.key(), seed).inner()
+            });
         }
     }
 
@@ -160,13 +161,13 @@ impl Segment {
         let mut low = HashTable::with_capacity(SEGMENT_MAX_ENTRIES / 2);
         let mut high = HashTable::with_capacity(SEGMENT_MAX_ENTRIES / 2);
         for entry in self.entries.drain() {
-            let hash = Hash::of(entry.key(), seed);
+            let hash = KeyHash::of(entry.key(), seed);
             let side = if hash.0 & bit == 0 {
                 &mut low
             } else {
                 &mut high
             };
-            side.insert_unique(hash.inner(), entry, |e| Hash::of(e.key(), seed).inner());
+            side.insert_unique(hash.inner(), entry, |e| KeyHash::of(e.key(), seed).inner());
         }
         self.entries = low;
         Self {

@@ -19,16 +19,19 @@
 //! its (then nearly empty) segments until it is cleared.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
+use super::access::AccessClock;
 use super::entry::{Entry, Stamp};
-use super::segment::{Hash, Segment};
-use super::value::{NewValue, Object};
+use super::segment::{KeyHash, Segment};
+use super::value::{NewValue, Object, ValueRef};
 
 /// A scan's cursor counts in units of 2^16 hashes, so it is below 2^48 and survives clients that
 /// keep numbers as doubles.
-const POSITION_SHIFT: u32 = 16;
-const POSITION_END: u64 = 1 << (64 - POSITION_SHIFT);
+pub(super) const POSITION_SHIFT: u32 = 16;
+/// All positions are below it.
+pub(super) const POSITION_END: u64 = 1 << (64 - POSITION_SHIFT);
 
 /// How many segments a scan visits for each key asked for before it returns early.
 const SCAN_SEGMENTS_PER_KEY: usize = 10;
@@ -57,6 +60,17 @@ impl Expiry {
     }
 }
 
+/// What came of an attempt to edit an object in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit<R> {
+    /// The key is not there.
+    Absent,
+    /// It is, and holds something else.
+    Refused,
+    /// What the edit gave.
+    Done(R),
+}
+
 /// A hash table with cheap snapshots, hash-ordered scans and an expiry index.
 ///
 /// Invariants: `directory.len() == 1 << depth`; every segment has `depth() <= depth` and is named by
@@ -64,6 +78,7 @@ impl Expiry {
 /// lengths; every expiry in the index or in an entry is in the other too. Two keys with the same
 /// 64-bit hash and the same expiry share an index element; if one of them goes, the other is still
 /// hidden when it expires, but stays in memory until it is next written.
+#[derive(Clone)]
 pub struct Table {
     seed: u64,
     depth: u8,
@@ -72,7 +87,9 @@ pub struct Table {
     len: usize,
     /// Entries and segments, without directory and index.
     heap_bytes: usize,
-    expiries: BTreeSet<(i64, Hash)>,
+    expiries: BTreeSet<(i64, KeyHash)>,
+    /// Entries that went, and are too large to be released in passing.
+    discarded: Vec<Entry>,
 }
 
 /// The segments of a table at one moment.
@@ -94,6 +111,7 @@ impl Table {
             segments: vec![Arc::new(first)],
             len: 0,
             expiries: BTreeSet::new(),
+            discarded: Vec::new(),
         }
     }
 
@@ -136,8 +154,8 @@ impl Table {
 
     /// The hash of `key` in this table.
     #[must_use]
-    pub fn hash(&self, key: &[u8]) -> Hash {
-        Hash::of(key, self.seed)
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash::of(key, self.seed)
     }
 
     /// The entry of `key`, expired or not.
@@ -162,6 +180,9 @@ impl Table {
         if let Some(entry) = segment.get_mut(hash, key) {
             let before = (entry.memory_bytes(), entry.expires_at_ms());
             let expires_at_ms = expiry.resolve(before.1);
+            if entry.is_heavy() {
+                self.discarded.push(entry.clone());
+            }
             entry.replace(value, expires_at_ms, stamp);
             self.heap_bytes = self.heap_bytes - before.0 + entry.memory_bytes();
             self.move_expiry(hash, before.1, expires_at_ms);
@@ -169,6 +190,11 @@ impl Table {
         }
         self.insert_new(hash, Entry::new(key, value, expiry.resolve(None), stamp));
         true
+    }
+
+    /// Adds an entry that may be shared, whose key is not there.
+    pub fn insert(&mut self, entry: Entry) {
+        self.insert_new(self.hash(entry.key()), entry);
     }
 
     /// Changes the expiry of `key`; false if the key is not there.
@@ -187,20 +213,37 @@ impl Table {
         true
     }
 
-    /// Edits the object of `key` in place; `None` if the key is absent or its value is inline.
+    /// Edits the object of `key` in place if `accepts` holds for it. `change` says besides its
+    /// result whether it has changed anything; only then the entry gets the version. Either counts as
+    /// an access.
     pub fn edit<R>(
         &mut self,
         key: &[u8],
-        stamp: Stamp,
-        change: impl FnOnce(&mut Object) -> R,
-    ) -> Option<R> {
+        version: u32,
+        clock: &AccessClock,
+        accepts: impl FnOnce(&Object) -> bool,
+        change: impl FnOnce(&mut Object) -> (R, bool),
+    ) -> Edit<R> {
         let hash = self.hash(key);
         let index = self.segment_index(hash);
-        let entry = Self::unshare(&mut self.segments[index]).get_mut(hash, key)?;
+        let Some(entry) = Self::unshare(&mut self.segments[index]).get_mut(hash, key) else {
+            return Edit::Absent;
+        };
+        if !matches!(entry.value(), ValueRef::Object(object) if accepts(object)) {
+            return Edit::Refused;
+        }
+        clock.touch(entry);
         let before = entry.memory_bytes();
-        let result = change(entry.object_mut(stamp)?);
+        let (result, changed) = change(
+            entry
+                .object_mut()
+                .expect("the value was just found to be an object"),
+        );
+        if changed {
+            entry.set_version(version);
+        }
         self.heap_bytes = self.heap_bytes - before + entry.memory_bytes();
-        Some(result)
+        Edit::Done(result)
     }
 
     /// Takes `key` out.
@@ -211,8 +254,26 @@ impl Table {
         self.take(hash, |entry| entry.key() == key)
     }
 
-    /// Removes up to `limit` keys that expired before `now_ms`, and returns how many it removed.
-    pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
+    /// Whether [`Table::take_discarded`] has anything to give.
+    #[must_use]
+    pub fn has_discarded(&self) -> bool {
+        !self.discarded.is_empty()
+    }
+
+    /// Takes what is too large to be released in passing: values that were replaced, and keys that
+    /// expired. What [`Table::remove`] took out is its caller's.
+    pub fn take_discarded(&mut self) -> Vec<Entry> {
+        std::mem::take(&mut self.discarded)
+    }
+
+    /// Removes up to `limit` keys that expired before `now_ms`, shows each of them to `gone`, and
+    /// returns how many it removed.
+    pub fn remove_expired(
+        &mut self,
+        now_ms: i64,
+        limit: usize,
+        mut gone: impl FnMut(&Entry),
+    ) -> usize {
         for removed in 0..limit {
             let Some(&(at_ms, hash)) = self.expiries.first() else {
                 return removed;
@@ -220,12 +281,17 @@ impl Table {
             if at_ms >= now_ms {
                 return removed;
             }
-            if self
-                .take(hash, |entry| entry.expires_at_ms() == Some(at_ms))
-                .is_none()
-            {
+            match self.take(hash, |entry| entry.expires_at_ms() == Some(at_ms)) {
+                Some(entry) => {
+                    gone(&entry);
+                    if entry.is_heavy() {
+                        self.discarded.push(entry);
+                    }
+                }
                 // Left over from two keys that shared this element, see the type's invariants.
-                self.expiries.remove(&(at_ms, hash));
+                None => {
+                    self.expiries.remove(&(at_ms, hash));
+                }
             }
         }
         limit
@@ -237,6 +303,66 @@ impl Table {
         self.expiries.first().map(|&(at_ms, _)| at_ms)
     }
 
+    /// Takes the keys that begin with `prefix` out into a table of their own; `None` if there are
+    /// none.
+    #[must_use]
+    pub fn extract(&mut self, prefix: &[u8]) -> Option<Self> {
+        let mut found = Vec::new();
+        for segment in &self.segments {
+            segment.prefetch_all();
+            let matching = segment.iter().filter(|e| e.key().starts_with(prefix));
+            found.extend(matching.map(|entry| (self.hash(entry.key()), entry.clone())));
+        }
+        if found.is_empty() {
+            return None;
+        }
+        let mut table = Self::new(self.seed);
+        if found.len() == self.len {
+            std::mem::swap(self, &mut table);
+            return Some(table);
+        }
+        for (hash, held) in found {
+            let taken = self.take(hash, |entry| entry.key() == held.key());
+            drop(held);
+            table.insert_new(hash, taken.expect("the entry was just found"));
+        }
+        Some(table)
+    }
+
+    /// Takes in all keys of another table with the same seed, none of which it has.
+    pub fn absorb(&mut self, other: Self) {
+        assert_eq!(self.seed, other.seed, "tables of different seeds");
+        if self.is_empty() {
+            *self = other;
+            return;
+        }
+        for segment in &other.segments {
+            segment.prefetch_all();
+            for entry in segment.iter() {
+                self.insert_new(self.hash(entry.key()), entry.clone());
+            }
+        }
+    }
+
+    /// Visits the entries at these positions, in no particular order.
+    pub fn visit_positions<'a>(
+        &'a self,
+        positions: Range<u64>,
+        mut visit: impl FnMut(u64, &'a Entry),
+    ) {
+        let mut position = positions.start;
+        while position < positions.end.min(POSITION_END) {
+            let segment = self.segment(KeyHash(position << POSITION_SHIFT));
+            for entry in segment.iter() {
+                let at = self.hash(entry.key()).0 >> POSITION_SHIFT;
+                if positions.contains(&at) {
+                    visit(at, entry);
+                }
+            }
+            position = segment_end(position, segment.depth());
+        }
+    }
+
     /// Visits about `count` entries from `cursor` on in hash order and returns the next cursor,
     /// 0 at the end. Entries at one position are never divided between two calls.
     pub fn scan<'a>(&'a self, cursor: u64, count: usize, mut visit: impl FnMut(&'a Entry)) -> u64 {
@@ -246,7 +372,7 @@ impl Table {
             if position >= POSITION_END {
                 return 0;
             }
-            let segment = self.segment(Hash(position << POSITION_SHIFT));
+            let segment = self.segment(KeyHash(position << POSITION_SHIFT));
             let mut found: Vec<(u64, &Entry)> = segment
                 .iter()
                 .map(|entry| (self.hash(entry.key()).0 >> POSITION_SHIFT, entry))
@@ -280,7 +406,7 @@ impl Table {
         }
         // Hash-distributed keys fill segments evenly, so a first try nearly always hits; in a
         // nearly emptied table the search goes on from there.
-        let start = self.segment_index(Hash(random));
+        let start = self.segment_index(KeyHash(random));
         let rotated = self.segments[start..].iter().chain(&self.segments[..start]);
         let segment = rotated.into_iter().find(|segment| !segment.is_empty())?;
         segment.iter().nth((random as u32 as usize) % segment.len())
@@ -358,12 +484,12 @@ impl Table {
             + self.expiries.len() * EXPIRY_INDEX_BYTES
     }
 
-    fn segment_index(&self, hash: Hash) -> usize {
+    fn segment_index(&self, hash: KeyHash) -> usize {
         // Two shifts, because a shift by 64 (depth 0) is not defined.
         self.directory[(hash.0 >> 1 >> (63 - self.depth)) as usize] as usize
     }
 
-    fn segment(&self, hash: Hash) -> &Segment {
+    fn segment(&self, hash: KeyHash) -> &Segment {
         &self.segments[self.segment_index(hash)]
     }
 
@@ -375,7 +501,7 @@ impl Table {
         Arc::make_mut(segment)
     }
 
-    fn insert_new(&mut self, hash: Hash, entry: Entry) {
+    fn insert_new(&mut self, hash: KeyHash, entry: Entry) {
         while self.segment(hash).is_full() {
             self.split(hash);
         }
@@ -391,7 +517,7 @@ impl Table {
         self.len += 1;
     }
 
-    fn take(&mut self, hash: Hash, matches: impl FnMut(&Entry) -> bool) -> Option<Entry> {
+    fn take(&mut self, hash: KeyHash, matches: impl FnMut(&Entry) -> bool) -> Option<Entry> {
         let index = self.segment_index(hash);
         let segment = Self::unshare(&mut self.segments[index]);
         let before = segment.memory_bytes();
@@ -403,7 +529,7 @@ impl Table {
         Some(entry)
     }
 
-    fn move_expiry(&mut self, hash: Hash, from_ms: Option<i64>, to_ms: Option<i64>) {
+    fn move_expiry(&mut self, hash: KeyHash, from_ms: Option<i64>, to_ms: Option<i64>) {
         if from_ms == to_ms {
             return;
         }
@@ -416,7 +542,7 @@ impl Table {
     }
 
     /// Splits the segment of `hash`, doubling the directory first if it is not deep enough.
-    fn split(&mut self, hash: Hash) {
+    fn split(&mut self, hash: KeyHash) {
         let index = self.segment_index(hash);
         if self.segments[index].depth() == self.depth {
             self.directory = self

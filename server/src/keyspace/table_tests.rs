@@ -14,6 +14,7 @@ fn bytes_of(entry: &Entry) -> Vec<u8> {
         ValueRef::Int(number) => number.to_string().into_bytes(),
         ValueRef::String(bytes) => bytes.to_vec(),
         ValueRef::Object(Object::String(bytes)) => bytes.clone(),
+        ValueRef::Object(other) => panic!("no string: {other:?}"),
     }
 }
 
@@ -91,11 +92,13 @@ fn apply(table: &mut Table, model: &mut Model, step: &Step) {
                 Expiry::Keep,
                 stamp,
             );
-            let edited = table.edit(&key, stamp, |object| {
-                let Object::String(bytes) = object;
-                bytes.push(byte);
+            let clock = AccessClock::default();
+            let is_string = |object: &Object| matches!(object, Object::String(_));
+            let edited = table.edit(&key, 1, &clock, is_string, |object| match object {
+                Object::String(bytes) => (bytes.push(byte), true),
+                other => panic!("no string: {other:?}"),
             });
-            assert_eq!(edited, Some(()));
+            assert_eq!(edited, Edit::Done(()));
             value.push(byte);
         }
         Step::Expire(key, expiry) => {
@@ -115,7 +118,7 @@ fn apply(table: &mut Table, model: &mut Model, step: &Step) {
                 .collect();
             due.sort();
             due.truncate(limit);
-            assert_eq!(table.remove_expired(now_ms, limit), due.len());
+            assert_eq!(table.remove_expired(now_ms, limit, |_| {}), due.len());
             for (_, _, key) in due {
                 model.remove(&key);
             }

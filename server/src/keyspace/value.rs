@@ -7,6 +7,8 @@
 
 use std::mem::size_of;
 
+use super::{Elements, Hash, List, Set, SortedSet};
+
 /// The longest string kept inside its entry, in bytes. Longer ones become an [`Object::String`].
 pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
 
@@ -14,15 +16,45 @@ pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
 /// `OBJECT ENCODING` answers.
 const EMBSTR_MAX_BYTES: usize = 44;
 
+/// Values with more elements are handed to somebody else to be released.
+const HEAVY_ELEMENTS: usize = 4096;
+
 /// A value too large, or too structured, to live inside its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A string that is long, or has been edited in place (APPEND, SETRANGE, SETBIT) and keeps
     /// spare capacity for the next edit. Redis calls both `raw`.
     String(Vec<u8>),
+    /// A list.
+    List(List),
+    /// A set.
+    Set(Set),
+    /// A hash.
+    Hash(Hash),
+    /// A sorted set.
+    SortedSet(SortedSet),
 }
 
 impl Object {
+    /// The value as a number of elements; `None` for a string.
+    #[must_use]
+    pub fn elements(&self) -> Option<&dyn Elements> {
+        match self {
+            Self::String(_) => None,
+            Self::List(list) => Some(list),
+            Self::Set(set) => Some(set),
+            Self::Hash(hash) => Some(hash),
+            Self::SortedSet(set) => Some(set),
+        }
+    }
+
+    /// Whether releasing the object takes so long that a command should not wait for it.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        self.elements()
+            .is_some_and(|elements| elements.len() > HEAVY_ELEMENTS)
+    }
+
     /// Heap bytes that this object owns, its own allocation included. Constant time.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
@@ -31,6 +63,10 @@ impl Object {
             + size_of::<Self>()
             + match self {
                 Self::String(bytes) => bytes.capacity(),
+                Self::List(list) => list.heap_bytes(),
+                Self::Set(set) => set.heap_bytes(),
+                Self::Hash(hash) => hash.heap_bytes(),
+                Self::SortedSet(set) => set.heap_bytes(),
             }
     }
 }
@@ -46,12 +82,25 @@ pub enum ValueRef<'a> {
     Object(&'a Object),
 }
 
-impl ValueRef<'_> {
+impl<'a> ValueRef<'a> {
+    /// The value as a number of elements; `None` for a string.
+    #[must_use]
+    pub fn elements(&self) -> Option<&'a dyn Elements> {
+        match self {
+            Self::Object(object) => object.elements(),
+            Self::Int(_) | Self::String(_) => None,
+        }
+    }
+
     /// The name that `TYPE` gives.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::Int(_) | Self::String(_) | Self::Object(Object::String(_)) => "string",
+            Self::Object(Object::List(_)) => "list",
+            Self::Object(Object::Set(_)) => "set",
+            Self::Object(Object::Hash(_)) => "hash",
+            Self::Object(Object::SortedSet(_)) => "zset",
         }
     }
 
@@ -61,7 +110,8 @@ impl ValueRef<'_> {
         match self {
             Self::Int(_) => "int",
             Self::String(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
-            Self::String(_) | Self::Object(Object::String(_)) => "raw",
+            Self::String(_) => "raw",
+            Self::Object(object) => object.elements().map_or("raw", Elements::encoding),
         }
     }
 }
