@@ -2,7 +2,8 @@
 
 use bailiwick_frame::{Args, Encoder};
 
-use super::{Outcome, ReadContext, WriteContext};
+use super::parse::int32;
+use super::{Outcome, ReadContext, WriteContext, is_option};
 
 /// Runs a command that changes nothing.
 pub type ReadHandler = fn(&ReadContext<'_>, Args<'_>, &mut Encoder<'_>) -> Outcome;
@@ -48,6 +49,9 @@ pub enum Flag {
     Pubsub = 1 << 15,
     Movablekeys = 1 << 16,
     NoAsyncLoading = 1 << 17,
+    /// Stands in logs only: a node submits it by itself, and clients are told that there is no such
+    /// command.
+    Internal = 1 << 31,
 }
 
 /// ACL categories that do not follow from the flags.
@@ -80,6 +84,11 @@ pub enum Category {
 pub enum Group {
     Generic,
     String,
+    List,
+    Set,
+    SortedSet,
+    Hash,
+    Geo,
     Bitmap,
     Transactions,
     Connection,
@@ -102,6 +111,19 @@ pub enum Keys {
         /// Distance between keys.
         step: u8,
     },
+    /// As many as the argument at `count` says, right behind it; before them the key at `target`,
+    /// unless that is 0.
+    Counted {
+        /// Index of a key that stands apart, or 0.
+        target: u8,
+        /// Index of the number of keys.
+        count: u8,
+    },
+    /// The first argument, and what stands behind STORE or STOREDIST.
+    Stored {
+        /// Index from which on these words are options.
+        from: u8,
+    },
 }
 
 impl Keys {
@@ -118,25 +140,80 @@ impl Keys {
         step: 1,
     };
 
-    /// Indexes of the keys among `len` arguments.
-    pub fn indexes(self, len: usize) -> impl Iterator<Item = usize> {
-        let (first, end, step) = match self {
-            Self::None => (1, 1, 1),
+    /// As many keys as the argument at `count` says, right behind it.
+    pub const fn counted(count: u8) -> Self {
+        Self::Counted { target: 0, count }
+    }
+
+    /// Indexes of the keys in a request; none if it cannot have as many as it says.
+    pub fn indexes(self, args: Args<'_>) -> impl Iterator<Item = usize> + use<> {
+        let (apart, range, step) = match self {
+            Self::None => (None, 0..0, 1),
+            Self::Stored { from } => {
+                let stored = stored_key(args, from.into());
+                (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
+            }
             Self::Range { first, last, step } => {
                 let last = if last < 0 {
-                    len as isize + last as isize
+                    args.len() as isize + last as isize
                 } else {
                     last as isize
                 };
-                (
-                    first as usize,
-                    ((last + 1).max(0) as usize).min(len),
-                    step as usize,
-                )
+                let end = ((last + 1).max(0) as usize).min(args.len());
+                (None, first as usize..end, step as usize)
+            }
+            Self::Counted { target, count } => {
+                let behind = args.len().saturating_sub(count as usize + 1);
+                let keys = args.get(count as usize).and_then(|arg| int32(arg).ok());
+                let keys = keys.and_then(|keys| usize::try_from(keys).ok());
+                let first = count as usize + 1;
+                match keys.filter(|keys| (1..=behind).contains(keys)) {
+                    None => (None, 0..0, 1),
+                    Some(keys) => (
+                        (target > 0).then_some(target as usize),
+                        first..first + keys,
+                        1,
+                    ),
+                }
             }
         };
-        (first..end.max(first)).step_by(step)
+        apart.into_iter().chain(range.step_by(step))
     }
+}
+
+/// The key behind STORE or STOREDIST among the options from argument `at` on. The last one counts.
+fn stored_key(args: Args<'_>, mut at: usize) -> Option<usize> {
+    let mut found = None;
+    while at + 1 < args.len() {
+        if is_option(args, at, "store") || is_option(args, at, "storedist") {
+            found = Some(at + 1);
+            at += 1;
+        }
+        at += 1;
+    }
+    found
+}
+
+/// What becomes of a command that reads or writes the keyspace and concerns several groups: its keys
+/// belong to several, or it has none and is about all keys there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// It is refused: it would have to be done everywhere at one moment, or nowhere.
+    Refused,
+    /// Each group does it for its keys, and the numbers that they reply are added up.
+    Sum,
+    /// Each group does it for its keys, and replies with a list of one element for each.
+    Each,
+    /// A step through the keys of all groups.
+    Scan,
+    /// All keys of all groups.
+    Keys,
+    /// The number of keys of all groups.
+    Count,
+    /// A key of any group.
+    Random,
+    /// Each group removes its keys.
+    Flush,
 }
 
 /// One row of the command table, or of a container's table of subcommands.
@@ -167,6 +244,8 @@ pub struct Command {
     pub parent: &'static str,
     /// What runs.
     pub handler: Handler,
+    /// What becomes of it where it concerns several groups.
+    pub spread: Spread,
 }
 
 /// What most rows have in common, for struct update syntax.
@@ -184,6 +263,7 @@ pub const DEFAULT: Command = Command {
     subcommands: &[],
     parent: "",
     handler: Handler::Container,
+    spread: Spread::Refused,
 };
 
 impl Command {
@@ -247,12 +327,34 @@ pub enum NodeCommand {
     Unwatch,
     // Cluster.
     ClusterLinks,
+    ClusterInfo,
+    ClusterMyid,
+    ClusterMyshardid,
+    ClusterNodes,
+    ClusterReplicas,
+    ClusterSlots,
+    ClusterShards,
+    ClusterKeyslot,
+    ClusterCountkeysinslot,
+    ClusterGetkeysinslot,
+    ClusterCountfailurereports,
+    /// What Redis's administrators do to slots and nodes.
+    ClusterRefused,
+    RouteExplain,
+    RouteMode,
     GroupList,
     GroupInfo,
     GroupAdd,
+    GroupCreate,
     GroupRemove,
     GroupReplace,
     GroupTransfer,
+    PrefixCreate,
+    PrefixDrop,
+    PrefixInfo,
+    PrefixList,
+    PrefixMove,
+    PrefixOwner,
     // Server.
     Info,
     Command,

@@ -5,7 +5,10 @@ use std::cell::Cell;
 use bailiwick_frame::Args;
 
 use super::{CommandError, Outcome};
-use crate::keyspace::{AccessClock, Entry, Expiry, Keyspace, NewValue, Object, ValueRef};
+use crate::authority::Authority;
+use crate::keyspace::{
+    AccessClock, Aggregate, Edit, Entry, Expiry, Keyspace, NewValue, Object, ValueRef,
+};
 
 /// The longest string a command may build, in bytes: Redis's `proto-max-bulk-len`.
 const STRING_MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -35,6 +38,8 @@ impl Counters {
 pub struct ReadContext<'a> {
     /// All databases.
     pub keyspace: &'a Keyspace,
+    /// What of them the group serves.
+    pub authority: &'a Authority,
     /// The connection's database.
     pub database: usize,
     /// The time that decides what has expired: the leader's for a local read, the entry's for a
@@ -87,12 +92,26 @@ impl<'a> ReadContext<'a> {
     pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'a>>, CommandError> {
         self.get(key).map(StringRef::of).transpose()
     }
+
+    /// The value of type `T` at `key`; `WRONGTYPE` if it is something else.
+    pub fn object<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&'a T>, CommandError> {
+        self.get(key).map(held::<T>).transpose()
+    }
+
+    /// The next number of the node's own random sequence: no part of the replicated state, which
+    /// a read does not change.
+    #[must_use]
+    pub fn random(&self) -> u64 {
+        self.clock.random()
+    }
 }
 
 /// The view of a command that may change the keyspace.
 pub struct WriteContext<'a> {
     /// All databases.
     pub keyspace: &'a mut Keyspace,
+    /// What of them the group serves.
+    pub authority: &'a mut Authority,
     /// The connection's database.
     pub database: usize,
     /// The log entry's time.
@@ -111,6 +130,7 @@ impl WriteContext<'_> {
     pub fn reader(&self) -> ReadContext<'_> {
         ReadContext {
             keyspace: self.keyspace,
+            authority: self.authority,
             database: self.database,
             now_ms: self.now_ms,
             clock: self.clock,
@@ -146,6 +166,16 @@ impl WriteContext<'_> {
     /// The string at `key` without counting an access, for commands that go on to write it.
     pub fn peek_string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
         self.peek(key).map(StringRef::of).transpose()
+    }
+
+    /// The value of type `T` at `key`; `WRONGTYPE` if it is something else.
+    pub fn object<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.get(key).map(held::<T>).transpose()
+    }
+
+    /// As [`WriteContext::object`] without counting an access, for commands that go on to edit it.
+    pub fn peek_object<T: Aggregate>(&self, key: &[u8]) -> Result<Option<&T>, CommandError> {
+        self.peek(key).map(held::<T>).transpose()
     }
 
     /// Sets `key` to `value`, whatever was there.
@@ -200,26 +230,108 @@ impl WriteContext<'_> {
         change: impl FnOnce(&mut Vec<u8>) -> R,
     ) -> Result<R, CommandError> {
         self.drop_if_expired(self.database, key);
-        let (database, access) = (self.database, self.clock.fresh());
         let bytes = match self.peek(key).map(Entry::value) {
             // Edited in place below.
             Some(ValueRef::Object(Object::String(_))) => None,
+            Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
             Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
             Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
             None => Some(Vec::new()),
         };
         if let Some(bytes) = bytes {
-            let value = NewValue::Object(Object::String(bytes));
+            let (value, access) = (NewValue::Object(Object::String(bytes)), self.clock.fresh());
             self.keyspace
-                .set(database, key, value, Expiry::Keep, access);
+                .set(self.database, key, value, Expiry::Keep, access);
         }
+        let edit = self.keyspace.edit(
+            self.database,
+            key,
+            self.clock,
+            |object| matches!(object, Object::String(_)),
+            |object| match object {
+                Object::String(bytes) => (Some(change(bytes)), true),
+                _ => (None, false),
+            },
+        );
         Counters::add(&self.counters.changes, 1);
-        let edited = self
-            .keyspace
-            .edit(database, key, access, |object| match object {
-                Object::String(bytes) => change(bytes),
-            });
-        Ok(edited.expect("the key was just found to hold, or given, a string object"))
+        match edit {
+            Edit::Done(Some(result)) => Ok(result),
+            _ => unreachable!("the key was just found to hold, or given, a string object"),
+        }
+    }
+
+    /// Edits the value of type `T` at `key` in place and keeps the expiry; `None` if the key is
+    /// absent, `WRONGTYPE` if it holds something else. `change` gives, besides its result, the
+    /// number of changes that it made: at 0 nothing has been touched for WATCH. A value that it
+    /// leaves empty is removed with its key.
+    pub fn edit<T: Aggregate, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T) -> (R, u64),
+    ) -> Result<Option<R>, CommandError> {
+        self.drop_if_expired(self.database, key);
+        let (mut changes, mut is_empty) = (0, false);
+        let edit = self.keyspace.edit(
+            self.database,
+            key,
+            self.clock,
+            |object| T::of(object).is_some(),
+            |object| {
+                let held = T::of_mut(object).expect("the type was just looked at");
+                let (result, count) = change(held);
+                (changes, is_empty) = (count, held.is_empty());
+                (result, count > 0)
+            },
+        );
+        match edit {
+            Edit::Absent => Ok(None),
+            Edit::Refused => Err(CommandError::WrongType),
+            Edit::Done(result) => {
+                Counters::add(&self.counters.changes, changes);
+                if is_empty {
+                    self.keyspace.remove(self.database, key);
+                }
+                Ok(Some(result))
+            }
+        }
+    }
+
+    /// As [`WriteContext::edit`], but starts from an empty value if the key is absent. What stays
+    /// empty creates no key.
+    pub fn edit_or_create<T: Aggregate, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T) -> (R, u64),
+    ) -> Result<R, CommandError> {
+        let mut change = Some(change);
+        let mut change = |value: &mut T| change.take().expect("called once")(value);
+        if let Some(result) = self.edit(key, &mut change)? {
+            return Ok(result);
+        }
+        let mut value = T::default();
+        let (result, changes) = change(&mut value);
+        if !value.is_empty() {
+            let (value, access) = (NewValue::Object(value.into_object()), self.clock.fresh());
+            self.keyspace
+                .set(self.database, key, value, Expiry::None, access);
+            Counters::add(&self.counters.changes, changes);
+        }
+        Ok(result)
+    }
+
+    /// Sets `key` to `value`, whatever was there, as one change; an empty value removes the key.
+    pub fn store<T: Aggregate>(&mut self, key: &[u8], value: T) {
+        if value.is_empty() {
+            self.remove(key);
+        } else {
+            self.set(key, NewValue::Object(value.into_object()), Expiry::None);
+        }
+    }
+
+    /// The keyspace's hash seed, which orders the elements of large values.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.keyspace.seed()
     }
 
     /// Counts `count` changes that went past the methods of this context.
@@ -239,13 +351,17 @@ impl WriteContext<'_> {
     fn drop_if_expired(&mut self, database: usize, key: &[u8]) {
         // A key that has expired must not lend its expiry to its successor, and WATCH must see a
         // creation rather than a change.
-        let due = self
-            .keyspace
-            .next_expiry_ms_of(database)
-            .is_some_and(|at| at < self.now_ms);
-        if due && self.keyspace.remove_if_expired(database, key, self.now_ms) {
+        if self.keyspace.remove_if_expired(database, key, self.now_ms) {
             Counters::add(&self.counters.expired, 1);
         }
+    }
+}
+
+/// The value of type `T` in `entry`; `WRONGTYPE` if it holds something else.
+fn held<T: Aggregate>(entry: &Entry) -> Result<&T, CommandError> {
+    match entry.value() {
+        ValueRef::Object(object) => T::of(object).ok_or(CommandError::WrongType),
+        ValueRef::Int(_) | ValueRef::String(_) => Err(CommandError::WrongType),
     }
 }
 
@@ -265,6 +381,7 @@ impl<'a> StringRef<'a> {
             ValueRef::Int(number) => Ok(Self::Int(number)),
             ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
             ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
+            ValueRef::Object(_) => Err(CommandError::WrongType),
         }
     }
 

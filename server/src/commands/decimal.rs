@@ -1,4 +1,4 @@
-//! Decimal fractions for INCRBYFLOAT.
+//! Decimal fractions for INCRBYFLOAT and HINCRBYFLOAT.
 //!
 //! Redis adds in the C type `long double`, whose precision depends on the machine (64 bits of
 //! mantissa on x86-64, 113 on ARM64), and prints 17 decimal places without trailing zeros. Every
@@ -26,7 +26,7 @@ const LAST_PLACE: i64 = 4951;
 /// Exponents are cut off here: beyond every range, and sums with them cannot overflow.
 const EXPONENT_MAX: i64 = 1_000_000;
 
-/// A number as INCRBYFLOAT reads and prints it.
+/// A number as these commands read and print it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Decimal {
     /// In units of 10^-17.
@@ -71,6 +71,11 @@ impl Decimal {
         }
         let sum = self.to_f64() + other.to_f64();
         sum.is_finite().then_some(Self::Rounded(sum))
+    }
+
+    /// Whether it is beyond all numbers.
+    pub(super) fn is_infinite(self) -> bool {
+        matches!(self, Self::Rounded(number) if number.is_infinite())
     }
 
     fn to_f64(self) -> f64 {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::authority::Stray;
+
 /// A refusal: the client gets it as an error reply, and the connection lives on. The display form
 /// is the reply without its leading `-`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,9 @@ pub enum CommandError {
     /// The data is not loaded yet.
     #[error("LOADING Redis is loading the dataset in memory")]
     Loading,
+    /// One of the keys is not served by the group. Nothing was done; another group may do it.
+    #[error("{0}")]
+    Stray(Box<Stray>),
     /// Anything said only once; the text begins with its code.
     #[error("{0}")]
     Text(Cow<'static, str>),

@@ -7,7 +7,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::parse;
 use super::{
-    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, WriteContext,
+    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, Spread, WriteContext,
     is_option,
 };
 
@@ -23,6 +23,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes all keys of the database.",
         syntax: "[ASYNC | SYNC]",
         handler: Handler::Write(flushdb),
+        spread: Spread::Flush,
         ..DEFAULT
     },
     Command {
@@ -34,6 +35,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes all keys of all databases.",
         syntax: "[ASYNC | SYNC]",
         handler: Handler::Write(flushall),
+        spread: Spread::Flush,
         ..DEFAULT
     },
     Command {
@@ -93,8 +95,9 @@ fn check_flush_options(args: Args<'_>) -> Outcome {
     }
 }
 
-fn clear(ctx: &mut WriteContext<'_>, database: usize) {
-    let keys = ctx.keyspace.table(database).len();
+/// Empties a database.
+pub(super) fn clear(ctx: &mut WriteContext<'_>, database: usize) {
+    let keys = ctx.keyspace.len_of(database);
     if keys > 0 {
         ctx.keyspace.clear(database);
         ctx.note_changes(keys as u64);

@@ -26,6 +26,11 @@ impl<'a> Glob<'a> {
         Self { prefix, rest }
     }
 
+    /// What every match begins with, as far as no special byte stands before it.
+    pub(super) fn head(&self) -> &'a [u8] {
+        self.prefix
+    }
+
     /// Whether all of `string` matches.
     pub(super) fn matches(&self, string: &[u8]) -> bool {
         let Some(tail) = string.strip_prefix(self.prefix) else {

@@ -5,7 +5,9 @@
 
 use bailiwick_frame::{Args, Encoder};
 
-use super::{Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, WriteContext};
+use super::{
+    Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread, WriteContext,
+};
 
 const READ_FAST: u32 = Flag::Readonly as u32 | Flag::Fast as u32;
 const KEYSPACE: u32 = Category::Keyspace as u32;
@@ -21,6 +23,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes keys and counts those that were there.",
         syntax: "key [key ...]",
         handler: Handler::Write(del),
+        spread: Spread::Sum,
         ..DEFAULT
     },
     Command {
@@ -34,6 +37,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes keys like DEL, for clients that fear the cost of a large value.",
         syntax: "key [key ...]",
         handler: Handler::Write(del),
+        spread: Spread::Sum,
         ..DEFAULT
     },
     Command {
@@ -46,6 +50,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Counts which of the keys exist, a key named twice counting twice.",
         syntax: "key [key ...]",
         handler: Handler::Read(exists),
+        spread: Spread::Sum,
         ..DEFAULT
     },
     Command {
@@ -59,6 +64,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Marks keys as just accessed and counts those that exist.",
         syntax: "key [key ...]",
         handler: Handler::Read(touch),
+        spread: Spread::Sum,
         ..DEFAULT
     },
     Command {

@@ -1,20 +1,15 @@
 //! What keys there are: KEYS, SCAN, RANDOMKEY, DBSIZE.
 //!
-//! SCAN's guarantee is that of [`Table::scan`](crate::keyspace::Table::scan): a key that is there
+//! SCAN's guarantee is that of [`Keyspace::scan`](crate::keyspace::Keyspace::scan): a key that is there
 //! throughout is returned, and returned once. Expired keys that were not removed yet are passed
 //! over, but DBSIZE counts them, as in Redis.
 
 use bailiwick_frame::{Args, Encoder};
 
 use super::glob::Glob;
-use super::parse;
-use super::{
-    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, ReadContext, is_option,
-};
+use super::scan::{self, ScanOptions, Walk, parse_cursor};
+use super::{Category, Command, DEFAULT, Flag, Group, Handler, Outcome, ReadContext, Spread};
 use crate::keyspace::Entry;
-
-/// How many keys SCAN looks at unless told.
-const SCAN_COUNT: usize = 10;
 
 /// How often RANDOMKEY draws again when it drew an expired key, before it takes the first that is
 /// not. Where most keys live, already the second draw is rare.
@@ -32,6 +27,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Lists all keys that match a pattern.",
         syntax: "pattern",
         handler: Handler::Read(keys),
+        spread: Spread::Keys,
         ..DEFAULT
     },
     Command {
@@ -43,7 +39,8 @@ pub(super) static COMMANDS: &[Command] = &[
         complexity: "O(1) for a call, O(N) for a whole iteration over N keys",
         summary: "Lists the keys a few at a time, from a cursor to the next.",
         syntax: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
-        handler: Handler::Read(scan),
+        handler: Handler::Read(scan_keys),
+        spread: Spread::Scan,
         ..DEFAULT
     },
     Command {
@@ -53,6 +50,7 @@ pub(super) static COMMANDS: &[Command] = &[
         categories: KEYSPACE,
         summary: "Picks a key at random.",
         handler: Handler::Read(randomkey),
+        spread: Spread::Random,
         ..DEFAULT
     },
     Command {
@@ -63,6 +61,7 @@ pub(super) static COMMANDS: &[Command] = &[
         group: Group::Server,
         summary: "Counts the keys of the database.",
         handler: Handler::Read(dbsize),
+        spread: Spread::Count,
         ..DEFAULT
     },
 ];
@@ -71,7 +70,7 @@ fn keys(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome
     let glob = Glob::new(args.arg(1));
     let list = out.deferred_array();
     let mut found = 0;
-    for entry in ctx.keyspace.table(ctx.database).iter() {
+    for entry in ctx.keyspace.iter(ctx.database) {
         if glob.matches(entry.key()) && !entry.is_expired(ctx.now_ms) {
             out.bulk(entry.key());
             found += 1;
@@ -81,34 +80,32 @@ fn keys(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome
     Ok(())
 }
 
-fn scan(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+fn scan_keys(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let cursor = parse_cursor(args.arg(1))?;
-    let options = ScanOptions::parse(args)?;
+    let options = ScanOptions::parse(args, 2, Walk::Keys)?;
     let mut found: Vec<&Entry> = Vec::new();
-    let next = ctx
-        .keyspace
-        .table(ctx.database)
-        .scan(cursor, options.count, |entry| {
-            if options.wants(entry) && !entry.is_expired(ctx.now_ms) {
-                found.push(entry);
-            }
-        });
-    out.array(2);
-    out.bulk_display(next);
-    out.array(found.len());
+    let visit = |entry| {
+        if options.wants(entry) && !entry.is_expired(ctx.now_ms) {
+            found.push(entry);
+        }
+    };
+    let (database, count) = (ctx.database, options.count);
+    let next = ctx.keyspace.scan(database, cursor, count, b"", visit);
+    scan::write_head(next, found.len(), out);
     for entry in found {
         out.bulk(entry.key());
     }
     Ok(())
 }
 
-fn randomkey(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let table = ctx.keyspace.table(ctx.database);
+/// Picks a key that has not expired.
+pub(super) fn randomkey(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let sampler = ctx.keyspace.sampler(ctx.database);
     let lives = |entry: &&Entry| !entry.is_expired(ctx.now_ms);
     let drawn = (0..RANDOM_TRIES)
-        .map_while(|_| table.random(ctx.clock.random()))
+        .map_while(|_| sampler.random(ctx.clock.random()))
         .find(lives)
-        .or_else(|| table.iter().find(lives));
+        .or_else(|| ctx.keyspace.iter(ctx.database).find(lives));
     match drawn {
         Some(entry) => out.bulk(entry.key()),
         None => out.null(),
@@ -117,87 +114,14 @@ fn randomkey(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outco
 }
 
 fn dbsize(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    out.integer(ctx.keyspace.table(ctx.database).len() as i64);
+    out.integer(ctx.keyspace.len_of(ctx.database) as i64);
     Ok(())
-}
-
-struct ScanOptions<'a> {
-    count: usize,
-    pattern: Option<Glob<'a>>,
-    type_name: Option<&'a [u8]>,
-}
-
-impl<'a> ScanOptions<'a> {
-    fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let mut options = Self {
-            count: SCAN_COUNT,
-            pattern: None,
-            type_name: None,
-        };
-        for index in (2..args.len()).step_by(2) {
-            let value = args.get(index + 1).ok_or(CommandError::Syntax)?;
-            if is_option(args, index, "count") {
-                options.count = usize::try_from(parse::integer(value)?)
-                    .ok()
-                    .filter(|&count| count > 0)
-                    .ok_or(CommandError::Syntax)?;
-            } else if is_option(args, index, "match") {
-                options.pattern = Some(Glob::new(value));
-            } else if is_option(args, index, "type") {
-                options.type_name = Some(value);
-            } else {
-                return Err(CommandError::Syntax);
-            }
-        }
-        Ok(options)
-    }
-
-    fn wants(&self, entry: &Entry) -> bool {
-        self.pattern.is_none_or(|glob| glob.matches(entry.key()))
-            && self.type_name.is_none_or(|wanted| {
-                entry
-                    .value()
-                    .type_name()
-                    .as_bytes()
-                    .eq_ignore_ascii_case(wanted)
-            })
-    }
-}
-
-/// A cursor as C's `strtoul` reads it, which is what Redis does: signs are taken, nothing at all is
-/// zero, and what follows a zero byte is not looked at.
-fn parse_cursor(arg: &[u8]) -> Result<u64, CommandError> {
-    const INVALID: CommandError = CommandError::text("ERR invalid cursor");
-    let arg = arg.split(|&byte| byte == 0).next().unwrap_or_default();
-    if arg.is_empty() {
-        return Ok(0);
-    }
-    let (negative, digits) = match arg {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(INVALID);
-    }
-    let number = digits
-        .iter()
-        .try_fold(0u64, |sum, digit| {
-            sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-        })
-        .ok_or(INVALID)?;
-    Ok(if negative {
-        number.wrapping_neg()
-    } else {
-        number
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::*;
     use crate::commands::testing::{Fixture, check, run};
 
     #[test]
@@ -234,22 +158,6 @@ mod tests {
                 ("SCAN 0 FOO x", "-ERR syntax error"),
             ],
         );
-    }
-
-    #[test]
-    fn a_cursor_is_read_as_loosely_as_redis_does() {
-        for (arg, cursor) in [
-            ("", 0),
-            ("+5", 5),
-            ("-1", u64::MAX),
-            ("007", 7),
-            ("5\0x", 5),
-        ] {
-            assert_eq!(parse_cursor(arg.as_bytes()), Ok(cursor), "{arg:?}");
-        }
-        for arg in [" 0", "0 ", "-", "x", "0x1", "18446744073709551616"] {
-            assert!(parse_cursor(arg.as_bytes()).is_err(), "{arg:?}");
-        }
     }
 
     #[test]

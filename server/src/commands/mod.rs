@@ -6,6 +6,8 @@
 //! concern the connection or the node stand in the table too, but as a [`NodeCommand`] that the
 //! `node` module carries out.
 
+mod authority;
+mod authority_reads;
 mod bit;
 mod bit_scan;
 mod bitfield;
@@ -19,24 +21,42 @@ mod context;
 mod decimal;
 mod diagnostics;
 pub mod docs;
+mod double;
 mod error;
 mod expire;
 mod field;
 mod flush;
+mod geo;
 mod glob;
+mod hash;
+mod hash_number;
+mod hash_walk;
 mod introspection;
 mod keys;
 mod lcs;
+mod list;
+mod list_edit;
+mod list_move;
+#[cfg(test)]
+mod list_tests;
 mod listing;
 mod memory_usage;
 mod number;
 mod object;
 mod parse;
+mod prefix;
+mod random;
 mod range;
 mod registry;
 mod rename;
+mod scan;
 mod server;
+mod set;
+mod set_algebra;
 mod set_options;
+mod set_random;
+mod share;
+mod sorted_set;
 mod string;
 mod string_multi;
 #[cfg(test)]
@@ -48,12 +68,13 @@ mod transaction;
 pub use categories::{categories_of, category_names};
 pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
-    WriteHandler,
+    Spread, WriteHandler,
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
 pub use parse::int32;
-pub use registry::{Known, all, by_id, check_arity, count, find, lookup};
+pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
+pub use share::{Page, ScanRequest, scan_request};
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.
 #[must_use]

@@ -221,6 +221,7 @@ mod tests {
         run(&mut fixture, "SET a 1");
         let context = ReadContext {
             keyspace: &fixture.keyspace,
+            authority: &fixture.authority,
             database: 0,
             now_ms: fixture.now_ms,
             clock: &clock,

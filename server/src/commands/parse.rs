@@ -9,6 +9,8 @@ use crate::keyspace::parse_canonical_int;
 
 const OUT_OF_I32: &str = "ERR value is out of range, value must between -2147483648 and 2147483647";
 
+const NEGATIVE: &str = "ERR value is out of range, must be positive";
+
 /// The unit in which a client gives a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -37,6 +39,24 @@ impl Base {
 /// A signed integer of 64 bits.
 pub(super) fn integer(arg: &[u8]) -> Result<i64, CommandError> {
     parse_canonical_int(arg).ok_or(CommandError::NotInteger)
+}
+
+/// A signed integer from `min` to `max`; beyond them the error tells the range.
+pub(super) fn integer_within(arg: &[u8], min: i64, max: i64) -> Result<i64, CommandError> {
+    let number = integer(arg)?;
+    if (min..=max).contains(&number) {
+        return Ok(number);
+    }
+    Err(CommandError::composed(format!(
+        "ERR value is out of range, value must between {min} and {max}"
+    )))
+}
+
+/// An integer that is not negative; whatever else it may be, the error says that.
+pub(super) fn non_negative(arg: &[u8]) -> Result<u64, CommandError> {
+    let number = integer(arg).ok();
+    let number = number.and_then(|number| u64::try_from(number).ok());
+    number.ok_or(CommandError::text(NEGATIVE))
 }
 
 /// The moment, in milliseconds of log time, that `arg` names; it may lie in the past. `command` is
@@ -109,6 +129,24 @@ mod tests {
                 integer(arg.as_bytes()),
                 Err(CommandError::NotInteger),
                 "{arg:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_range_is_told_to_who_leaves_it() {
+        assert_eq!(integer_within(b"-3", -3, 3), Ok(-3));
+        assert_eq!(integer_within(b"x", -3, 3), Err(CommandError::NotInteger));
+        let refusal = "ERR value is out of range, value must between -3 and 3";
+        assert_eq!(
+            integer_within(b"4", -3, 3),
+            Err(CommandError::text(refusal))
+        );
+        assert_eq!(non_negative(b"0"), Ok(0));
+        for arg in ["-1", "x", "9223372036854775808"] {
+            assert_eq!(
+                non_negative(arg.as_bytes()),
+                Err(CommandError::text(NEGATIVE))
             );
         }
     }

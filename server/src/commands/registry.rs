@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use bailiwick_frame::Args;
 
-use super::{Command, CommandError};
+use super::{Command, CommandError, Flag};
 
 /// The tables of the modules, in the order in which COMMAND lists them.
 static TABLES: &[&[Command]] = &[
@@ -17,6 +17,23 @@ static TABLES: &[&[Command]] = &[
     super::bit::COMMANDS,
     super::bitop::COMMANDS,
     super::bitfield::COMMANDS,
+    super::list::COMMANDS,
+    super::list_edit::COMMANDS,
+    super::list_move::COMMANDS,
+    super::hash::COMMANDS,
+    super::hash_number::COMMANDS,
+    super::hash_walk::COMMANDS,
+    super::set::COMMANDS,
+    super::set_algebra::COMMANDS,
+    super::set_random::COMMANDS,
+    super::sorted_set::add::COMMANDS,
+    super::sorted_set::member::COMMANDS,
+    super::sorted_set::range::COMMANDS,
+    super::sorted_set::remove::COMMANDS,
+    super::sorted_set::combine::COMMANDS,
+    super::sorted_set::sample::COMMANDS,
+    super::geo::place::COMMANDS,
+    super::geo::search::COMMANDS,
     super::keys::COMMANDS,
     super::rename::COMMANDS,
     super::expire::COMMANDS,
@@ -27,9 +44,13 @@ static TABLES: &[&[Command]] = &[
     super::client::COMMANDS,
     super::transaction::COMMANDS,
     super::cluster::COMMANDS,
+    super::share::COMMANDS,
+    super::prefix::COMMANDS,
     super::server::COMMANDS,
     super::introspection::COMMANDS,
     super::diagnostics::COMMANDS,
+    super::authority::COMMANDS,
+    super::authority_reads::COMMANDS,
 ];
 
 /// How much of an unknown command's arguments its error repeats.
@@ -70,11 +91,11 @@ struct Index {
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
     let mut index = Index {
-        slots: vec![None; (all().count() * 4).next_power_of_two()],
+        slots: vec![None; (rows().count() * 4).next_power_of_two()],
         known: Vec::new(),
     };
     let mask = index.slots.len() - 1;
-    for command in all() {
+    for command in rows() {
         let mut slot = name_hash(command.name.as_bytes()) & mask;
         while let Some(other) = index.slots[slot] {
             assert_ne!(
@@ -92,12 +113,12 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
     index
 });
 
-/// All commands, containers without their subcommands.
+/// All commands that clients can use, containers without their subcommands.
 pub fn all() -> impl Iterator<Item = &'static Command> + Clone {
-    TABLES.iter().flat_map(|table| table.iter())
+    rows().filter(|command| !command.has(Flag::Internal))
 }
 
-/// Number of commands and subcommands.
+/// Number of commands and subcommands, internal ones included.
 #[must_use]
 pub fn count() -> usize {
     INDEX.known.len()
@@ -109,9 +130,13 @@ pub fn by_id(id: usize) -> Known {
     INDEX.known[id]
 }
 
-/// The command of this name, in any case; no subcommand.
+/// The command of this name, in any case, if clients can use it; no subcommand.
 #[must_use]
 pub fn find(name: &[u8]) -> Option<Known> {
+    find_row(name).filter(|known| !known.has(Flag::Internal))
+}
+
+fn find_row(name: &[u8]) -> Option<Known> {
     let slots = &INDEX.slots;
     let mut slot = name_hash(name) & (slots.len() - 1);
     while let Some(known) = slots[slot] {
@@ -123,9 +148,18 @@ pub fn find(name: &[u8]) -> Option<Known> {
     None
 }
 
-/// The command that a request names, its arity checked.
+/// The command that a client's request names, its arity checked.
 pub fn lookup(args: Args<'_>) -> Result<Known, CommandError> {
-    let known = find(args.arg(0)).ok_or_else(|| unknown_command(args))?;
+    resolve(find(args.arg(0)), args)
+}
+
+/// Like [`lookup`], for what stands in a log: internal commands are found too.
+pub fn lookup_logged(args: Args<'_>) -> Result<Known, CommandError> {
+    resolve(find_row(args.arg(0)), args)
+}
+
+fn resolve(found: Option<Known>, args: Args<'_>) -> Result<Known, CommandError> {
+    let known = found.ok_or_else(|| unknown_command(args))?;
     if known.subcommands.is_empty() || args.len() == 1 {
         check_arity(&known, args.len())?;
         return Ok(known);
@@ -137,6 +171,10 @@ pub fn lookup(args: Args<'_>) -> Result<Known, CommandError> {
     let sub = by_id(known.id() + 1 + at);
     check_arity(&sub, args.len())?;
     Ok(sub)
+}
+
+fn rows() -> impl Iterator<Item = &'static Command> + Clone {
+    TABLES.iter().flat_map(|table| table.iter())
 }
 
 /// Refuses a wrong number of arguments.

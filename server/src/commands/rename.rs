@@ -141,8 +141,8 @@ fn is_there(ctx: &WriteContext<'_>, database: usize, key: &[u8]) -> bool {
 
 /// Moves an entry that is there, as one change.
 fn relocate(ctx: &mut WriteContext<'_>, key: &[u8], database: usize, new_key: &[u8]) {
-    // Not `ctx.take`, which would count a second change.
-    if let Some(entry) = ctx.keyspace.remove(ctx.database, key) {
+    // Not the context's methods, which would count a second change.
+    if let Some(entry) = ctx.keyspace.take(ctx.database, key) {
         ctx.put(database, new_key, &entry);
     }
 }

@@ -5,7 +5,7 @@ use bailiwick_frame::{Args, Encoder};
 use super::string::write_string;
 use super::{
     Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
-    WriteContext,
+    Spread, WriteContext,
 };
 use crate::keyspace::{Expiry, NewValue};
 
@@ -33,6 +33,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Replies with the strings at several keys, null standing for what is no string.",
         syntax: "key [key ...]",
         handler: Handler::Read(mget),
+        spread: Spread::Each,
         ..ROW
     },
     Command {

@@ -4,8 +4,10 @@
 //! see [`show`]. Commands of the node are refused, they have no meaning here.
 
 use bailiwick_frame::{Encoder, Limits, Parser, Protocol, Requests};
+use bailiwick_replication::GroupId;
 
-use super::{Counters, Handler, ReadContext, WriteContext, lookup};
+use super::{Counters, Handler, ReadContext, WriteContext, lookup_logged};
+use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
 
 /// Where a test starts: a moment like any other, so that sums with it are noticed.
@@ -14,6 +16,7 @@ pub(super) const START_MS: i64 = 1_700_000_000_123;
 /// A keyspace, and everything that a command's context depends on.
 pub(super) struct Fixture {
     pub(super) keyspace: Keyspace,
+    pub(super) authority: Authority,
     pub(super) database: usize,
     pub(super) now_ms: i64,
     pub(super) random: u64,
@@ -25,6 +28,7 @@ impl Default for Fixture {
     fn default() -> Self {
         Self {
             keyspace: Keyspace::new(16, 42),
+            authority: Authority::new(GroupId(0)),
             database: 0,
             now_ms: START_MS,
             random: 7,
@@ -50,10 +54,11 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
     let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
-    let outcome = lookup(args).and_then(|command| match command.handler {
+    let outcome = lookup_logged(args).and_then(|command| match command.handler {
         Handler::Read(handler) => {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
+                authority: &fixture.authority,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 clock: &clock,
@@ -65,6 +70,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
         Handler::Write(handler) => {
             let mut context = WriteContext {
                 keyspace: &mut fixture.keyspace,
+                authority: &mut fixture.authority,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 random: fixture.random,
@@ -81,10 +87,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
         reply.clear();
         Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());
     }
-    fixture
-        .keyspace
-        .tables()
-        .for_each(crate::keyspace::Table::check_invariants);
+    fixture.keyspace.check_invariants();
     reply
 }
 

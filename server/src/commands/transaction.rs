@@ -1,9 +1,14 @@
 //! The rows of the commands around a transaction.
 //!
-//! Rows only: queueing belongs to the connection, which hands EXEC's commands to the log as one
-//! proposal together with the watched keys' states.
+//! Queueing belongs to the connection, which hands EXEC's commands to the log as one proposal
+//! together with the watched keys' states. `_WATCH` asks a group for those states, as 64-bit numbers
+//! behind each other.
 
-use super::{Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand};
+use bailiwick_frame::{Args, Encoder};
+
+use super::{
+    Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, Outcome, ReadContext,
+};
 
 /// What runs also while the data is being loaded, or is behind.
 const ANYTIME: u32 = Flag::Loading as u32 | Flag::Stale as u32;
@@ -11,6 +16,15 @@ const ANYTIME: u32 = Flag::Loading as u32 | Flag::Stale as u32;
 const UNSCRIPTED: u32 = Flag::Noscript as u32 | ANYTIME;
 
 pub(super) static COMMANDS: &[Command] = &[
+    Command {
+        name: "_watch",
+        arity: -2,
+        flags: Flag::Readonly as u32 | Flag::Internal as u32,
+        keys: Keys::ALL,
+        group: Group::Transactions,
+        handler: Handler::Read(watch_states),
+        ..DEFAULT
+    },
     Command {
         name: "multi",
         flags: Flag::Fast as u32 | Flag::AllowBusy as u32 | UNSCRIPTED,
@@ -68,3 +82,15 @@ pub(super) static COMMANDS: &[Command] = &[
         ..DEFAULT
     },
 ];
+
+fn watch_states(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let (keyspace, now_ms) = (ctx.keyspace, ctx.now_ms);
+    let state = |key| keyspace.watch_state(ctx.database, key, now_ms).0;
+    let keys = args.from(1);
+    let states: Vec<u8> = keys
+        .iter()
+        .flat_map(|key| state(key).to_le_bytes())
+        .collect();
+    out.bulk(&states);
+    Ok(())
+}

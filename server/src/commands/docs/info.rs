@@ -32,6 +32,10 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
     let (first, last, step) = match command.keys {
         Keys::None => (0, 0, 0),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
+        // Whoever reads only these three numbers learns of the key that stands apart.
+        Keys::Counted { target: 0, .. } => (0, 0, 0),
+        Keys::Stored { .. } => (1, 1, 1),
+        Keys::Counted { target, .. } => (target.into(), target.into(), 1),
     };
     let tips = hints::of(command).tips;
     out.array(10);
@@ -53,7 +57,9 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
 }
 
 fn write_flags(command: &Command, out: &mut Encoder<'_>) {
-    let flags = FLAGS.iter().filter(|(flag, _)| command.has(*flag));
+    let is_moving = matches!(command.keys, Keys::Counted { .. } | Keys::Stored { .. });
+    let has = |flag| command.has(flag) || flag == Flag::Movablekeys && is_moving;
+    let flags = FLAGS.iter().filter(|(flag, _)| has(*flag));
     out.set(flags.clone().count());
     flags.for_each(|(_, name)| out.simple(name));
 }
@@ -63,34 +69,81 @@ fn write_categories(command: &Command, out: &mut Encoder<'_>) {
     categories_of(command).for_each(|name| out.simple(&format!("@{name}")));
 }
 
-/// All specifications but the last cover one key each, the last one what is left of the range.
+/// All specifications but the last cover one key each, the last one what is left of the range, or
+/// the keys that are counted.
 fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
-    let Keys::Range { first, last, step } = command.keys else {
-        out.set(0);
-        return;
-    };
     let uses = hints::of(command).uses;
     out.set(uses.len());
     for (i, flags) in uses.iter().enumerate() {
-        let begin = i64::from(first) + i as i64;
-        let last_key = match last {
-            _ if i + 1 < uses.len() => 0,
-            ..0 => i64::from(last),
-            0.. => i64::from(last) - begin,
+        let is_last = i + 1 == uses.len();
+        let (begin, search) = match command.keys {
+            Keys::None => (0, Search::Range { last: 0, step: 0 }),
+            Keys::Range { first, last, step } => {
+                let begin = i64::from(first) + i as i64;
+                let last = match last {
+                    _ if !is_last => 0,
+                    ..0 => i64::from(last),
+                    0.. => i64::from(last) - begin,
+                };
+                (
+                    begin,
+                    Search::Range {
+                        last,
+                        step: step.into(),
+                    },
+                )
+            }
+            Keys::Counted { count, .. } if is_last => (count.into(), Search::Counted),
+            Keys::Counted { target, .. } => (target.into(), Search::Range { last: 0, step: 1 }),
+            Keys::Stored { .. } => (1, Search::Range { last: 0, step: 1 }),
         };
         out.map(3);
         out.bulk(b"flags");
         write_uses(flags, out);
         out.bulk(b"begin_search");
-        write_typed("index", &[("index", begin)], out);
+        match (command.keys, i) {
+            (Keys::Stored { from }, 1..) => write_keyword(STORE_OPTIONS[i - 1], from, out),
+            _ => write_typed("index", &[("index", begin)], out),
+        }
         out.bulk(b"find_keys");
-        let range = [
-            ("lastkey", last_key),
-            ("keystep", step.into()),
-            ("limit", 0),
-        ];
-        write_typed("range", &range, out);
+        search.write(out);
     }
+}
+
+/// Which arguments are keys, from the one on at which a specification begins.
+enum Search {
+    Range { last: i64, step: i64 },
+    Counted,
+}
+
+impl Search {
+    fn write(&self, out: &mut Encoder<'_>) {
+        match *self {
+            Self::Range { last, step } => {
+                let range = [("lastkey", last), ("keystep", step), ("limit", 0)];
+                write_typed("range", &range, out);
+            }
+            Self::Counted => {
+                let keynum = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
+                write_typed("keynum", &keynum, out);
+            }
+        }
+    }
+}
+
+/// The options that a key stands behind, in the order of the specifications after the first.
+const STORE_OPTIONS: [&str; 2] = ["STORE", "STOREDIST"];
+
+fn write_keyword(keyword: &str, from: u8, out: &mut Encoder<'_>) {
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(b"keyword");
+    out.bulk(b"spec");
+    out.map(2);
+    out.bulk(b"keyword");
+    out.bulk(keyword.as_bytes());
+    out.bulk(b"startfrom");
+    out.integer(from.into());
 }
 
 /// Writes what a command does with a key.

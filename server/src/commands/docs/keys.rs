@@ -43,7 +43,7 @@ fn with_keys(request: Args<'_>, write: impl FnOnce(&Command, Args<'_>, &[usize])
         let text = "ERR Invalid number of arguments specified for command";
         return Err(CommandError::text(text));
     }
-    let indexes: Vec<usize> = command.keys.indexes(request.len()).collect();
+    let indexes: Vec<usize> = command.keys.indexes(request).collect();
     if indexes.is_empty() {
         return Err(CommandError::text(
             "ERR Invalid arguments specified for command",

@@ -235,6 +235,11 @@ fn group_name(group: Group) -> &'static str {
     match group {
         Group::Generic => "generic",
         Group::String => "string",
+        Group::List => "list",
+        Group::Set => "set",
+        Group::SortedSet => "sorted-set",
+        Group::Hash => "hash",
+        Group::Geo => "geo",
         Group::Bitmap => "bitmap",
         Group::Transactions => "transactions",
         Group::Connection => "connection",

@@ -217,16 +217,29 @@ impl Reader<'_> {
     fn kind_of(&self, name: &str) -> Kind {
         match name {
             "key" | "newkey" | "key1" | "key2" | "destkey" | "source" | "destination" => Kind::Key,
+            "src" | "dst" => Kind::Key,
             "pattern" => Kind::Pattern,
-            "increment" if self.command.name == "incrbyfloat" => Kind::Double,
+            "increment" if self.command.name.ends_with("incrbyfloat") => Kind::Double,
+            "score" | "longitude" | "latitude" | "radius" | "width" | "height" => Kind::Double,
+            "min" | "max" if self.takes_scores() => Kind::Double,
+            // Ranks, scores or members.
+            "start" | "stop" if self.command.name == "zrange" => Kind::String,
+            "weight" => Kind::Integer,
             "value" if self.command.group == Group::Bitmap => Kind::Integer,
             "seconds" | "milliseconds" | "count" | "cursor" | "increment" | "decrement"
-            | "offset" | "start" | "end" | "index" | "index1" | "index2" | "db"
-            | "destination-db" | "bit" | "len" | "min-match-len" | "protover" | "timeout"
-            | "client-id" | "node-id" | "version" => Kind::Integer,
+            | "numkeys" | "limit" | "rank" | "num-matches" | "offset" | "start" | "stop"
+            | "end" | "index" | "index1" | "index2" | "db" | "destination-db" | "bit" | "len"
+            | "min-match-len" | "protover" | "timeout" | "client-id" | "node-id" | "version" => {
+                Kind::Integer
+            }
             _ if name.starts_with("unix-time-") => Kind::UnixTime,
             _ => Kind::String,
         }
+    }
+
+    /// Whether the ends of a range are scores.
+    fn takes_scores(&self) -> bool {
+        self.command.name == "zcount" || self.command.name.ends_with("byscore")
     }
 }
 

@@ -135,6 +135,13 @@ fn keys_are_found_in_a_command() {
     assert_eq!(keys("rename a b"), "['a' 'b']");
     assert_eq!(keys("object encoding x"), "['x']");
     assert_eq!(keys("del a b c"), "['a' 'b' 'c']");
+    assert_eq!(keys("zunionstore d 2 a b c"), "['d' 'a' 'b']");
+    assert_eq!(keys("georadius a 1 2 3 m"), "['a']");
+    assert_eq!(keys("georadius a 1 2 3 m store store asc"), "['a' 'store']");
+    assert_eq!(
+        keys("georadiusbymember a store 3 m StoreDist b store c"),
+        "['a' 'c']"
+    );
     assert_eq!(keys("foo 1"), "-ERR Invalid command specified");
     assert_eq!(keys("object nope x"), "-ERR Invalid command specified");
     assert_eq!(keys("ping x"), "-ERR The command has no key arguments");
