@@ -2,13 +2,18 @@
 //!
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
-//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group | record*
-//! group   = origins | 0 u8 or 1 u8, configuration, sealed at
-//! record  = kind u8 | database | version u32 | access u32 | [expiry i64] | key | value
+//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group
+//!         | authority bytes u32 | authority | record* | staged*
+//! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at
+//! staged  = REALM u8 | prefix | record*
 //! ```
 //!
+//! with records as in [`record`](super::record).
+//!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
-//! configuration.
+//! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
+//! part, as everything belonged to the root group. Records do not say to which realm they belong:
+//! the authority has all prefixes, of which the longest decides; only what is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -17,35 +22,30 @@
 //! Writing works on a [`FrozenState`], which shares the segments of the live tables, so commands go
 //! on meanwhile.
 
-use std::io;
+mod writer;
+
 use std::sync::Arc;
 
-use bailiwick_replication::{ConfigurationId, LogIndex};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
 
-use super::codec::{DecodeError, Reader, put_bytes, put_varint};
+use super::codec::{DecodeError, Reader, put_varint};
 use super::configuration::{Configuration, put_members, take_members};
 use super::digest::Digests;
 use super::origins::Origins;
-use super::{MAX_DATABASES, State};
-use crate::keyspace::{
-    Entry, Expiry, Frozen, Keyspace, NewValue, Object, Segment, Stamp, ValueRef,
-};
+use super::record::{REALM, Stop, take, take_bytes, take_record};
+use super::{MAX_DATABASES, State, empty_keyspace};
+use crate::authority::Authority;
+use crate::keyspace::{CREATION_SLOTS, Frozen, FrozenKeyspace, Keyspace, Segment};
+use writer::BLOCK_BYTES;
+pub use writer::ContentWriter;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const CONTENT_VERSION: u32 = 2;
+pub const CONTENT_VERSION: u32 = 4;
 
 /// The version without origins and configuration.
 const VERSION_1: u32 = 1;
-
-/// A block is handed over when it has grown to this size.
-const BLOCK_BYTES: usize = 256 * 1024;
-
-const KIND_INT: u8 = 0;
-const KIND_STRING: u8 = 1;
-/// A string that has been edited in place, or is too long to be kept in its entry.
-const KIND_RAW: u8 = 2;
-const KIND_MASK: u8 = 0x7f;
-const EXPIRES: u8 = 0x80;
+/// The last version without authority: all of it is the root group's.
+const VERSION_3: u32 = 3;
 
 /// A state at one log index that no longer changes.
 pub struct FrozenState {
@@ -60,7 +60,9 @@ pub struct FrozenState {
     creations: Vec<u32>,
     /// Origins and configuration, encoded.
     group: Vec<u8>,
-    tables: Vec<Frozen>,
+    databases: usize,
+    authority: Authority,
+    tables: FrozenKeyspace,
 }
 
 impl FrozenState {
@@ -79,18 +81,16 @@ impl FrozenState {
             version,
             creations: creations.to_vec(),
             group: group_part(state),
-            tables: state
-                .keyspace
-                .tables()
-                .map(|table| table.freeze())
-                .collect(),
+            databases: state.keyspace.databases(),
+            authority: state.authority.clone(),
+            tables: state.keyspace.freeze(),
         }
     }
 
     /// Number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tables.iter().map(Frozen::len).sum()
+        self.tables.len()
     }
 
     /// Whether there is no key.
@@ -107,7 +107,7 @@ impl FrozenState {
         out.extend_from_slice(&self.time_ms.to_le_bytes());
         out.extend_from_slice(&self.seed.to_le_bytes());
         out.extend_from_slice(&self.version.to_le_bytes());
-        out.extend_from_slice(&(self.tables.len() as u32).to_le_bytes());
+        out.extend_from_slice(&(self.databases as u32).to_le_bytes());
         out.extend_from_slice(&(self.creations.len() as u32).to_le_bytes());
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
@@ -116,22 +116,38 @@ impl FrozenState {
             .expect("windows are bounded, and a cluster has few nodes");
         out.extend_from_slice(&group_bytes.to_le_bytes());
         out.extend_from_slice(&self.group);
-        let tables = self.tables.into_iter().enumerate();
-        let segments = tables.flat_map(|(database, table)| {
-            table
-                .into_segments()
-                .map(move |segment| (database, segment))
+        let mut authority = Vec::new();
+        self.authority.put_all(&mut authority);
+        let authority_bytes = u32::try_from(authority.len())
+            .expect("prefixes are short, and fit into memory many times");
+        out.extend_from_slice(&authority_bytes.to_le_bytes());
+        out.extend_from_slice(&authority);
+        let staged = self.tables.staged.into_iter().flat_map(|(prefix, tables)| {
+            let segments = tables.into_iter().flat_map(segments);
+            std::iter::once(Part::Realm(prefix)).chain(segments)
         });
-        ContentWriter {
-            segments: Box::new(segments),
-            out,
-        }
+        let visible = self.tables.visible.into_iter().flat_map(segments);
+        ContentWriter::new(Box::new(visible.chain(staged)), out)
     }
+}
+
+/// What is written in one step.
+enum Part {
+    /// Keys of a database.
+    Segment(usize, Arc<Segment>),
+    /// What follows is arriving under this prefix.
+    Realm(Box<[u8]>),
+}
+
+fn segments((database, table): (usize, Frozen)) -> impl Iterator<Item = Part> {
+    let segments = table.into_segments();
+    segments.map(move |segment| Part::Segment(database, segment))
 }
 
 fn group_part(state: &State) -> Vec<u8> {
     let mut out = Vec::new();
     state.origins.put(&mut out);
+    state.origins.put_replies(&mut out);
     match &state.configuration {
         None => out.push(0),
         Some(configuration) => {
@@ -141,76 +157,6 @@ fn group_part(state: &State) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Writes a frozen state step by step, letting go of what has been written.
-pub struct ContentWriter {
-    segments: Box<dyn Iterator<Item = (usize, Arc<Segment>)> + Send>,
-    out: Vec<u8>,
-}
-
-impl ContentWriter {
-    /// Writes the next `count` segments, in blocks, to `sink`. False when that was all.
-    pub fn step(
-        &mut self,
-        count: usize,
-        mut sink: impl FnMut(&[u8]) -> io::Result<()>,
-    ) -> io::Result<bool> {
-        for _ in 0..count {
-            let Some((database, segment)) = self.segments.next() else {
-                if !self.out.is_empty() {
-                    sink(&std::mem::take(&mut self.out))?;
-                }
-                return Ok(false);
-            };
-            write_segment(&segment, database, &mut self.out, &mut sink)?;
-        }
-        Ok(true)
-    }
-}
-
-fn write_segment(
-    segment: &Segment,
-    database: usize,
-    out: &mut Vec<u8>,
-    sink: &mut impl FnMut(&[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    segment.prefetch_all();
-    for entry in segment.iter() {
-        write_record(entry, database, out);
-        if out.len() < BLOCK_BYTES {
-            continue;
-        }
-        for block in out.chunks(4 * BLOCK_BYTES) {
-            sink(block)?;
-        }
-        out.clear();
-        out.shrink_to(2 * BLOCK_BYTES);
-    }
-    Ok(())
-}
-
-fn write_record(entry: &Entry, database: usize, out: &mut Vec<u8>) {
-    let value = entry.value();
-    let kind = match value {
-        ValueRef::Int(_) => KIND_INT,
-        ValueRef::String(_) => KIND_STRING,
-        ValueRef::Object(Object::String(_)) => KIND_RAW,
-    };
-    let expires_at_ms = entry.expires_at_ms();
-    out.push(kind | if expires_at_ms.is_some() { EXPIRES } else { 0 });
-    put_varint(out, database as u64);
-    out.extend_from_slice(&entry.version().to_le_bytes());
-    out.extend_from_slice(&entry.access().to_le_bytes());
-    if let Some(at_ms) = expires_at_ms {
-        out.extend_from_slice(&at_ms.to_le_bytes());
-    }
-    put_bytes(out, entry.key());
-    match value {
-        ValueRef::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
-        ValueRef::String(bytes) => put_bytes(out, bytes),
-        ValueRef::Object(Object::String(bytes)) => put_bytes(out, bytes),
-    }
 }
 
 /// The content of a checkpoint does not make sense, although its checksums are right.
@@ -231,6 +177,8 @@ pub struct Restorer {
     pending: Vec<u8>,
     consumed: u64,
     state: Option<State>,
+    /// The staged realm of which records are coming.
+    staged: Option<Vec<u8>>,
 }
 
 impl Default for Restorer {
@@ -248,6 +196,7 @@ impl Restorer {
             pending: Vec::new(),
             consumed: 0,
             state: None,
+            staged: None,
         }
     }
 
@@ -274,7 +223,7 @@ impl Restorer {
         if let Some(state) = &mut self.state {
             loop {
                 let mut cursor = rest;
-                match read_record(&mut cursor, &mut state.keyspace) {
+                match read_record(&mut cursor, &mut self.staged, &mut state.keyspace) {
                     Ok(()) => rest = cursor,
                     Err(Stop::Incomplete) => break,
                     Err(Stop::Malformed) => {
@@ -306,12 +255,6 @@ impl Restorer {
     }
 }
 
-enum Stop {
-    /// More bytes may complete it.
-    Incomplete,
-    Malformed,
-}
-
 /// The state before its records; `None` if more bytes are needed.
 fn read_head(rest: &mut &[u8], version: u32) -> Result<Option<State>, Stop> {
     let mut cursor = *rest;
@@ -335,23 +278,28 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     if databases > MAX_DATABASES {
         return Err(Stop::Malformed);
     }
-    let mut keyspace = Keyspace::new(databases, seed);
-    if slots != keyspace.watch_counters().1.len() {
+    if slots != CREATION_SLOTS {
         return Err(Stop::Malformed);
     }
     let mut creations = Vec::with_capacity(slots);
     for _ in 0..slots {
         creations.push(u32::from_le_bytes(take(rest)?));
     }
+    let (origins, configuration) = match version {
+        VERSION_1 => (Origins::default(), None),
+        _ => take_group(rest, version)?,
+    };
+    let authority = match version {
+        VERSION_1..=VERSION_3 => Authority::new(GroupId(0)),
+        _ => take_authority(rest)?,
+    };
+    let mut keyspace = empty_keyspace(databases, seed, &authority);
     if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
     }
-    let (origins, configuration) = match version {
-        VERSION_1 => (Origins::default(), None),
-        _ => take_group(rest)?,
-    };
     Ok(State {
         keyspace,
+        authority,
         applied,
         time_ms,
         origins,
@@ -360,16 +308,31 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     })
 }
 
-fn take_group(rest: &mut &[u8]) -> Result<(Origins, Option<Configuration>), Stop> {
+fn take_authority(rest: &mut &[u8]) -> Result<Authority, Stop> {
+    let len = u32::from_le_bytes(take(rest)?) as usize;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
+    *rest = after;
+    let mut reader = Reader::new(bytes);
+    let authority = Authority::take_all(&mut reader);
+    authority
+        .ok()
+        .filter(|_| reader.is_done())
+        .ok_or(Stop::Malformed)
+}
+
+fn take_group(rest: &mut &[u8], version: u32) -> Result<(Origins, Option<Configuration>), Stop> {
     let len = u32::from_le_bytes(take(rest)?) as usize;
     let (group, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
     *rest = after;
-    read_group(group).map_err(|_| Stop::Malformed)
+    read_group(group, version).map_err(|_| Stop::Malformed)
 }
 
-fn read_group(group: &[u8]) -> Result<(Origins, Option<Configuration>), DecodeError> {
+fn read_group(group: &[u8], version: u32) -> Result<(Origins, Option<Configuration>), DecodeError> {
     let mut reader = Reader::new(group);
-    let origins = Origins::take(&mut reader)?;
+    let mut origins = Origins::take(&mut reader)?;
+    if version > VERSION_3 {
+        origins.take_replies(&mut reader)?;
+    }
     let configuration = match reader.array()? {
         [0] => None,
         [1] => {
@@ -388,54 +351,27 @@ fn read_group(group: &[u8]) -> Result<(Origins, Option<Configuration>), DecodeEr
     Ok((origins, configuration))
 }
 
-fn read_record(rest: &mut &[u8], keyspace: &mut Keyspace) -> Result<(), Stop> {
-    let [tag] = take(rest)?;
-    let database = take_varint(rest)? as usize;
-    if database >= keyspace.databases() {
+fn read_record(
+    rest: &mut &[u8],
+    staged: &mut Option<Vec<u8>>,
+    keyspace: &mut Keyspace,
+) -> Result<(), Stop> {
+    if rest.first() == Some(&REALM) {
+        let [_] = take(rest)?;
+        *staged = Some(take_bytes(rest)?.to_vec());
+        return Ok(());
+    }
+    let record = take_record(rest, keyspace.seed())?;
+    if record.database >= keyspace.databases() {
         return Err(Stop::Malformed);
     }
-    let stamp = Stamp {
-        version: u32::from_le_bytes(take(rest)?),
-        access: u32::from_le_bytes(take(rest)?),
+    let (database, key) = (record.database, record.key);
+    let (value, expiry, stamp) = (record.value, record.expiry, record.stamp);
+    let is_fit = match staged {
+        Some(prefix) => keyspace.restore_staged(prefix, (database, key), value, expiry, stamp),
+        None => keyspace.restore(database, key, value, expiry, stamp),
     };
-    let expiry = match tag & EXPIRES {
-        0 => Expiry::None,
-        _ => Expiry::At(i64::from_le_bytes(take(rest)?)),
-    };
-    let key = take_bytes(rest)?;
-    let value = match tag & KIND_MASK {
-        KIND_INT => NewValue::Int(i64::from_le_bytes(take(rest)?)),
-        KIND_STRING => NewValue::String(take_bytes(rest)?),
-        KIND_RAW => NewValue::Object(Object::String(take_bytes(rest)?.to_vec())),
-        _ => return Err(Stop::Malformed),
-    };
-    keyspace.restore(database, key, value, expiry, stamp);
-    Ok(())
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Stop> {
-    let (bytes, after) = rest.split_first_chunk::<N>().ok_or(Stop::Incomplete)?;
-    *rest = after;
-    Ok(*bytes)
-}
-
-fn take_varint(rest: &mut &[u8]) -> Result<u64, Stop> {
-    let mut value = 0u64;
-    for shift in (0..64).step_by(7) {
-        let [byte] = take(rest)?;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(Stop::Malformed)
-}
-
-fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
-    let len = usize::try_from(take_varint(rest)?).map_err(|_| Stop::Malformed)?;
-    let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
-    *rest = after;
-    Ok(bytes)
+    is_fit.then_some(()).ok_or(Stop::Malformed)
 }
 
 #[cfg(test)]

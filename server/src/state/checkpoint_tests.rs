@@ -1,9 +1,28 @@
 //! States survive being written and read; content of version 1 restores; nothing hostile panics.
 
 use super::*;
-use crate::state::{ConfigurationId, Member, Origin};
+use crate::keyspace::{
+    Aggregate, Expiry, Hash, Member, NewValue, Object, Set, SortedSet, ValueRef,
+};
+use crate::state::{ConfigurationId, Origin};
 use bailiwick_replication::NodeId;
 use proptest::prelude::*;
+
+fn hash(fields: u32) -> Hash {
+    let mut hash = Hash::default();
+    for number in 0..fields {
+        hash.set(&number.to_le_bytes(), &vec![1; (number % 50) as usize], 77);
+    }
+    hash
+}
+
+fn set(members: u32) -> Set {
+    let mut set = Set::default();
+    for number in 0..members {
+        set.add(Member::Bytes(number.to_string().as_bytes()), 77);
+    }
+    set
+}
 
 fn state(keys: u32) -> State {
     let mut state = State::empty();
@@ -20,7 +39,7 @@ fn state(keys: u32) -> State {
     state.configuration = Some(Configuration {
         id: ConfigurationId(3),
         members: (1..4)
-            .map(|number| Member {
+            .map(|number| crate::state::Member {
                 node: NodeId(number),
                 disk: u64::MAX / number,
             })
@@ -35,9 +54,18 @@ fn state(keys: u32) -> State {
             Expiry::None
         };
         let text = vec![b'v'; (number % 100) as usize];
-        let value = match number % 4 {
+        let value = match number % 6 {
             0 => NewValue::Int(i64::from(number)),
             1 => NewValue::Object(Object::String(text.clone())),
+            2 => NewValue::Object(hash(1 + number * 7 % 700).into_object()),
+            3 => NewValue::Object(
+                set(if number == 9 {
+                    9000
+                } else {
+                    1 + number * 13 % 600
+                })
+                .into_object(),
+            ),
             _ => NewValue::String(&text),
         };
         let database = (number % 2) as usize;
@@ -64,10 +92,22 @@ fn content(state: &State) -> Vec<u8> {
 
 fn listing(state: &State) -> Vec<String> {
     let mut lines = Vec::new();
-    for (database, table) in state.keyspace.tables().enumerate() {
+    for (_, database, table) in state.keyspace.all_tables() {
         for entry in table.iter() {
             let (version, access) = (entry.version(), entry.access());
-            lines.push(format!("{database} {entry:?} {version} {access}"));
+            let (key, expires) = (entry.key().escape_ascii(), entry.expires_at_ms());
+            let value = match entry.value().elements() {
+                None => format!("{:?}", entry.value()),
+                Some(elements) => {
+                    let mut parts = Vec::new();
+                    let visit = &mut |part: &[u8]| parts.push(part.to_vec());
+                    elements.visit(0, elements.len(), visit);
+                    format!("{} {parts:?}", elements.encoding())
+                }
+            };
+            lines.push(format!(
+                "{database} {key} {version} {access} {expires:?} {value}"
+            ));
         }
     }
     lines.sort();
@@ -190,8 +230,7 @@ fn content_of_version_1_restores() {
         (version, creations),
         (0x0102_0304, &[0x1122_3344; 4096][..])
     );
-    let table = |database| state.keyspace.table(database);
-    let get = |database, key: &[u8]| table(database).get(key).expect("restored");
+    let get = |database, key: &[u8]| state.keyspace.entry(database, key).expect("restored");
     assert_eq!(get(0, b"int").value(), ValueRef::Int(-3));
     assert_eq!(get(1, b"text").value(), ValueRef::String(b"value"));
     assert_eq!(get(1, b"text").expires_at_ms(), Some(1_700_000_001_000));
@@ -204,4 +243,131 @@ fn content_of_version_1_restores() {
 fn content_of_unknown_versions_is_refused() {
     assert!(Restorer::of_version(0).is_none());
     assert!(Restorer::of_version(CONTENT_VERSION + 1).is_none());
+}
+
+#[test]
+fn sorted_sets_keep_scores_and_representation() {
+    let mut state = state(0);
+    let seed = state.keyspace.seed();
+    let filled = |count: u32| {
+        let mut set = SortedSet::default();
+        for number in 0..count {
+            let score = f64::from(number.wrapping_mul(2_654_435_761)) / 7.0;
+            set.set(format!("member:{number}").as_bytes(), score, seed);
+        }
+        set
+    };
+    let mut thinned = filled(1000);
+    thinned.remove_ranks(3..990);
+    thinned.set(b"zero", -0.0, seed);
+    thinned.set(b"infinite", f64::NEG_INFINITY, seed);
+    for (key, set) in [
+        ("small", filled(100)),
+        ("large", filled(5000)),
+        ("thinned", thinned),
+    ] {
+        let value = NewValue::Object(set.into_object());
+        state
+            .keyspace
+            .set(1, key.as_bytes(), value, Expiry::None, 0);
+    }
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert_eq!(listing(&restored), listing(&state));
+    let encoding = |key: &str| {
+        let entry = restored.keyspace.get(1, key.as_bytes(), 0).expect("there");
+        entry.value().encoding()
+    };
+    assert_eq!(
+        ["small", "large", "thinned"].map(encoding),
+        ["listpack", "skiplist", "skiplist"]
+    );
+}
+
+#[test]
+fn a_list_comes_back_divided_as_it_was() {
+    use crate::keyspace::list::{End, List, Side};
+
+    let mut list = List::new();
+    let mut state = state(0);
+    // Each with the list as it is then: one pack, several, several of odd sizes, a single one that
+    // has shrunk but not enough, and one that has.
+    for (count, kept) in [(3, 3), (1000, 1000), (50, 1040), (0, 60), (0, 2)] {
+        for number in 0..count {
+            let word = format!("{number:0>90}").into_bytes();
+            list.expect(word.len());
+            match (list.len() > 1000, number) {
+                (true, _) => list.insert(500, Side::After, &word),
+                (_, 0..500) => list.push(End::Front, &word),
+                (_, 500..600) => list.push(End::Back, number.to_string().as_bytes()),
+                _ => list.push(End::Back, &word),
+            }
+        }
+        list.remove(0, list.len() - kept);
+        list.settle();
+        let key = format!("list:{count}:{kept}");
+        let value = NewValue::Object(Object::List(list.clone()));
+        state
+            .keyspace
+            .set(1, key.as_bytes(), value, Expiry::None, 0);
+    }
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert_eq!(listing(&restored), listing(&state));
+    let mut encodings = Vec::new();
+    for entry in state.keyspace.iter(1) {
+        let again = restored.keyspace.entry(1, entry.key());
+        // Lists are equal only if they are divided alike.
+        assert_eq!(again.expect("restored").value(), entry.value());
+        encodings.push(entry.value().encoding());
+    }
+    encodings.sort_unstable();
+    assert_eq!(
+        encodings,
+        [
+            "listpack",
+            "listpack",
+            "quicklist",
+            "quicklist",
+            "quicklist"
+        ]
+    );
+}
+
+#[test]
+fn a_list_that_nobody_wrote_is_malformed() {
+    let key = state(0);
+    let head = content(&key);
+    for (value, expected) in [
+        // One element, "a"; with a pack too many; a length behind it that is wrong; no pack; an
+        // empty one; a form that does not exist.
+        (&b"\x00\x04\x03\x81a\x02\x00"[..], true),
+        (b"\x00\x04\x03\x81a\x02\x04\x03\x81a\x02\x00", false),
+        (b"\x00\x04\x03\x81a\x03\x00", false),
+        (b"\x00\x00", false),
+        (b"\x00\x01\x00\x00", false),
+        (b"\x02\x04\x03\x81a\x02\x00", false),
+    ] {
+        let mut bytes = head.clone();
+        bytes.extend_from_slice(&[
+            crate::state::record::KIND_LIST,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            1,
+            b'k',
+        ]);
+        bytes.extend_from_slice(value);
+        let mut restorer = Restorer::new();
+        let outcome = restorer.block(&bytes);
+        assert_eq!(outcome.is_ok(), expected, "{}", value.escape_ascii());
+    }
 }

@@ -1,7 +1,7 @@
 //! What a part of the state adds up to, so that replicas can find out that they differ.
 //!
 //! Every [`DIGEST_EVERY`] entries each replica digests one *slice* of its keyspace: the keys of all
-//! databases whose hashes begin with certain bits. Slices take turns, so a difference anywhere is
+//! databases whose hashes begin with certain bits, and some small tables. Slices take turns, so a difference anywhere is
 //! found when its slice comes round. A slice has a few thousand keys however large the keyspace is,
 //! which bounds the cost. What belongs to no key (counts, counters, time, origins, membership) is
 //! part of every digest.
@@ -11,8 +11,8 @@
 //! from a checkpoint, not yet) remembers that index learns nothing and goes on.
 //!
 //! Keys are added up without order, so it does not matter how a table grew. Access times are left
-//! out: they are no part of the replicated state. Of a very long value one stretch is looked at,
-//! another one each time.
+//! out: they are no part of the replicated state. Of a very long value, and of one with many
+//! elements, one stretch is looked at, another one each time.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::State;
 use super::codec::put_varint;
 use super::configuration::put_members;
-use crate::keyspace::{Entry, Object, ValueRef};
+use crate::keyspace::{Elements, Entry, Object, ValueRef};
 
 /// A digest is taken after every entry whose index is a multiple of this.
 pub const DIGEST_EVERY: u64 = 1024;
@@ -35,8 +35,15 @@ pub const REMEMBERED_DIGESTS: usize = 16;
 /// twice as many.
 const SLICE_KEYS: usize = 2048;
 
+/// A table with fewer keys belongs to one slice as a whole: to find the keys of a slice in it would
+/// mean to look at all of them each time, and there can be very many such tables.
+const SMALL_TABLE_KEYS: usize = 128;
+
 /// Of a longer value only a stretch of this length is digested at a time.
 const STRETCH_BYTES: usize = 8 * 1024;
+
+/// Of a value with more elements only so many are digested at a time.
+const STRETCH_ELEMENTS: usize = 128;
 
 /// The latest digests of a state.
 ///
@@ -72,16 +79,26 @@ pub(super) fn digest(state: &State) -> u64 {
     let slice = round & ((1 << bits) - 1);
     let mut keys = 0u64;
     let mut record = Vec::with_capacity(256);
-    for (database, table) in state.keyspace.tables().enumerate() {
-        for entry in table.iter_slice(slice, bits) {
+    for (prefix, database, table) in state.keyspace.all_tables() {
+        let mut add = |entry| {
             record.clear();
             put_entry(&mut record, database, entry, round);
             keys = keys.wrapping_add(xxh3_64(&record));
+        };
+        if table.len() >= SMALL_TABLE_KEYS {
+            table.iter_slice(slice, bits).for_each(add);
+        } else if is_turn_of(prefix, database, slice, bits) {
+            table.iter().for_each(&mut add);
         }
     }
     let mut frame = Vec::new();
     put_frame(&mut frame, state);
     xxh3_64_with_seed(&frame, keys)
+}
+
+/// Whether a small table belongs to a slice.
+fn is_turn_of(prefix: &[u8], database: usize, slice: u64, bits: u32) -> bool {
+    bits == 0 || xxh3_64_with_seed(prefix, database as u64) >> (64 - bits) == slice
 }
 
 /// The base-2 logarithm of the number of slices.
@@ -95,10 +112,11 @@ fn put_frame(out: &mut Vec<u8>, state: &State) {
     out.extend_from_slice(&state.time_ms.to_le_bytes());
     out.extend_from_slice(&state.keyspace.seed().to_le_bytes());
     put_varint(out, state.keyspace.databases() as u64);
-    for table in state.keyspace.tables() {
-        put_varint(out, table.len() as u64);
-        put_varint(out, table.expiring_len() as u64);
+    for database in 0..state.keyspace.databases() {
+        put_varint(out, state.keyspace.len_of(database) as u64);
+        put_varint(out, state.keyspace.expiring_len_of(database) as u64);
     }
+    out.extend_from_slice(&state.authority.digest().to_le_bytes());
     let (version, creations) = state.keyspace.watch_counters();
     out.extend_from_slice(&version.to_le_bytes());
     for slot in creations {
@@ -123,19 +141,36 @@ fn put_entry(out: &mut Vec<u8>, database: usize, entry: &Entry, round: u64) {
         ValueRef::Int(number) => (0, number as u64),
         ValueRef::String(bytes) => (1, string(bytes, round)),
         ValueRef::Object(Object::String(bytes)) => (2, string(bytes, round)),
+        ValueRef::Object(Object::List(list)) => (3, elements(list, round)),
+        ValueRef::Object(Object::Set(set)) => (4, elements(set, round)),
+        ValueRef::Object(Object::Hash(hash)) => (5, elements(hash, round)),
+        ValueRef::Object(Object::SortedSet(set)) => (6, elements(set, round)),
     };
     out.push(kind);
     out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn string(bytes: &[u8], round: u64) -> u64 {
-    let stretches = bytes.len().div_ceil(STRETCH_BYTES).max(1) as u64;
-    // Rounds that look at the same slice are a power of two apart; mixing keeps every stretch
-    // within their reach.
-    let stretch = (xxh3_64(&round.to_le_bytes()) % stretches) as usize;
-    let start = stretch * STRETCH_BYTES;
+    let start = stretch_of(bytes.len(), STRETCH_BYTES, round);
     let end = bytes.len().min(start + STRETCH_BYTES);
     xxh3_64_with_seed(&bytes[start..end], bytes.len() as u64)
+}
+
+fn elements(value: &dyn Elements, round: u64) -> u64 {
+    let mut sum = value.len() as u64 ^ u64::from(value.representation()) << 56;
+    let start = stretch_of(value.len(), STRETCH_ELEMENTS, round);
+    value.visit(start, STRETCH_ELEMENTS, &mut |part| {
+        sum = xxh3_64_with_seed(&string(part, round).to_le_bytes(), sum);
+    });
+    sum
+}
+
+/// Where the stretch begins whose turn it is, in a value of length `len`.
+fn stretch_of(len: usize, stretch: usize, round: u64) -> usize {
+    let stretches = len.div_ceil(stretch).max(1) as u64;
+    // Rounds that look at the same slice are a power of two apart; mixing keeps every stretch
+    // within their reach.
+    (xxh3_64(&round.to_le_bytes()) % stretches) as usize * stretch
 }
 
 #[cfg(test)]
@@ -166,7 +201,9 @@ mod tests {
         let value = NewValue::String(value);
         state
             .keyspace
-            .restore(number % 3, key.as_bytes(), value, expiry, stamp);
+            .restore(number % 3, key.as_bytes(), value, expiry, stamp)
+            .then_some(())
+            .expect("a realm");
     }
 
     fn restored(state: &State) -> State {
@@ -210,9 +247,9 @@ mod tests {
         assert_eq!(bits, 4);
         let mut total = 0;
         for slice in 0..1 << bits {
-            let tables = state.keyspace.tables();
+            let tables = state.keyspace.all_tables();
             let keys: usize = tables
-                .map(|table| table.iter_slice(slice, bits).count())
+                .map(|(_, _, table)| table.iter_slice(slice, bits).count())
                 .sum();
             assert!((SLICE_KEYS..3 * SLICE_KEYS).contains(&keys), "{keys}");
             total += keys;
@@ -240,7 +277,7 @@ mod tests {
             }
             let mut right = restored(&left);
             let bits = slice_bits(keys);
-            let hash = left.keyspace.table(0).hash(key.as_bytes()).0;
+            let hash = left.keyspace.hash(key.as_bytes()).0;
             let slice = if bits == 0 { 0 } else { hash >> (64 - bits) };
             left.applied = LogIndex(slice * DIGEST_EVERY);
             right.applied = left.applied;
@@ -250,13 +287,18 @@ mod tests {
             let database = chosen % 3;
             let keyspace = &mut right.keyspace;
             match change {
-                0 => keyspace.restore(database, key.as_bytes(), new, Expiry::Keep, stamp),
+                0 => prop_assert!(
+                    keyspace.restore(database, key.as_bytes(), new, Expiry::Keep, stamp)
+                ),
                 1 => put(&mut right, chosen, b"value", 8),
-                2 => keyspace.restore(database, key.as_bytes(), old, Expiry::At(-9), stamp),
+                2 => prop_assert!(
+                    keyspace.restore(database, key.as_bytes(), old, Expiry::At(-9), stamp)
+                ),
                 3 => drop(keyspace.remove(database, key.as_bytes())),
                 _ => {
                     let entry = keyspace.remove(database, key.as_bytes()).expect("it is there");
-                    keyspace.restore((database + 1) % 3, entry.key(), old, Expiry::Keep, stamp);
+                    let other = (database + 1) % 3;
+                    prop_assert!(keyspace.restore(other, entry.key(), old, Expiry::Keep, stamp));
                 }
             }
             prop_assert_ne!(digest(&left), digest(&right));

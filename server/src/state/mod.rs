@@ -18,11 +18,17 @@ mod codec;
 mod configuration;
 mod digest;
 mod entry;
+mod handoff;
 mod origins;
+mod proxied;
+mod record;
 mod replay;
+#[cfg(test)]
+mod restart_tests;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
-use bailiwick_replication::{ConfigurationId, LogIndex};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
+use bytes::Bytes;
 
 pub use bailiwick_replication::consensus::Member;
 pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, Restorer};
@@ -33,14 +39,18 @@ pub(crate) use configuration::{put_members, take_members};
 pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
     ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,
-    PROPOSAL_HEAD_BYTES, ProposalHead, ProposalWriter, Proposals, Watched, decode, decode_head,
-    decode_proposal_head, split_proposals,
+    PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, ProposalWriter, Proposals, ProxiedStep, Watched,
+    decode, decode_head, decode_proposal_head, split_proposals,
 };
+pub(crate) use handoff::import_chunk;
+pub use handoff::{ExportPosition, Exported};
 pub use origins::{Admission, Origins};
+pub use proxied::{ProxiedReply, decode_replies};
 pub use replay::{Replay, ReplayError};
 
+use crate::authority::{Authority, Place, Stray};
 use crate::commands::{
-    Command, CommandError, Counters, Handler, Outcome, ReadContext, WriteContext,
+    Command, CommandError, Counters, Flag, Handler, Keys, Outcome, ReadContext, WriteContext,
 };
 use crate::keyspace::{AccessClock, Keyspace};
 use digest::Digests;
@@ -50,11 +60,14 @@ pub const MAX_DATABASES: usize = 1024;
 
 /// What a group's log adds up to.
 ///
-/// Invariant: `keyspace` is the result of applying the entries `1..=applied` to an empty one, and
-/// `time_ms` is the time of the last of them.
+/// Invariants: `keyspace` is the result of applying the entries `1..=applied` to an empty one, and
+/// `time_ms` is the time of the last of them; `keyspace` has a realm for each prefix that
+/// `authority` owns or that is arriving, and no other.
 pub struct State {
     /// The data.
     pub keyspace: Keyspace,
+    /// What of the data the group may serve.
+    pub authority: Authority,
     /// The last entry that was applied.
     pub applied: LogIndex,
     /// Log time: the time of the last entry.
@@ -78,12 +91,24 @@ pub struct Divergence {
     pub theirs: u64,
 }
 
+/// A keyspace with a realm for each prefix that the group serves or takes in.
+fn empty_keyspace(databases: usize, seed: u64, authority: &Authority) -> Keyspace {
+    let mut keyspace = Keyspace::without_realms(databases, seed);
+    for (prefix, domain) in authority.domains() {
+        if let Some(visibility) = domain.visibility() {
+            keyspace.add_realm(prefix, visibility);
+        }
+    }
+    keyspace
+}
+
 impl State {
     /// The state before the first entry. It has no database until the genesis item creates them.
     #[must_use]
     pub fn empty() -> Self {
         Self {
             keyspace: Keyspace::new(0, 0),
+            authority: Authority::new(GroupId(0)),
             applied: LogIndex(0),
             time_ms: 0,
             origins: Origins::default(),
@@ -92,11 +117,49 @@ impl State {
         }
     }
 
+    /// Panics if an invariant does not hold. Slow; for tests.
+    pub fn check_invariants(&self) {
+        self.authority.check_invariants();
+        self.keyspace.check_invariants();
+        self.origins.check_invariants();
+        let domains = self.authority.domains();
+        let expected = domains.filter_map(|(prefix, domain)| Some((prefix, domain.visibility()?)));
+        assert_eq!(self.keyspace.realms(), expected.collect());
+    }
+
     /// The latest digest and the entry after which it was taken, for a leader to put into the log.
     /// `None` until the first multiple of [`DIGEST_EVERY`] since the start.
     #[must_use]
     pub fn last_digest(&self) -> Option<(LogIndex, u64)> {
         self.digests.last()
+    }
+
+    /// Why a command must not run on this state: one of its keys is not served by the group. The
+    /// keys are those that `COMMAND GETKEYS` finds. What names no key concerns all of them, and
+    /// has to wait while some are frozen.
+    #[must_use]
+    #[inline]
+    pub fn stray(&self, command: &Command, args: Args<'_>) -> Option<Stray> {
+        if self.authority.is_open() {
+            return None;
+        }
+        self.find_stray(command, args)
+    }
+
+    fn find_stray(&self, command: &Command, args: Args<'_>) -> Option<Stray> {
+        if command.keys == Keys::None {
+            let frozen = self
+                .authority
+                .frozen()
+                .filter(|_| !command.has(Flag::Internal));
+            let prefix = frozen?.to_vec();
+            return Some(Stray::Held { prefix });
+        }
+        let stray_at = |index| Stray::of(self.authority.place(args.arg(index)));
+        if command.keys == Keys::FIRST {
+            return stray_at(1);
+        }
+        command.keys.indexes(args).into_iter().find_map(stray_at)
     }
 
     /// Starts to apply the entry with this head; the entry's index must follow the last one. End it
@@ -180,8 +243,13 @@ impl Applier<'_> {
         self.state.origins.admit(origin, sequence, floor)
     }
 
+    /// Keeps what was answered to a proposal that [`Applier::admit`] has just let in.
+    pub(super) fn keep_reply(&mut self, origin: Origin, sequence: u64, reply: Bytes) {
+        self.state.origins.keep_reply(origin, sequence, reply);
+    }
+
     /// Runs a command and writes its reply, be it an error. The error is returned too, for
-    /// statistics.
+    /// statistics; what has strayed is not run.
     pub fn command(
         &mut self,
         command: &Command,
@@ -191,12 +259,36 @@ impl Applier<'_> {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let start = out.len();
-        let outcome = self.run(command, database, args, &mut Encoder::new(out, protocol));
+        let outcome = match self.state.stray(command, args) {
+            Some(stray) => Err(CommandError::Stray(Box::new(stray))),
+            None => self.run(command, database, args, &mut Encoder::new(out, protocol)),
+        };
         if let Err(error) = &outcome {
             out.truncate(start);
             Encoder::new(out, protocol).error(&error.to_string());
         }
         outcome
+    }
+
+    /// Why a transaction must not run, be it only because of one of its keys, read, written or
+    /// watched.
+    #[must_use]
+    pub fn stray_of_transaction<'b>(
+        &self,
+        watched: &[Watched],
+        mut commands: impl Iterator<Item = (&'b Command, Args<'b>)>,
+    ) -> Option<Stray> {
+        let state = &*self.state;
+        if state.authority.is_open() {
+            return None;
+        }
+        // Where a watched key is served elsewhere by now, nothing here tells whether it changed.
+        let mut watched = watched
+            .iter()
+            .map(|watched| state.authority.place(&watched.key));
+        watched
+            .find_map(Stray::of)
+            .or_else(|| commands.find_map(|(command, args)| state.stray(command, args)))
     }
 
     /// Whether everything that a transaction watches is as it was when it was watched.
@@ -217,22 +309,26 @@ impl Applier<'_> {
         expired.set(expired.get() + removed as u64);
     }
 
-    /// Removes a key to make room.
+    /// Removes a key to make room, unless it has been frozen since it was chosen.
     pub fn evict(&mut self, database: usize, key: &[u8]) {
-        if self.state.keyspace.remove(database, key).is_some() {
+        if self.state.authority.place(key) == Place::Here
+            && self.state.keyspace.remove(database, key).is_some()
+        {
             let evicted = &self.counters.evicted;
             evicted.set(evicted.get() + 1);
         }
     }
 
-    /// Creates the databases of a new log.
-    pub fn genesis(&mut self, databases: usize, hash_seed: u64) {
+    /// Creates the databases of a new log, which is that of `group`.
+    pub fn genesis(&mut self, databases: usize, hash_seed: u64, group: GroupId) {
         let present = self.state.keyspace.databases();
         assert!(
             present == 0,
             "a log begins once, this one has {present} databases already"
         );
-        self.state.keyspace = Keyspace::new(databases, hash_seed);
+        let authority = Authority::new(group);
+        self.state.keyspace = empty_keyspace(databases, hash_seed, &authority);
+        self.state.authority = authority;
     }
 
     /// Remembers the next membership of the group, unless the group has gone beyond it. The rest of
@@ -284,6 +380,7 @@ impl Applier<'_> {
                 self.ordinal += 1;
                 let mut context = WriteContext {
                     keyspace: &mut self.state.keyspace,
+                    authority: &mut self.state.authority,
                     database,
                     now_ms: self.head.time_ms,
                     random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
@@ -295,6 +392,7 @@ impl Applier<'_> {
             Handler::Read(handler) => {
                 let context = ReadContext {
                     keyspace: &self.state.keyspace,
+                    authority: &self.state.authority,
                     database,
                     now_ms: self.head.time_ms,
                     clock: self.clock,

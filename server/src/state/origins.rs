@@ -7,13 +7,20 @@
 //! sequences that were applied without a gap are folded into the floor at once, which changes no
 //! answer, so that the window of an undisturbed origin is a single number.
 //!
+//! **Replies.** A node that has a proposal executed by a group of which it is no member learns the
+//! outcome from the group alone. Such an origin is marked ([`Origin::is_proxied`]), and the window
+//! keeps its replies, on every replica, until the floor that the origin carries has passed them: so
+//! whichever replica leads can answer a retry with what the first execution found.
+//!
 //! A higher incarnation starts the window anew: the new life knows nothing of the old one's
 //! proposals and repeats none. What still arrives from the old life is dropped, because nobody waits
 //! for it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::codec::{DecodeError, Reader, put_varint};
+use bytes::Bytes;
+
+use super::codec::{DecodeError, Reader, put_bytes, put_varint};
 use super::entry::{MAX_OPEN_PROPOSALS, Origin};
 
 /// Whether a proposal is to be applied.
@@ -34,13 +41,29 @@ pub struct Origins {
 /// What is known of one node's proposals in its latest life.
 ///
 /// Invariants: every member of `applied` is above `floor + 1`; for proposals that the decoder let
-/// pass, `applied.len() < MAX_OPEN_PROPOSALS`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// pass, `applied.len() < MAX_OPEN_PROPOSALS`; every key of `replies` is above `told` and was
+/// applied.
+#[derive(Clone, Debug, Default)]
 struct Window {
     incarnation: u64,
     floor: u64,
     applied: BTreeSet<u64>,
+    /// The highest floor that the origin has carried; `floor` may be above it.
+    told: u64,
+    /// What was answered, by sequence.
+    replies: BTreeMap<u64, Bytes>,
 }
+
+/// Replies are left aside: what a read found may differ between replicas in what is no part of the
+/// state, such as idle times.
+impl PartialEq for Window {
+    fn eq(&self, other: &Self) -> bool {
+        let all = |window: &Self| (window.incarnation, window.floor, window.told);
+        all(self) == all(other) && self.applied == other.applied
+    }
+}
+
+impl Eq for Window {}
 
 impl Origins {
     /// Decides about a proposal and remembers it. `floor` is the one it carries.
@@ -57,6 +80,33 @@ impl Origins {
         }
         window.raise(floor);
         window.admit(sequence)
+    }
+
+    /// Keeps what was answered to a proposal that has just been admitted.
+    pub fn keep_reply(&mut self, origin: Origin, sequence: u64, reply: Bytes) {
+        let window = self.windows.get_mut(&origin.node);
+        let window = window.filter(|window| window.incarnation == origin.incarnation);
+        if let Some(window) = window
+            && sequence > window.told
+        {
+            window.replies.insert(sequence, reply);
+        }
+    }
+
+    /// What was answered to a proposal, as [`ProxiedReply`](super::ProxiedReply) reads it; `None` if
+    /// it was not applied, or its origin has finished it.
+    #[must_use]
+    pub fn reply(&self, origin: Origin, sequence: u64) -> Option<&Bytes> {
+        let window = self.windows.get(&origin.node)?;
+        let window = Some(window).filter(|window| window.incarnation == origin.incarnation)?;
+        window.replies.get(&sequence)
+    }
+
+    /// Bytes of the replies that are kept, over all origins.
+    #[must_use]
+    pub fn reply_bytes(&self) -> usize {
+        let replies = self.windows.values().flat_map(|w| w.replies.values());
+        replies.map(Bytes::len).sum()
     }
 
     /// Whether a proposal of this origin counts as applied: it was, or was given up.
@@ -85,6 +135,13 @@ impl Origins {
             if let Some(&lowest) = window.applied.first() {
                 assert!(lowest > window.floor + 1, "{lowest} in {window:?}");
             }
+            for &sequence in window.replies.keys() {
+                let is_applied = sequence <= window.floor || window.applied.contains(&sequence);
+                assert!(
+                    is_applied && sequence > window.told,
+                    "{sequence} in {window:?}"
+                );
+            }
         }
     }
 
@@ -104,6 +161,49 @@ impl Origins {
         }
     }
 
+    /// Writes the floors that were told, and the replies: a count of origins that have told one or
+    /// have replies, then node, floor, count of replies, and each with the gap to the sequence before.
+    pub(super) fn put_replies(&self, out: &mut Vec<u8>) {
+        let windows = self
+            .windows
+            .iter()
+            .filter(|(_, window)| window.told > 0 || !window.replies.is_empty());
+        put_varint(out, windows.clone().count() as u64);
+        for (&node, window) in windows {
+            put_varint(out, u64::from(node));
+            put_varint(out, window.told);
+            put_varint(out, window.replies.len() as u64);
+            let mut last = window.told;
+            for (&sequence, reply) in &window.replies {
+                put_varint(out, sequence - last);
+                put_bytes(out, reply);
+                last = sequence;
+            }
+        }
+    }
+
+    /// Reads what [`Origins::put_replies`] wrote, after the windows themselves.
+    pub(super) fn take_replies(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
+        for _ in 0..reader.length()? {
+            let malformed = DecodeError::Malformed(reader.at());
+            let node = u32::try_from(reader.varint()?).map_err(|_| malformed)?;
+            let window = self.windows.get_mut(&node).ok_or(malformed)?;
+            window.told = reader.varint()?;
+            let mut last = window.told;
+            for _ in 0..reader.length()? {
+                let gap = reader.varint()?;
+                let sequence = last.checked_add(gap).filter(|_| gap > 0).ok_or(malformed)?;
+                if sequence > window.floor && !window.applied.contains(&sequence) {
+                    return Err(malformed);
+                }
+                let reply = Bytes::copy_from_slice(reader.string()?);
+                window.replies.insert(sequence, reply);
+                last = sequence;
+            }
+        }
+        Ok(())
+    }
+
     /// Reads what [`Origins::put`] wrote; refuses windows that break an invariant.
     pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let mut origins = Self::default();
@@ -121,6 +221,13 @@ impl Origins {
 
 impl Window {
     fn raise(&mut self, floor: u64) {
+        if floor > self.told {
+            self.told = floor;
+            match floor.checked_add(1) {
+                Some(next) => self.replies = self.replies.split_off(&next),
+                None => self.replies.clear(),
+            }
+        }
         if floor <= self.floor {
             return;
         }
@@ -161,7 +268,7 @@ impl Window {
         let mut window = Self {
             incarnation: reader.varint()?,
             floor: reader.varint()?,
-            applied: BTreeSet::new(),
+            ..Self::default()
         };
         let malformed = DecodeError::Malformed(reader.at());
         let count = reader.varint()?;
@@ -223,8 +330,10 @@ mod tests {
     fn copy(origins: &Origins) -> Origins {
         let mut bytes = Vec::new();
         origins.put(&mut bytes);
+        origins.put_replies(&mut bytes);
         let mut reader = Reader::new(&bytes);
-        let copy = Origins::take(&mut reader).expect("well formed");
+        let mut copy = Origins::take(&mut reader).expect("well formed");
+        copy.take_replies(&mut reader).expect("well formed");
         assert!(reader.is_done());
         copy
     }
@@ -275,6 +384,33 @@ mod tests {
             );
         }
         assert_eq!(origins.admit(origin(2, 1), 5, 4), Admission::New);
+    }
+
+    #[test]
+    fn replies_are_kept_until_their_origin_has_finished_them() {
+        let mut origins = Origins::default();
+        let of = origin(1, 7);
+        for sequence in [1, 2, 3, 5] {
+            assert_eq!(origins.admit(of, sequence, 0), Admission::New);
+            let reply = Bytes::from(sequence.to_string());
+            origins.keep_reply(of, sequence, reply);
+        }
+        assert_eq!(origins.reply_bytes(), 4);
+        assert_eq!(copy(&origins).reply(of, 2), Some(&Bytes::from("2")));
+        assert_eq!(origins.admit(of, 2, 1), Admission::Duplicate);
+        assert_eq!(origins.reply(of, 1), None);
+        assert_eq!(origins.reply(of, 2), Some(&Bytes::from("2")));
+        assert_eq!(origins.admit(of, 6, 5), Admission::New);
+        assert_eq!(origins.reply_bytes(), 0);
+        // What is finished is not kept any more, and a new life does not see the old one's.
+        origins.keep_reply(of, 5, Bytes::from("late"));
+        origins.keep_reply(of, 6, Bytes::from("6"));
+        origins.check_invariants();
+        assert_eq!(copy(&origins).reply_bytes(), 1);
+        assert_eq!(origins.reply(origin(1, 8), 6), None);
+        assert_eq!(origins.admit(origin(1, 8), 6, 0), Admission::New);
+        assert_eq!(origins.reply(of, 6), None);
+        assert_eq!(origins.reply(origin(1, 8), 6), None);
     }
 
     #[test]

@@ -7,13 +7,14 @@
 //! Every error is a fault: the entry is half applied, and the node must stop.
 
 use bailiwick_frame::{Args, Protocol};
-use bailiwick_replication::{ConfigurationId, LogIndex};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
 
+use super::proxied::KnownStep;
 use super::{
     Admission, Applier, DecodeError, Divergence, EntryVisitor, MAX_DATABASES, Member, Origin,
-    State, Watched, decode, decode_head,
+    ProxiedStep, State, Watched, decode, decode_head, proxied,
 };
-use crate::commands::{self, Counters};
+use crate::commands::{self, Command, Counters, Known};
 use crate::keyspace::{AccessClock, AccessPolicy};
 
 /// May take over a new proposal: true if it has run the items itself, each in its place.
@@ -23,6 +24,7 @@ pub type TakeOver<'a> = dyn FnMut(&mut Applier<'_>, Origin, u64) -> bool + 'a;
 #[derive(Default)]
 pub struct Replay {
     replies: Vec<u8>,
+    proxied: Vec<(Origin, u64)>,
 }
 
 /// Why an entry could not be applied.
@@ -86,11 +88,20 @@ impl Replay {
         counters: &Counters,
     ) -> Result<(), ReplayError> {
         let mut nobody = |_: &mut Applier<'_>, _: Origin, _: u64| false;
-        self.apply_with(state, index, entry, policy, counters, &mut nobody)
+        let applied = self.apply_with(state, index, entry, policy, counters, &mut nobody);
+        self.proxied.clear();
+        applied
     }
 
-    /// Like [`Replay::apply`], but offers each proposal that is applied for the first time to
-    /// `take_over`.
+    /// The proxied proposals in what [`Replay::apply_with`] has applied since the last call, those
+    /// included that were repetitions: whoever waits for them can be told what
+    /// [`Origins::reply`](super::Origins::reply) has kept.
+    pub fn take_proxied(&mut self) -> Vec<(Origin, u64)> {
+        std::mem::take(&mut self.proxied)
+    }
+
+    /// Like [`Replay::apply`], but offers each proposal that is applied for the first time, unless it
+    /// is proxied, to `take_over`.
     pub fn apply_with(
         &mut self,
         state: &mut State,
@@ -112,10 +123,14 @@ impl Replay {
         let mut visitor = Visitor {
             applier: state.begin(index, head, &clock, counters),
             replies: &mut self.replies,
+            proxied: &mut self.proxied,
+            kept: Vec::new(),
+            keeps: None,
             take_over,
             fault: None,
         };
         decode(entry, &mut visitor).map_err(failed)?;
+        visitor.end_proposal();
         match visitor.fault {
             Some(fault) => Err(fault.at(index)),
             None => {
@@ -158,28 +173,46 @@ impl Fault {
 struct Visitor<'a, 'b> {
     applier: Applier<'a>,
     replies: &'a mut Vec<u8>,
+    /// All proxied proposals, new or not.
+    proxied: &'a mut Vec<(Origin, u64)>,
+    /// Replies of the proxied proposal whose items are coming.
+    kept: Vec<u8>,
+    /// That proposal.
+    keeps: Option<(Origin, u64)>,
     take_over: &'a mut TakeOver<'b>,
     /// The first fault; nothing is applied behind it.
     fault: Option<Fault>,
 }
 
 impl Visitor<'_, '_> {
-    fn run(&mut self, database: usize, args: Args<'_>) {
+    fn find(&mut self, args: Args<'_>) -> Option<Known> {
         if args.is_empty() {
             self.fault = Some(Fault::Unfit("it holds a command without a name"));
-            return;
+            return None;
         }
-        let Ok(found) = commands::lookup(args) else {
+        let found = commands::lookup_logged(args).ok();
+        if found.is_none() {
             let name = args.get(0).unwrap_or_default();
             let name = String::from_utf8_lossy(name).into_owned();
             self.fault = Some(Fault::UnknownCommand(name));
-            return;
-        };
+        }
+        found
+    }
+
+    fn run(&mut self, command: &Command, database: usize, args: Args<'_>) {
         self.replies.clear();
         // A command that was refused when it was first applied is refused again.
         let _ = self
             .applier
-            .command(&found, database, args, Protocol::Resp2, self.replies);
+            .command(command, database, args, Protocol::Resp2, self.replies);
+    }
+
+    /// Keeps the replies of a proxied proposal, whose last item has come.
+    fn end_proposal(&mut self) {
+        let kept = std::mem::take(&mut self.kept);
+        if let Some((origin, sequence)) = self.keeps.take() {
+            self.applier.keep_reply(origin, sequence, kept.into());
+        }
     }
 
     /// Whether to go on with an item that names these databases. The entry may come from a peer, so
@@ -198,29 +231,84 @@ impl EntryVisitor for Visitor<'_, '_> {
         if self.fault.is_some() {
             return false;
         }
-        match self.applier.admit(origin, sequence, floor) {
+        self.end_proposal();
+        let admission = self.applier.admit(origin, sequence, floor);
+        if origin.is_proxied() {
+            self.proxied.push((origin, sequence));
+            self.keeps = Some((origin, sequence)).filter(|_| admission == Admission::New);
+            return self.keeps.is_some();
+        }
+        match admission {
             Admission::Duplicate => false,
             Admission::New => !(self.take_over)(&mut self.applier, origin, sequence),
         }
     }
 
     fn command(&mut self, database: usize, args: Args<'_>) {
-        if self.is_fit([database]) {
-            self.run(database, args);
+        if self.is_fit([database])
+            && let Some(command) = self.find(args)
+        {
+            self.run(&command, database, args);
         }
     }
 
     fn transaction(&mut self, watched: &[Watched], commands: &[(usize, Args<'_>)]) {
         let databases = watched.iter().map(|watched| watched.database);
         let databases = databases.chain(commands.iter().map(|&(database, _)| database));
-        if !self.is_fit(databases) || !self.applier.is_unchanged(watched) {
+        if !self.is_fit(databases) {
             return;
         }
-        for &(database, args) in commands {
-            if self.fault.is_none() {
-                self.run(database, args);
+        let mut found = Vec::with_capacity(commands.len());
+        for &(_, args) in commands {
+            match self.find(args) {
+                Some(command) => found.push(command),
+                None => return,
             }
         }
+        let all = found.iter().zip(commands);
+        let steps = all.clone().map(|(command, &(_, args))| (&**command, args));
+        let has_strayed = self.applier.stray_of_transaction(watched, steps).is_some();
+        if has_strayed || !self.applier.is_unchanged(watched) {
+            return;
+        }
+        // Nobody waits for what the reads find, and they change nothing.
+        for (command, &(database, args)) in all.filter(|(command, _)| command.is_write()) {
+            self.run(command, database, args);
+        }
+    }
+
+    fn proxied(&mut self, protocol: Protocol, database: usize, args: Args<'_>) {
+        if self.is_fit([database])
+            && let Some(command) = self.find(args)
+        {
+            let at = (protocol, database);
+            proxied::run_command(&mut self.applier, &command, at, args, &mut self.kept);
+        }
+    }
+
+    fn proxied_transaction(
+        &mut self,
+        protocol: Protocol,
+        watched: &[Watched],
+        steps: &[ProxiedStep<'_>],
+    ) {
+        let databases = steps.iter().filter_map(|step| match step {
+            ProxiedStep::Command(database, _) => Some(*database),
+            ProxiedStep::Answered(_) => None,
+        });
+        let databases = databases.chain(watched.iter().map(|watched| watched.database));
+        if !self.is_fit(databases) {
+            return;
+        }
+        let mut known = Vec::with_capacity(steps.len());
+        for step in steps {
+            match KnownStep::of(step, |args| self.find(args)) {
+                Some(step) => known.push(step),
+                None => return,
+            }
+        }
+        let (applier, kept) = (&mut self.applier, &mut self.kept);
+        proxied::run_transaction(applier, protocol, watched, &known, kept);
     }
 
     fn expire(&mut self, limit: u64) {
@@ -235,7 +323,7 @@ impl EntryVisitor for Visitor<'_, '_> {
         }
     }
 
-    fn genesis(&mut self, databases: usize, hash_seed: u64) {
+    fn genesis(&mut self, databases: usize, hash_seed: u64, group: GroupId) {
         if !self.is_fit([]) {
             return;
         }
@@ -243,7 +331,7 @@ impl EntryVisitor for Visitor<'_, '_> {
             self.fault = Some(Fault::Unfit("it begins the log once more, or too large"));
             return;
         }
-        self.applier.genesis(databases, hash_seed);
+        self.applier.genesis(databases, hash_seed, group);
     }
 
     fn seal(&mut self, configuration: ConfigurationId, members: &[Member]) {

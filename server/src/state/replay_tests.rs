@@ -1,7 +1,7 @@
 //! Entries are written, applied and compared here as replicas would.
 
 use bailiwick_frame::ArgRange;
-use bailiwick_replication::NodeId;
+use bailiwick_replication::{GroupId, NodeId};
 
 use super::super::{
     DIGEST_EVERY, EntryHead, EntryWriter, FrozenState, ProposalWriter, Restorer, State,
@@ -47,7 +47,11 @@ fn apply(state: &mut State, entry: &[u8]) -> Result<(), ReplayError> {
 
 fn begun() -> State {
     let mut state = State::empty();
-    apply(&mut state, &entry(&[1], |out| out.genesis(2, 9))).expect("a beginning");
+    apply(
+        &mut state,
+        &entry(&[1], |out| out.genesis(2, 9, GroupId(0))),
+    )
+    .expect("a beginning");
     state
 }
 
@@ -148,7 +152,7 @@ fn a_replica_that_differs_stops() {
     let stamp = Default::default();
     let value = crate::keyspace::NewValue::Int(1);
     let expiry = crate::keyspace::Expiry::None;
-    follower.keyspace.restore(1, b"stray", value, expiry, stamp);
+    assert!(follower.keyspace.restore(1, b"stray", value, expiry, stamp));
     advance_to_digest(&mut leader);
     advance_to_digest(&mut follower);
     let (index, digest) = leader.last_digest().expect("taken");
@@ -188,7 +192,7 @@ fn entries_that_do_not_fit_are_faults_and_no_panics() {
     let unfit: [fn(&mut ProposalWriter<'_>); 6] = [
         |out| command(out, 2, "SET k v"),
         |out| out.evict(usize::MAX, b"k"),
-        |out| out.genesis(2, 9),
+        |out| out.genesis(2, 9, GroupId(0)),
         |out| out.command(0, Args::new(b"", &[])),
         |out| {
             out.transaction(&[], 1);
@@ -212,7 +216,7 @@ fn entries_that_do_not_fit_are_faults_and_no_panics() {
     }
     let error = apply(
         &mut State::empty(),
-        &entry(&[1], |out| out.genesis(1 << 40, 0)),
+        &entry(&[1], |out| out.genesis(1 << 40, 0, GroupId(0))),
     );
     assert!(matches!(error, Err(ReplayError::Unfit { .. })));
     let error = apply(
@@ -220,4 +224,194 @@ fn entries_that_do_not_fit_are_faults_and_no_panics() {
         &entry(&[2], |out| command(out, 0, "NOSUCH k")),
     );
     assert!(matches!(error, Err(ReplayError::UnknownCommand { .. })));
+}
+
+/// A client whose node is no member.
+const OUTSIDE: Origin = Origin {
+    node: super::super::PROXIED | 5,
+    incarnation: 3,
+};
+
+fn with_words<R>(words: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    for word in words.split(' ') {
+        let end = start + word.len() as u32;
+        ranges.push(ArgRange { start, end });
+        start = end + 1;
+    }
+    f(Args::new(words.as_bytes(), &ranges))
+}
+
+fn proxied(sequence: u64, floor: u64, fill: impl FnOnce(&mut ProposalWriter<'_>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let head = EntryHead {
+        time_ms: 1_700_000_000_000,
+        seed: 3,
+    };
+    let mut writer = EntryWriter::new(&mut out, head);
+    let mut proposal = writer.proposal(OUTSIDE, sequence, floor);
+    fill(&mut proposal);
+    proposal.finish();
+    out
+}
+
+fn apply_proxied(state: &mut State, entry: &[u8]) -> Vec<(Origin, u64)> {
+    let (index, counters) = (state.applied.next(), Counters::default());
+    let mut replay = Replay::default();
+    let mut nobody = |_: &mut Applier<'_>, _: Origin, _: u64| panic!("it is nobody's to take over");
+    let policy = AccessPolicy::default();
+    replay
+        .apply_with(state, index, entry, policy, &counters, &mut nobody)
+        .expect("applies");
+    state.check_invariants();
+    replay.take_proxied()
+}
+
+fn replies(state: &State, sequence: u64) -> Vec<String> {
+    let kept = state.origins.reply(OUTSIDE, sequence).expect("kept");
+    let replies = super::super::decode_replies(kept).expect("well formed");
+    replies.iter().map(|reply| format!("{reply:?}")).collect()
+}
+
+fn shown(status: &str, reply: &str) -> String {
+    format!("{status}({:?})", reply.as_bytes())
+}
+
+#[test]
+fn a_proxied_proposal_runs_once_and_its_replies_are_kept() {
+    let mut state = begun();
+    let fill = |out: &mut ProposalWriter<'_>| {
+        with_words("INCR n", |args| out.proxied(Protocol::Resp2, 0, args));
+        with_words("GET n", |args| out.proxied(Protocol::Resp3, 0, args));
+        with_words("GET none", |args| out.proxied(Protocol::Resp3, 1, args));
+        with_words("SETRANGE n -1 x", |args| {
+            out.proxied(Protocol::Resp2, 0, args)
+        });
+    };
+    let seen = apply_proxied(&mut state, &proxied(1, 0, fill));
+    assert_eq!(seen, [(OUTSIDE, 1)]);
+    let expected = [
+        shown("Done", ":1\r\n"),
+        shown("Done", "$1\r\n1\r\n"),
+        shown("Done", "_\r\n"),
+        shown("Failed", "-ERR offset is out of range\r\n"),
+    ];
+    assert_eq!(replies(&state, 1), expected);
+    // A retry through another leader finds what the first execution found.
+    let seen = apply_proxied(&mut state, &proxied(1, 0, fill));
+    assert_eq!(seen, [(OUTSIDE, 1)]);
+    assert_eq!(replies(&state, 1), expected);
+    assert_eq!(number(&state), Some(1));
+    apply_proxied(&mut state, &proxied(2, 1, |_| {}));
+    assert!(state.origins.reply(OUTSIDE, 1).is_none());
+    assert_eq!(replies(&state, 2), [""; 0]);
+}
+
+#[test]
+fn a_proxied_transaction_runs_as_a_whole_or_not_at_all() {
+    use super::super::ProxiedStep;
+    let mut state = begun();
+    let watched = |state: &State| Watched {
+        database: 0,
+        key: b"n".to_vec(),
+        state: state.keyspace.watch_state(0, b"n", state.time_ms),
+    };
+    let run = |state: &mut State, sequence, watched: &[Watched], key: &str| {
+        let entry = proxied(sequence, 0, |out| {
+            with_words("INCR n", |incr| {
+                with_words(&format!("GET {key}"), |get| {
+                    let steps = [
+                        ProxiedStep::Command(0, incr),
+                        ProxiedStep::Answered(b"+PONG\r\n"),
+                        ProxiedStep::Command(0, get),
+                    ];
+                    out.proxied_transaction(Protocol::Resp2, watched, steps.into_iter());
+                });
+            });
+        });
+        apply_proxied(state, &entry);
+        replies(state, sequence)
+    };
+    let before = watched(&state);
+    let done = run(&mut state, 1, std::slice::from_ref(&before), "n");
+    let expected = "*3\r\n:1\r\n+PONG\r\n$1\r\n1\r\n";
+    assert_eq!(done, [shown("Done", expected)]);
+    let discarded = run(&mut state, 2, &[before], "n");
+    assert_eq!(discarded, [shown("Discarded", "*-1\r\n")]);
+    // A read alone can be the reason why nothing of it runs.
+    for line in ["_DELEGATE x 1", "_FREEZE x 2"] {
+        let next = state.applied.0 + 1;
+        apply(&mut state, &entry(&[next], |out| command(out, 0, line))).expect("applies");
+    }
+    let strayed = run(&mut state, 3, &[], "xy");
+    assert!(strayed[0].starts_with("Stray(Held"), "{strayed:?}");
+    let next = state.applied.0 + 1;
+    apply(
+        &mut state,
+        &entry(&[next], |out| command(out, 0, "_DEPART x 2 1")),
+    )
+    .expect("applies");
+    let strayed = run(&mut state, 4, &[], "xy");
+    let gone = "Stray(Gone { prefix: [120], group: Some(GroupId(1)), epoch: 2 })";
+    assert_eq!(strayed, [gone]);
+    assert_eq!(number(&state), Some(1));
+}
+
+#[test]
+fn internal_commands_are_hidden_from_clients() {
+    let lookup = |words| with_words(words, |args| commands::lookup(args).map(|known| known.name));
+    let refused = lookup("_DROP x").expect_err("clients have no such command");
+    assert_eq!(
+        refused.to_string(),
+        "ERR unknown command '_DROP', with args beginning with: 'x' "
+    );
+    with_words("_DROP x", |args| {
+        assert!(commands::lookup_logged(args).is_ok());
+    });
+    assert!(commands::all().all(|command| !command.name.starts_with('_')));
+}
+
+#[test]
+fn nothing_that_concerns_all_keys_runs_while_some_are_frozen() {
+    let mut state = begun();
+    let lines = [
+        "SET a 1",
+        "SET xa 1 PX 1000",
+        "_DELEGATE x 1",
+        "_FREEZE x 2",
+    ];
+    for line in lines {
+        let next = state.applied.0 + 1;
+        apply(&mut state, &entry(&[next], |out| command(out, 0, line))).expect("applies");
+    }
+    let keys = |state: &State| state.keyspace.len();
+    for line in [
+        "FLUSHALL",
+        "FLUSHDB",
+        "SWAPDB 0 1",
+        "DBSIZE",
+        "DEL xa",
+        "MSET b 1 xb 2",
+    ] {
+        let next = state.applied.0 + 1;
+        let fill = |out: &mut ProposalWriter<'_>| {
+            command(out, 0, line);
+            out.evict(0, b"xa");
+        };
+        apply(&mut state, &entry(&[next], fill)).expect("applies");
+        assert_eq!(keys(&state), 2, "{line}");
+    }
+    let mut late = Vec::new();
+    let head = EntryHead {
+        time_ms: 1_700_000_009_000,
+        seed: 3,
+    };
+    let mut writer = EntryWriter::new(&mut late, head);
+    let mut proposal = writer.proposal(NODE, state.applied.0 + 1, 0);
+    proposal.expire(100);
+    proposal.finish();
+    apply(&mut state, &late).expect("applies");
+    assert_eq!(keys(&state), 2, "what is frozen does not expire");
+    state.check_invariants();
 }

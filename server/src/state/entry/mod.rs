@@ -8,9 +8,11 @@
 //!           | TRANSACTION watched* command*         all or nothing after the watches are checked
 //!           | EXPIRE limit                          remove keys whose time has come
 //!           | EVICT database key                    make room
-//!           | GENESIS databases hash-seed           the first item of every log
+//!           | GENESIS databases hash-seed group     the first item of every log
 //!           | SEAL configuration members            the next membership of the group
 //!           | DIGEST index digest u64               what the state added up to
+//!           | PROXIED protocol u8 database argument*       a command whose reply is kept
+//!           | PROXIED_TRANSACTION protocol u8 watched* step*   a transaction whose reply is
 //! ```
 //!
 //! Fixed numbers are little-endian, the others LEB128; bytes are preceded by their length. Commands
@@ -27,7 +29,11 @@
 //! `sequence - floor <= MAX_OPEN_PROPOSALS` bounds what everybody has to remember of an origin. A
 //! proposal that breaks this is malformed.
 //!
-//! **Version 1**, which single nodes wrote, had neither floor nor length, counted sequences from 0
+//! **Proxied items** are reads and writes alike of a client whose node is no member of the group.
+//! Every replica runs all of them and keeps the replies ([`Origins`](super::Origins)).
+//!
+//! **Version 2** had no group in its GENESIS, for there was only group 0, and left reads out of
+//! transactions; nothing was fenced then. **Version 1**, which single nodes wrote, had neither floor nor length, counted sequences from 0
 //! and never sent anything twice. Its sequence `n` is read as sequence `n + 1` with floor `n`.
 //!
 //! A decoder failure means that the bytes were written by another version, by nobody, or by a peer
@@ -45,10 +51,12 @@ pub use read::{
 };
 pub use write::{EntryWriter, ProposalWriter};
 
+use bailiwick_frame::Args;
+
 use crate::keyspace::WatchState;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const ENTRY_VERSION: u8 = 2;
+pub const ENTRY_VERSION: u8 = 3;
 
 /// How far a proposal's sequence may be above its floor.
 pub const MAX_OPEN_PROPOSALS: u64 = 1 << 20;
@@ -63,6 +71,15 @@ const EVICT: u8 = 4;
 const GENESIS: u8 = 5;
 const SEAL: u8 = 6;
 const DIGEST: u8 = 7;
+const PROXIED_COMMAND: u8 = 8;
+const PROXIED_TRANSACTION: u8 = 9;
+
+const STEP_COMMAND: u8 = 0;
+const STEP_ANSWERED: u8 = 1;
+
+/// The bit that marks the node of an origin that has its proposals executed by a group of which it
+/// need not be a member. Ids of nodes are below it.
+pub const PROXIED: u32 = 0x8000_0000;
 
 /// Who proposed something: a node in one of its lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -71,6 +88,23 @@ pub struct Origin {
     pub node: u32,
     /// Counts the node's starts.
     pub incarnation: u64,
+}
+
+impl Origin {
+    /// Whether the group keeps what it answers to this origin.
+    #[must_use]
+    pub fn is_proxied(self) -> bool {
+        self.node & PROXIED != 0
+    }
+}
+
+/// One step of a proxied transaction.
+#[derive(Clone, Copy)]
+pub enum ProxiedStep<'a> {
+    /// A command for this database.
+    Command(usize, Args<'a>),
+    /// A command that has run already, and its reply.
+    Answered(&'a [u8]),
 }
 
 /// The time and chance of an entry.

@@ -1,19 +1,24 @@
 //! Reading entries, and the heads of proposals that a peer has sent.
 
-use bailiwick_frame::{ArgRange, Args};
-use bailiwick_replication::{ConfigurationId, LogIndex};
+use std::ops::Range;
+
+use bailiwick_frame::{ArgRange, Args, Protocol};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
 
 use super::super::Member;
 use super::super::codec::{DecodeError, Reader};
 use super::super::configuration::take_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    SEAL, TRANSACTION, Watched,
+    PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, SEAL, STEP_ANSWERED, STEP_COMMAND,
+    TRANSACTION, Watched,
 };
 use crate::keyspace::WatchState;
 
 /// The version before floors and lengths.
 const VERSION_1: u8 = 1;
+/// The version before groups had numbers in their logs.
+const VERSION_2: u8 = 2;
 
 /// Receives the items of an entry in order.
 pub trait EntryVisitor {
@@ -23,12 +28,21 @@ pub trait EntryVisitor {
     fn command(&mut self, database: usize, args: Args<'_>);
     /// A transaction with its watches and commands.
     fn transaction(&mut self, watched: &[Watched], commands: &[(usize, Args<'_>)]);
+    /// A command whose reply is kept.
+    fn proxied(&mut self, protocol: Protocol, database: usize, args: Args<'_>);
+    /// A transaction whose reply is kept.
+    fn proxied_transaction(
+        &mut self,
+        protocol: Protocol,
+        watched: &[Watched],
+        steps: &[ProxiedStep<'_>],
+    );
     /// The removal of expired keys.
     fn expire(&mut self, limit: u64);
     /// The removal of a key to make room.
     fn evict(&mut self, database: usize, key: &[u8]);
-    /// The beginning of the log.
-    fn genesis(&mut self, databases: usize, hash_seed: u64);
+    /// The beginning of the group's log.
+    fn genesis(&mut self, databases: usize, hash_seed: u64, group: GroupId);
     /// The next membership of the group.
     fn seal(&mut self, configuration: ConfigurationId, members: &[Member]);
     /// What the state added up to right after the entry at `index`.
@@ -119,7 +133,7 @@ pub fn decode(entry: &[u8], visitor: &mut impl EntryVisitor) -> Result<(), Decod
             continue;
         }
         for _ in 0..head.items {
-            item(&mut items, visitor, &mut ranges)?;
+            item(&mut items, version, visitor, &mut ranges)?;
         }
         if !items.is_done() {
             return Err(DecodeError::Malformed(items.at()));
@@ -176,9 +190,9 @@ fn proposal_of_version_1(
     for _ in 0..items {
         // Without a length, items can be passed over only by reading them.
         if wanted {
-            item(reader, visitor, ranges)?;
+            item(reader, VERSION_1, visitor, ranges)?;
         } else {
-            item(reader, &mut Skip, ranges)?;
+            item(reader, VERSION_1, &mut Skip, ranges)?;
         }
     }
     Ok(())
@@ -186,6 +200,7 @@ fn proposal_of_version_1(
 
 fn item(
     reader: &mut Reader<'_>,
+    version: u8,
     visitor: &mut impl EntryVisitor,
     ranges: &mut Vec<ArgRange>,
 ) -> Result<(), DecodeError> {
@@ -198,6 +213,13 @@ fn item(
             visitor.command(database, Args::new(reader.bytes(), ranges));
         }
         TRANSACTION => transaction(reader, visitor)?,
+        PROXIED_COMMAND => {
+            let protocol = protocol(reader)?;
+            ranges.clear();
+            let database = body(reader, ranges)?;
+            visitor.proxied(protocol, database, Args::new(reader.bytes(), ranges));
+        }
+        PROXIED_TRANSACTION => proxied_transaction(reader, visitor)?,
         EXPIRE => visitor.expire(reader.varint()?),
         EVICT => {
             let database = reader.length()?;
@@ -205,7 +227,13 @@ fn item(
         }
         GENESIS => {
             let databases = reader.length()?;
-            visitor.genesis(databases, reader.varint()?);
+            let hash_seed = reader.varint()?;
+            let group = if version <= VERSION_2 {
+                0
+            } else {
+                u32::try_from(reader.varint()?).map_err(|_| malformed)?
+            };
+            visitor.genesis(databases, hash_seed, GroupId(group));
         }
         SEAL => {
             let (configuration, members) = take_members(reader)?;
@@ -224,17 +252,7 @@ fn transaction(
     reader: &mut Reader<'_>,
     visitor: &mut impl EntryVisitor,
 ) -> Result<(), DecodeError> {
-    let mut watched = Vec::new();
-    for _ in 0..reader.length()? {
-        let database = reader.length()?;
-        let key = reader.string()?.to_vec();
-        let state = WatchState(reader.varint()?);
-        watched.push(Watched {
-            database,
-            key,
-            state,
-        });
-    }
+    let watched = watched(reader)?;
     let mut ranges = Vec::new();
     let mut bodies = Vec::new();
     for _ in 0..reader.length()? {
@@ -248,6 +266,68 @@ fn transaction(
         .collect();
     visitor.transaction(&watched, &commands);
     Ok(())
+}
+
+fn proxied_transaction(
+    reader: &mut Reader<'_>,
+    visitor: &mut impl EntryVisitor,
+) -> Result<(), DecodeError> {
+    /// A command's database and the places of its arguments, or the place of a reply.
+    enum Body {
+        Command(usize, Range<usize>),
+        Answered(Range<usize>),
+    }
+    let protocol = protocol(reader)?;
+    let watched = watched(reader)?;
+    let mut ranges = Vec::new();
+    let mut bodies = Vec::new();
+    for _ in 0..reader.length()? {
+        let malformed = DecodeError::Malformed(reader.at());
+        match reader.array()? {
+            [STEP_COMMAND] => {
+                let first = ranges.len();
+                let database = body(reader, &mut ranges)?;
+                bodies.push(Body::Command(database, first..ranges.len()));
+            }
+            [STEP_ANSWERED] => {
+                let len = reader.length()?;
+                bodies.push(Body::Answered(reader.range(len)?));
+            }
+            _ => return Err(malformed),
+        }
+    }
+    let steps = bodies.into_iter().map(|body| match body {
+        Body::Command(database, range) => {
+            ProxiedStep::Command(database, Args::new(reader.bytes(), &ranges[range]))
+        }
+        Body::Answered(range) => ProxiedStep::Answered(&reader.bytes()[range]),
+    });
+    let steps: Vec<_> = steps.collect();
+    visitor.proxied_transaction(protocol, &watched, &steps);
+    Ok(())
+}
+
+fn protocol(reader: &mut Reader<'_>) -> Result<Protocol, DecodeError> {
+    match reader.array()? {
+        [2] => Ok(Protocol::Resp2),
+        [3] => Ok(Protocol::Resp3),
+        _ => Err(DecodeError::Malformed(reader.at() - 1)),
+    }
+}
+
+fn watched(reader: &mut Reader<'_>) -> Result<Vec<Watched>, DecodeError> {
+    let mut watched = Vec::new();
+    for _ in 0..reader.length()? {
+        let database = reader.length()?;
+        let key = reader.string()?.to_vec();
+        let state = WatchState(reader.varint()?);
+        watched.push(Watched {
+            database,
+            key,
+            state,
+        });
+    }
+    Ok(watched)
 }
 
 fn body(reader: &mut Reader<'_>, ranges: &mut Vec<ArgRange>) -> Result<usize, DecodeError> {
@@ -272,9 +352,11 @@ impl EntryVisitor for Skip {
     }
     fn command(&mut self, _: usize, _: Args<'_>) {}
     fn transaction(&mut self, _: &[Watched], _: &[(usize, Args<'_>)]) {}
+    fn proxied(&mut self, _: Protocol, _: usize, _: Args<'_>) {}
+    fn proxied_transaction(&mut self, _: Protocol, _: &[Watched], _: &[ProxiedStep<'_>]) {}
     fn expire(&mut self, _: u64) {}
     fn evict(&mut self, _: usize, _: &[u8]) {}
-    fn genesis(&mut self, _: usize, _: u64) {}
+    fn genesis(&mut self, _: usize, _: u64, _: GroupId) {}
     fn seal(&mut self, _: ConfigurationId, _: &[Member]) {}
     fn digest(&mut self, _: LogIndex, _: u64) {}
 }

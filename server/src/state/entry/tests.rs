@@ -1,7 +1,7 @@
 //! Round trips, entries of version 1 and bytes gone wrong.
 
-use bailiwick_frame::{ArgRange, Args};
-use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+use bailiwick_frame::{ArgRange, Args, Protocol};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use proptest::prelude::*;
 
 use super::super::{DecodeError, Member};
@@ -24,6 +24,13 @@ fn text(args: Args<'_>) -> String {
     format!("{:?}", args.iter().collect::<Vec<_>>())
 }
 
+fn step_text(step: &ProxiedStep<'_>) -> String {
+    match step {
+        ProxiedStep::Command(database, args) => format!("{database} {}", text(*args)),
+        ProxiedStep::Answered(reply) => format!("answered {reply:?}"),
+    }
+}
+
 impl EntryVisitor for Seen {
     fn proposal(&mut self, origin: Origin, sequence: u64, floor: u64) -> bool {
         self.push(format!("proposal {origin:?} {sequence} {floor}"));
@@ -36,14 +43,26 @@ impl EntryVisitor for Seen {
         let commands: Vec<_> = commands.iter().map(|(d, args)| (d, text(*args))).collect();
         self.push(format!("transaction {watched:?} {commands:?}"));
     }
+    fn proxied(&mut self, protocol: Protocol, database: usize, args: Args<'_>) {
+        self.push(format!("proxied {protocol:?} {database} {}", text(args)));
+    }
+    fn proxied_transaction(
+        &mut self,
+        protocol: Protocol,
+        watched: &[Watched],
+        steps: &[ProxiedStep<'_>],
+    ) {
+        let steps: Vec<_> = steps.iter().map(step_text).collect();
+        self.push(format!("proxied {protocol:?} {watched:?} {steps:?}"));
+    }
     fn expire(&mut self, limit: u64) {
         self.push(format!("expire {limit}"));
     }
     fn evict(&mut self, database: usize, key: &[u8]) {
         self.push(format!("evict {database} {key:?}"));
     }
-    fn genesis(&mut self, databases: usize, hash_seed: u64) {
-        self.push(format!("genesis {databases} {hash_seed}"));
+    fn genesis(&mut self, databases: usize, hash_seed: u64, group: GroupId) {
+        self.push(format!("genesis {databases} {hash_seed} {group}"));
     }
     fn seal(&mut self, configuration: ConfigurationId, members: &[Member]) {
         self.push(format!("seal {configuration} {members:?}"));
@@ -79,7 +98,7 @@ fn unhex(text: &str) -> Vec<u8> {
 /// The items of version 1 as [`Seen`] shows them.
 fn items() -> Vec<String> {
     vec![
-        format!("genesis 16 {}", u64::MAX),
+        format!("genesis 16 {} 0", u64::MAX),
         format!("command 1 {:?}", [&b"SET"[..], b"key", b"value"]),
         format!(
             "transaction [Watched {{ database: 2, key: [119], state: WatchState({}) }}] {:?}",
@@ -125,7 +144,7 @@ fn fill(writer: &mut ProposalWriter<'_>) {
         key: b"w".to_vec(),
         state: WatchState(1 << 33),
     };
-    writer.genesis(16, u64::MAX);
+    writer.genesis(16, u64::MAX, GroupId(0));
     writer.command(1, Args::new(buffer, &ranges));
     writer.transaction(&[watched], 2);
     writer.transaction_command(0, Args::new(buffer, &ranges[..1]));
@@ -134,13 +153,39 @@ fn fill(writer: &mut ProposalWriter<'_>) {
     writer.evict(0, b"gone");
 }
 
+fn fill_proxied(writer: &mut ProposalWriter<'_>) {
+    let range = [ArgRange { start: 0, end: 4 }];
+    let args = Args::new(b"PING", &range);
+    writer.proxied(Protocol::Resp3, 7, args);
+    let watched = Watched {
+        database: 0,
+        key: b"w".to_vec(),
+        state: WatchState(5),
+    };
+    let steps = [ProxiedStep::Command(2, args), ProxiedStep::Answered(b"+OK")];
+    writer.proxied_transaction(Protocol::Resp2, &[watched], steps.into_iter());
+}
+
+fn proxied_items() -> [String; 2] {
+    let watched = "[Watched { database: 0, key: [119], state: WatchState(5) }]";
+    let steps = [
+        format!("2 {:?}", [b"PING"]),
+        format!("answered {:?}", b"+OK"),
+    ];
+    [
+        format!("proxied Resp3 7 {:?}", [b"PING"]),
+        format!("proxied Resp2 {watched} {steps:?}"),
+    ]
+}
+
 /// A proposal in place, an empty one, and one that was encoded elsewhere.
 fn sample() -> Vec<u8> {
     let mut sent = Vec::new();
     let mut proposal = ProposalWriter::new(&mut sent, origin(9), 11, 10);
     proposal.seal(ConfigurationId(300), &members(3));
     proposal.digest(LogIndex(4096), u64::MAX - 1);
-    assert_eq!(proposal.items(), 2);
+    fill_proxied(&mut proposal);
+    assert_eq!(proposal.items(), 4);
     proposal.finish();
     let mut out = b"old".to_vec();
     let mut writer = EntryWriter::new(&mut out, head());
@@ -165,6 +210,7 @@ fn an_entry_reads_back_as_it_was_written() {
     expected.push(format!("proposal {:?} 11 10", origin(9)));
     expected.push(format!("seal 300 {:?}", members(3)));
     expected.push(format!("digest 4096 {}", u64::MAX - 1));
+    expected.extend(proxied_items());
     assert_eq!(seen(&entry), expected);
 }
 
@@ -238,7 +284,7 @@ fn proposals_are_divided_without_their_items() {
         [
             (origin(3), 8, 2, 5),
             (origin(4), 1, 0, 0),
-            (origin(9), 11, 10, 2)
+            (origin(9), 11, 10, 4)
         ]
     );
     for (head, bytes) in &found {
@@ -346,8 +392,9 @@ fn put_item(proposal: &mut ProposalWriter<'_>, kind: u8, number: u64, bytes: &[u
             format!("evict {database} {bytes:?}")
         }
         3 => {
-            proposal.genesis(database, !number);
-            format!("genesis {database} {}", !number)
+            let group = GroupId(number as u32);
+            proposal.genesis(database, !number, group);
+            format!("genesis {database} {} {group}", !number)
         }
         4 => {
             let members = members(bytes.len().min(16) as u64);

@@ -1,15 +1,16 @@
 //! Writing entries and proposals. Nothing here can fail: what is too long for the log is refused
 //! by the log.
 
-use bailiwick_frame::Args;
-use bailiwick_replication::{ConfigurationId, LogIndex};
+use bailiwick_frame::{Args, Protocol};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
 
 use super::super::Member;
 use super::super::codec::{put_bytes, put_varint};
 use super::super::configuration::put_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    PROPOSAL_HEAD_BYTES, SEAL, TRANSACTION, Watched,
+    PROPOSAL_HEAD_BYTES, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, SEAL, STEP_ANSWERED,
+    STEP_COMMAND, TRANSACTION, Watched,
 };
 
 /// Writes one entry: a head and any number of proposals. The buffer is reused from entry to entry,
@@ -91,21 +92,49 @@ impl<'a> ProposalWriter<'a> {
         self.body(database, args);
     }
 
-    /// Adds a transaction; [`ProposalWriter::transaction_command`] must follow `commands` times.
+    /// Adds a transaction; [`ProposalWriter::transaction_command`] must follow `commands` times, for
+    /// reads too: each of them can be the reason why the transaction is not run at all.
     pub fn transaction(&mut self, watched: &[Watched], commands: usize) {
         self.item(TRANSACTION);
-        put_varint(self.out, watched.len() as u64);
-        for watched in watched {
-            put_varint(self.out, watched.database as u64);
-            put_bytes(self.out, &watched.key);
-            put_varint(self.out, watched.state.0);
-        }
+        self.watched(watched);
         put_varint(self.out, commands as u64);
     }
 
     /// Adds a command to the transaction begun last.
     pub fn transaction_command(&mut self, database: usize, args: Args<'_>) {
         self.body(database, args);
+    }
+
+    /// Adds a command whose reply is kept in this version of the protocol, be it a read.
+    pub fn proxied(&mut self, protocol: Protocol, database: usize, args: Args<'_>) {
+        self.item(PROXIED_COMMAND);
+        self.out.push(protocol_number(protocol));
+        self.body(database, args);
+    }
+
+    /// Adds a transaction whose reply is kept in this version of the protocol.
+    pub fn proxied_transaction<'s>(
+        &mut self,
+        protocol: Protocol,
+        watched: &[Watched],
+        steps: impl ExactSizeIterator<Item = ProxiedStep<'s>>,
+    ) {
+        self.item(PROXIED_TRANSACTION);
+        self.out.push(protocol_number(protocol));
+        self.watched(watched);
+        put_varint(self.out, steps.len() as u64);
+        for step in steps {
+            match step {
+                ProxiedStep::Command(database, args) => {
+                    self.out.push(STEP_COMMAND);
+                    self.body(database, args);
+                }
+                ProxiedStep::Answered(reply) => {
+                    self.out.push(STEP_ANSWERED);
+                    put_bytes(self.out, reply);
+                }
+            }
+        }
     }
 
     /// Adds the removal of up to `limit` keys that have expired.
@@ -121,11 +150,12 @@ impl<'a> ProposalWriter<'a> {
         put_bytes(self.out, key);
     }
 
-    /// Adds the beginning of a log.
-    pub fn genesis(&mut self, databases: usize, hash_seed: u64) {
+    /// Adds the beginning of a group's log.
+    pub fn genesis(&mut self, databases: usize, hash_seed: u64, group: GroupId) {
         self.item(GENESIS);
         put_varint(self.out, databases as u64);
         put_varint(self.out, hash_seed);
+        put_varint(self.out, u64::from(group.0));
     }
 
     /// Adds the end of the present configuration and the members of the next one, at most
@@ -161,11 +191,27 @@ impl<'a> ProposalWriter<'a> {
         self.out.push(tag);
     }
 
+    fn watched(&mut self, watched: &[Watched]) {
+        put_varint(self.out, watched.len() as u64);
+        for watched in watched {
+            put_varint(self.out, watched.database as u64);
+            put_bytes(self.out, &watched.key);
+            put_varint(self.out, watched.state.0);
+        }
+    }
+
     fn body(&mut self, database: usize, args: Args<'_>) {
         put_varint(self.out, database as u64);
         put_varint(self.out, args.len() as u64);
         for arg in args.iter() {
             put_bytes(self.out, arg);
         }
+    }
+}
+
+fn protocol_number(protocol: Protocol) -> u8 {
+    match protocol {
+        Protocol::Resp2 => 2,
+        Protocol::Resp3 => 3,
     }
 }
