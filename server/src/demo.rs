@@ -4,10 +4,18 @@
 //! its log are shared. A node that is told to `SHUTDOWN` by its client ends alone, as if its machine
 //! were gone; the others go on as long as they are a majority. An interruption ends the process, and
 //! removes the data unless a directory for it was named.
+//!
+//! With regions (`layout` says how they are made up), nodes of different regions reach each other
+//! only through a relay that keeps their words for as long as the way would take (`relay`), and the
+//! display (`picture`) shows where prefixes live and what that costs whom (`probe`).
+
+mod layout;
+mod picture;
+mod probe;
+mod relay;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,15 +24,21 @@ use std::time::Duration;
 
 use bailiwick_replication::NodeId;
 
-use crate::cluster::{Address, Cluster, GroupEntry, NodeEntry};
-use crate::config::{self, ConfigError, DemoArgs, LogLevel};
+use crate::cluster::{Cluster, NodeEntry};
+use crate::config::{self, ConfigError, DemoArgs, DemoShape, LogLevel, Regions};
 use crate::group::Description;
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::node::{Node, Shutdown};
 use crate::run::{Running, StartError};
+use picture::Picture;
+use relay::Relay;
 
-/// How often the line that says who leads is looked at.
+/// How often it is looked at what there is to show.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a node waits for a group that it cannot reach. Whoever plays with the demo has less
+/// patience than a program.
+const REGIONS_REQUEST_TIMEOUT_MS: u64 = 4000;
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -65,80 +79,143 @@ pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
 
 fn run_in(args: &DemoArgs, data: &Path) -> Result<(), DemoError> {
     fs::create_dir_all(data)?;
-    let cluster = cluster_in(data, args.nodes)?;
-    let mut logging = None;
-    let mut nodes = Vec::new();
-    let mut threads = Vec::new();
-    for entry in &cluster.nodes {
-        let directory = data.join(format!("node-{}", entry.id));
-        let store = config::Store::for_member(&cluster, entry.id, directory, |settings| {
-            settings.log_level = LogLevel::Warn;
-            settings.threads = 1;
-        })?;
-        let logging = match &logging {
-            Some(logging) => logging,
-            None => logging.insert(logging::start(&store.load())?),
-        };
-        let running = Running::start(store, logging.clone()).map_err(|source| {
-            let (node, source) = (entry.id, Box::new(source));
-            DemoError::Start { node, source }
-        })?;
-        nodes.push((entry, running.node.clone()));
-        threads.push(thread::spawn(move || running.wait()));
-    }
+    let cluster = layout::cluster_in(data, &args.shape)?;
+    let regions = match &args.shape {
+        DemoShape::Group(_) => None,
+        DemoShape::Regions(regions) => Some(regions),
+    };
+    // Before the nodes, so that it is there when they look for each other, and after them at the end.
+    let relay = regions.map(|regions| layout::relay(&cluster, regions.round_trip));
+    let distance = regions.zip(relay.transpose()?);
+    let mut demo = Demo {
+        cluster: &cluster,
+        nodes: Vec::new(),
+    };
+    demo.start(data, distance.as_ref())?;
     let interrupted = Arc::new(AtomicBool::new(false));
     spawn_interrupt(interrupted.clone())?;
-    greet(&cluster, args, data);
-    watch(&nodes, &interrupted, &threads);
+    match regions {
+        None => {
+            greet(&cluster, args, data);
+            demo.watch(&interrupted);
+        }
+        Some(regions) => {
+            greet_regions(&cluster, regions, args, data);
+            demo.watch_regions(&interrupted)?;
+        }
+    }
     println!();
-    for (_, node) in &nodes {
-        node.order_shutdown(Shutdown::NoSave);
-    }
-    for thread in threads {
-        // A node that panicked has said so.
-        let _ = thread.join();
-    }
+    demo.end();
     Ok(())
 }
 
-/// The cluster that lives in this directory, or a new one on free ports.
-fn cluster_in(data: &Path, nodes: u32) -> Result<Cluster, DemoError> {
-    let path = data.join("cluster.toml");
-    if path.exists() {
-        return Ok(Cluster::load(&path).map_err(ConfigError::from)?);
-    }
-    let cluster = new_cluster(nodes)?;
-    fs::write(&path, cluster.to_toml())?;
-    Ok(cluster)
+/// The nodes of this process.
+struct Demo<'a> {
+    cluster: &'a Cluster,
+    nodes: Vec<Member<'a>>,
 }
 
-fn new_cluster(nodes: u32) -> io::Result<Cluster> {
-    // All are held until all are chosen, so that no two are the same.
-    let listeners: Vec<TcpListener> = (0..2 * nodes)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
-    let mut addresses = Vec::new();
-    for listener in &listeners {
-        let address: Address = listener.local_addr()?.into();
-        addresses.push(address);
+struct Member<'a> {
+    entry: &'a NodeEntry,
+    node: Arc<Node>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl<'a> Demo<'a> {
+    fn start(
+        &mut self,
+        data: &Path,
+        distance: Option<&(&Regions, Relay)>,
+    ) -> Result<(), DemoError> {
+        let mut logging: Option<Logging> = None;
+        for entry in &self.cluster.nodes {
+            let directory = data.join(format!("node-{}", entry.id));
+            let seen = match distance {
+                Some((_, relay)) => &layout::seen_from(self.cluster, &entry.region, relay),
+                None => self.cluster,
+            };
+            let store = config::Store::for_member(seen, entry.id, directory, |settings| {
+                settings.log_level = LogLevel::Warn;
+                settings.threads = 1;
+                if let Some((regions, _)) = distance {
+                    settings.request_timeout_ms = REGIONS_REQUEST_TIMEOUT_MS;
+                    layout::allow_for(regions.round_trip, settings);
+                }
+            })?;
+            let logging = match &logging {
+                Some(logging) => logging,
+                None => logging.insert(logging::start(&store.load())?),
+            };
+            let running = Running::start(store, logging.clone()).map_err(|source| {
+                let (node, source) = (entry.id, Box::new(source));
+                DemoError::Start { node, source }
+            })?;
+            self.nodes.push(Member {
+                entry,
+                node: running.node.clone(),
+                thread: thread::spawn(move || running.wait()),
+            });
+        }
+        Ok(())
     }
-    let entries = addresses.chunks_exact(2).zip(1..);
-    Ok(Cluster {
-        name: "demo".to_owned(),
-        nodes: entries
-            .map(|(pair, id)| NodeEntry {
-                id: NodeId(id),
-                region: "local".to_owned(),
-                client: pair[0].clone(),
-                peer: pair[1].clone(),
-            })
-            .collect(),
-        groups: vec![GroupEntry {
-            name: crate::cluster::DEFAULT_GROUP.to_owned(),
-            nodes: (1..=u64::from(nodes)).map(NodeId).collect(),
-            priority: Vec::new(),
-        }],
-    })
+
+    /// The nodes that have not ended.
+    fn running(&self) -> Vec<&Arc<Node>> {
+        let up = self
+            .nodes
+            .iter()
+            .filter(|member| !member.thread.is_finished());
+        up.map(|member| &member.node).collect()
+    }
+
+    /// Shows who leads until it is time to end.
+    fn watch(&self, interrupted: &AtomicBool) {
+        let is_terminal = io::stdout().is_terminal();
+        let mut shown = String::new();
+        while !interrupted.load(Ordering::Acquire) {
+            let running = self.running();
+            if running.is_empty() {
+                break;
+            }
+            let line = line(&running, self.nodes.len());
+            if line != shown {
+                if is_terminal {
+                    print!("\r\x1b[K{line}");
+                } else {
+                    println!("{line}");
+                }
+                // Nobody reads it: the demo goes on.
+                let _ = io::stdout().flush();
+                shown = line;
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Shows where prefixes live until it is time to end.
+    fn watch_regions(&self, interrupted: &AtomicBool) -> io::Result<()> {
+        let mut picture = Picture::new(self.cluster, io::stdout().is_terminal())?;
+        while !interrupted.load(Ordering::Acquire) {
+            let running = self.running();
+            if running.is_empty() {
+                break;
+            }
+            picture.refresh(&running);
+            thread::sleep(LOOK);
+        }
+        Ok(())
+    }
+
+    fn end(self) {
+        for member in &self.nodes {
+            member.node.order_shutdown(Shutdown::NoSave);
+        }
+        for member in self.nodes {
+            if member.thread.join().is_err() {
+                eprintln!("node {} did not end in order", member.entry.id);
+            }
+        }
+    }
 }
 
 fn greet(cluster: &Cluster, args: &DemoArgs, data: &Path) {
@@ -159,46 +236,84 @@ fn greet(cluster: &Cluster, args: &DemoArgs, data: &Path) {
         port = first.port(),
         group = cluster.root().name,
     );
+    tell_end(args, data);
+}
+
+fn greet_regions(cluster: &Cluster, regions: &Regions, args: &DemoArgs, data: &Path) {
+    let ports = |region: &str| {
+        let nodes = cluster.nodes.iter().filter(|node| node.region == region);
+        let ports: Vec<u16> = nodes.map(|node| node.client.port()).collect();
+        ports
+    };
+    println!(
+        "{} regions, {} ms from each other and back. Keys live in the region they are named after,\n\
+         and any node answers for any key. Connect to any of them with redis-cli -p PORT:\n",
+        regions.names.len(),
+        regions.round_trip.as_millis(),
+    );
+    for region in &regions.names {
+        let ports: Vec<String> = ports(region).iter().map(u16::to_string).collect();
+        println!("  {region}, home of {region}:*   ports {}", ports.join(" "));
+    }
+    let name = |at: usize| regions.names[at.min(regions.names.len() - 1)].as_str();
+    let (home, away) = (name(0), name(1));
+    let port = |region: &str| ports(region).first().copied().unwrap_or_default();
+    let all: Vec<String> = ports(away).iter().map(u16::to_string).collect();
+    let (near, far, all) = (port(home), port(away), all.join(" "));
+    let things = [
+        (
+            format!("{near} SET {home}:greeting hello"),
+            "at home: no way to go",
+        ),
+        (
+            format!("{far} GET {home}:greeting"),
+            "from abroad: there and back, once",
+        ),
+        (
+            format!("{far} ROUTE EXPLAIN {home}:greeting"),
+            "who answers, and where",
+        ),
+        (
+            format!("{near} PREFIX MOVE {home}: GROUP {away}"),
+            "the keys move; clients only wait a moment",
+        ),
+        (
+            format!("{far} PREFIX INFO {home}:"),
+            "where they are, and how far a move is",
+        ),
+        (
+            format!("{near} PREFIX CREATE {home}:shop: GROUP {away}"),
+            "a home of their own for some of them",
+        ),
+        (format!("{near} --scan"), "all keys, wherever they live"),
+    ];
+    let width = things.iter().map(|(words, _)| words.len()).max();
+    println!("\nThings to try:");
+    for (words, what) in &things {
+        println!(
+            "  redis-cli -p {words:<width$}   {what}",
+            width = width.unwrap_or(0)
+        );
+    }
+    println!(
+        "  for p in {all}; do redis-cli -p $p SHUTDOWN; done\n      \
+         loses a region: the others go on, and say what they miss\n"
+    );
+    tell_end(args, data);
+}
+
+fn tell_end(args: &DemoArgs, data: &Path) {
     match &args.data {
         Some(_) => println!("The data stays in {}. Ctrl-C ends it.\n", data.display()),
         None => println!("Ctrl-C ends it and removes the data.\n"),
     }
 }
 
-/// Shows who leads until it is time to end.
-fn watch(
-    nodes: &[(&NodeEntry, Arc<Node>)],
-    interrupted: &AtomicBool,
-    threads: &[thread::JoinHandle<()>],
-) {
-    let is_terminal = io::stdout().is_terminal();
-    let mut shown = String::new();
-    while !interrupted.load(Ordering::Acquire) {
-        let is_up = |at: usize| !threads[at].is_finished();
-        if !(0..threads.len()).any(is_up) {
-            break;
-        }
-        let line = line(nodes, is_up);
-        if line != shown {
-            if is_terminal {
-                print!("\r\x1b[K{line}");
-            } else {
-                println!("{line}");
-            }
-            // Nobody reads it: the demo goes on.
-            let _ = io::stdout().flush();
-            shown = line;
-        }
-        thread::sleep(LOOK);
-    }
-}
-
 /// Who is there, who leads, and how much has been written.
-fn line(nodes: &[(&NodeEntry, Arc<Node>)], is_up: impl Fn(usize) -> bool) -> String {
-    let describe = |node: &Node| node.group()?.seat()?.describe();
-    let alive = nodes.iter().enumerate().filter(|(at, _)| is_up(*at));
-    let seen: Vec<Description> = alive.filter_map(|(_, (_, node))| describe(node)).collect();
-    let of_all = format!("{} of {} nodes up", seen.len(), nodes.len());
+fn line(running: &[&Arc<Node>], nodes: usize) -> String {
+    let describe = |node: &Arc<Node>| node.group()?.seat()?.describe();
+    let seen: Vec<Description> = running.iter().filter_map(|node| describe(node)).collect();
+    let of_all = format!("{} of {nodes} nodes up", seen.len());
     let newest = seen.iter().max_by_key(|seen| (seen.ballot, seen.end));
     let Some(newest) = newest else {
         return of_all;

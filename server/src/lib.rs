@@ -6,16 +6,22 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod authority;
 pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod connection;
 pub mod demo;
+pub mod directory;
+pub mod estate;
 pub mod group;
+pub mod handoff;
 pub mod keyspace;
 pub mod latency;
 pub mod logging;
 pub mod node;
+pub mod proxy;
+pub mod routing;
 pub mod run;
 pub mod slowlog;
 pub mod state;

@@ -16,7 +16,12 @@ use bailiwick_replication::{DataDir, NodeId};
 
 use crate::cluster::Cluster;
 use crate::config::{self, EvictionPolicy, Settings};
-use crate::group::{self, Charter, Eviction, Fsync, Group, Host, HostConfig, RecoverError, Tuning};
+use crate::directory::keys::KeyError;
+use crate::estate::Estate;
+use crate::group::{
+    self, Charter, Eviction, Fsync, Group, Host, HostConfig, ROOT_GROUP, RecoverError, Tuning,
+};
+use crate::handoff::Handoffs;
 use crate::keyspace::AccessPolicy;
 use crate::logging::Logging;
 use crate::node::{Node, Shutdown};
@@ -37,6 +42,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The key that the node signs with cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The system lacks something basic.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -75,6 +83,7 @@ impl Running {
         let listeners = Listeners::bind(&now)?;
         let node = Arc::new(Node::new(settings, random_id()?, logging));
         node.set_addresses(listeners.addresses.clone());
+        node.set_cluster_addresses(listeners.cluster_addresses.clone());
         banner(&node, &now);
         let workers = spawn_workers(&node, listeners)?;
         match host {
@@ -108,12 +117,31 @@ fn start_alone(node: &Arc<Node>, data: Arc<DataDir>, now: &Settings) -> Result<(
     Ok(())
 }
 
-/// Takes the node's seats in the groups of which it has something, and in the root group if it is
-/// to found it.
+/// Takes the node's seats in the groups of which it has something, and one in the root group in any
+/// case: to found it, or in case that it becomes a member.
 fn start_member(node: &Arc<Node>, host: Arc<Host>, now: &Settings) -> Result<(), StartError> {
     node.set_host(host.clone());
-    let group = Group::join(&host, Charter::of_root(&host), tuning(now), &node.loading)?;
-    node.seats.add(group, opener(node));
+    let estate = Estate::new(&host, random_bytes()?)?;
+    node.set_estate(estate.clone());
+    let is_founder = host.cluster().root().nodes.contains(&host.me().node);
+    let mut groups = host.known_groups();
+    groups.retain(|group| *group != ROOT_GROUP);
+    let root = Group::join(&host, Charter::of_root(&host), tuning(now), &node.loading)?;
+    if is_founder {
+        node.seats.add(root, opener(node));
+    } else {
+        node.seats.add(root, || {});
+    }
+    for group in groups {
+        let charter = Charter::known(group);
+        let group = Group::join(&host, charter, tuning(now), &node.loading)?;
+        node.seats.add(group, || {});
+    }
+    node.seats.keep(estate.start(node));
+    node.seats.keep(vec![Handoffs::start(node)]);
+    if !is_founder {
+        opener(node)();
+    }
     Ok(())
 }
 
@@ -266,6 +294,7 @@ fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
 }
 
 fn finish(node: &Node) {
+    node.handoffs.close();
     let seats = node.seats.all();
     for seat in seats.values().filter_map(|group| group.seat()) {
         seat.hand_over();
@@ -279,6 +308,9 @@ fn finish(node: &Node) {
         }
     }
     drop(seats);
+    if let Some(estate) = node.estate() {
+        estate.close();
+    }
     node.seats.close();
     if let Some(host) = node.host() {
         host.close();
@@ -291,7 +323,13 @@ fn finish(node: &Node) {
 /// # Errors
 /// The source cannot be read.
 pub fn random_id() -> Result<String, io::Error> {
-    let mut bytes = [0; 20];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    let bytes: [u8; 20] = random_bytes()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Bytes that nobody can guess.
+fn random_bytes<const N: usize>() -> Result<[u8; N], io::Error> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

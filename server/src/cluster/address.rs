@@ -49,6 +49,16 @@ impl Address {
         self.port
     }
 
+    /// The same host with another port, which must not be 0.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        debug_assert!(port > 0, "port 0 is no port");
+        Self {
+            host: self.host.clone(),
+            port,
+        }
+    }
+
     /// Looks the host up. Blocks while the system asks its name servers; never for an IP address.
     ///
     /// # Errors

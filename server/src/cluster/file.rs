@@ -7,12 +7,17 @@
 //! id = 1
 //! region = "eu"
 //! client = "10.0.0.1:6379"
+//! cluster = "10.0.0.1:6479"  # optional: for clients that know Redis Cluster
 //! peer = "10.0.0.1:7379"
 //!
 //! [[group]]              # without any, all nodes form the group "root"
 //! name = "root"
 //! nodes = [1]
 //! priority = [1]         # optional: who should lead, the best first
+//!
+//! [[prefix]]             # optional: keys that begin so belong to that group
+//! prefix = "eu:"
+//! group = "eu"
 //! ```
 //!
 //! The reader walks over the whole document, notes every [`Fault`] with its line and goes on, so
@@ -25,7 +30,10 @@ use bailiwick_replication::NodeId;
 use toml_edit::{Document, Item, TableLike, Value};
 
 use super::error::Fault;
-use super::{Address, Cluster, DEFAULT_GROUP, GROUP_MEMBERS_MAX, GroupEntry, NodeEntry};
+use super::{
+    Address, Cluster, DEFAULT_GROUP, GROUP_MEMBERS_MAX, GroupEntry, NodeEntry, PrefixEntry,
+};
+use crate::authority::MAX_PREFIX_BYTES;
 
 /// How alike a known key must be to be offered for an unknown one, between 0 and 1.
 const LIKENESS_MIN: f64 = 0.8;
@@ -33,9 +41,10 @@ const LIKENESS_MIN: f64 = 0.8;
 /// The most bytes of a name.
 const NAME_BYTES_MAX: usize = 64;
 
-const TOP_KEYS: &[&str] = &["cluster", "node", "group"];
-const NODE_KEYS: &[&str] = &["id", "region", "client", "peer"];
+const TOP_KEYS: &[&str] = &["cluster", "node", "group", "prefix"];
+const NODE_KEYS: &[&str] = &["id", "region", "client", "cluster", "peer"];
 const GROUP_KEYS: &[&str] = &["name", "nodes", "priority"];
+const PREFIX_KEYS: &[&str] = &["prefix", "group"];
 
 /// The cluster that a text describes, or all that is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Cluster, Vec<Fault>> {
@@ -71,6 +80,10 @@ struct Reader<'a> {
     addresses: HashMap<Address, (String, usize)>,
     /// Names of groups, and the lines they stand on.
     group_names: HashMap<String, usize>,
+    /// Whether every group's name could be read.
+    knows_all_groups: bool,
+    /// Prefixes, and the lines they stand on.
+    prefixes: HashMap<String, usize>,
 }
 
 /// A table, and how to speak of it.
@@ -97,6 +110,8 @@ impl<'a> Reader<'a> {
             knows_all_ids: true,
             addresses: HashMap::new(),
             group_names: HashMap::new(),
+            knows_all_groups: true,
+            prefixes: HashMap::new(),
         }
     }
 
@@ -117,6 +132,8 @@ impl<'a> Reader<'a> {
         let nodes: Vec<_> = nodes.iter().map(|entry| self.node(entry)).collect();
         let groups = self.entries(&top, "group");
         let groups: Vec<_> = groups.iter().map(|entry| self.group(entry)).collect();
+        let prefixes = self.entries(&top, "prefix");
+        let prefixes: Vec<_> = prefixes.iter().map(|entry| self.prefix(entry)).collect();
         let nodes: Vec<NodeEntry> = nodes.into_iter().collect::<Option<_>>()?;
         let mut groups: Vec<GroupEntry> = groups.into_iter().collect::<Option<_>>()?;
         if groups.is_empty() {
@@ -126,6 +143,7 @@ impl<'a> Reader<'a> {
             name: name?.value,
             nodes,
             groups,
+            prefixes: prefixes.into_iter().collect::<Option<_>>()?,
         })
     }
 
@@ -137,17 +155,23 @@ impl<'a> Reader<'a> {
         self.check_keys(&entry, NODE_KEYS);
         let region = self.name(&entry, "region", "eu");
         let client = self.address(&entry, "client", "10.0.0.1:6379");
+        let cluster = match entry.table.get("cluster") {
+            None => Some(None),
+            Some(_) => self.address(&entry, "cluster", "10.0.0.1:6479").map(Some),
+        };
         let peer = self.address(&entry, "peer", "10.0.0.1:7379");
         Some(NodeEntry {
             id: NodeId(id?.into()),
             region: region?.value,
             client: client?,
+            cluster: cluster?,
             peer: peer?,
         })
     }
 
     fn group(&mut self, entry: &Entry<'_>) -> Option<GroupEntry> {
         let name = self.name(entry, "name", "eu");
+        self.knows_all_groups &= name.is_some();
         let called = match &name {
             Some(name) => format!("group {:?}", name.value),
             None => entry.called.clone(),
@@ -171,6 +195,57 @@ impl<'a> Reader<'a> {
             nodes: nodes?,
             priority: priority?,
         })
+    }
+
+    fn prefix(&mut self, entry: &Entry<'_>) -> Option<PrefixEntry> {
+        let prefix = self.string(entry, "prefix", "eu:");
+        let called = match &prefix {
+            Some(prefix) => format!("prefix {:?}", prefix.value),
+            None => entry.called.clone(),
+        };
+        let entry = Entry { called, ..*entry };
+        self.check_keys(&entry, PREFIX_KEYS);
+        let prefix = prefix.filter(|prefix| self.is_good_prefix(prefix));
+        let group = self.string(&entry, "group", "eu");
+        if let Some(Found { value, at }) = &group
+            && self.knows_all_groups
+            && !self.has_group(value)
+        {
+            let message = format!(
+                "group {value:?} of {}: there is no such group; write a [[group]] with this name",
+                entry.called
+            );
+            self.fault(*at, message);
+        }
+        Some(PrefixEntry {
+            prefix: prefix?.value,
+            group: group?.value,
+        })
+    }
+
+    /// Whether a prefix can be handed out, and was not before.
+    fn is_good_prefix(&mut self, prefix: &Found<String>) -> bool {
+        let (value, at) = (&prefix.value, prefix.at);
+        if !(1..=MAX_PREFIX_BYTES).contains(&value.len()) {
+            let message = format!(
+                "a prefix of {} bytes: expected 1 to {MAX_PREFIX_BYTES}",
+                value.len()
+            );
+            self.fault(at, message);
+            return false;
+        }
+        let line = self.line_of(at);
+        if let Some(first) = self.prefixes.insert(value.clone(), line) {
+            let message = format!(
+                "prefix {value:?} is already on line {first}; a prefix belongs to one group"
+            );
+            self.fault(at, message);
+        }
+        true
+    }
+
+    fn has_group(&self, name: &str) -> bool {
+        self.group_names.contains_key(name) || self.group_names.is_empty() && name == DEFAULT_GROUP
     }
 
     /// The group of all nodes, if they are not too many for one.
@@ -379,8 +454,9 @@ impl<'a> Reader<'a> {
         let Some(tables) = tables else {
             let message = format!("{key}: expected tables, each under a line [[{key}]]");
             self.fault(start(top.table, key, 0), message);
-            // Whatever ids the nodes have, they are not known.
+            // Whatever ids and names are there, they are not known.
             self.knows_all_ids &= key != "node";
+            self.knows_all_groups &= key != "group";
             return Vec::new();
         };
         let entry = |(table, span): (_, Option<std::ops::Range<usize>>)| Entry {

@@ -32,6 +32,14 @@ priority = [7, 1]
 [[group]]
 name = "us"
 nodes = [2]
+
+[[prefix]]
+prefix = "us:"
+group = "us"
+
+[[prefix]]
+prefix = "us:shared/\u00e9\u0000"
+group = "root"
 "#;
 
 /// Three nodes in lines 2 to 13, each of four lines without a blank one between; line 14 is next.
@@ -73,6 +81,11 @@ fn a_good_file_is_read_as_it_stands() {
     assert_eq!(cluster.group("us").unwrap().nodes, ids(&[2]));
     assert_eq!(cluster.node(NodeId(2)).unwrap().region, "us");
     assert!(cluster.node(NodeId(3)).is_none());
+    let prefixes = cluster.prefixes.iter();
+    let prefixes: Vec<_> = prefixes
+        .map(|entry| (&*entry.prefix, &*entry.group))
+        .collect();
+    assert_eq!(prefixes, [("us:", "us"), ("us:shared/\u{e9}\0", "root")]);
     assert_eq!(
         cluster.regions().into_iter().collect::<Vec<_>>(),
         ["eu", "us"]
@@ -187,7 +200,7 @@ fn each_fault_of_a_node_is_told_with_its_line_and_what_would_be_right() {
         (
             "id=9",
             "id=9\nx.y=9",
-            "19: x: unknown key of node 9; expected id, region, client, peer",
+            "19: x: unknown key of node 9; expected id, region, client, cluster, peer",
         ),
     ];
     for (good, bad, expected) in faults {
@@ -272,6 +285,67 @@ fn each_fault_of_a_group_is_told_with_its_line_and_what_would_be_right() {
         let text = with_nodes(&format!("[[group]]\n{}", group.replace(good, bad)));
         assert_eq!(refusal(&text), format!("cluster.toml line {expected}"));
     }
+}
+
+#[test]
+fn each_fault_of_a_prefix_is_told_with_its_line_and_what_would_be_right() {
+    let prefix = "prefix=\"p:\"\ngroup=\"g\"\n";
+    let faults = [
+        (
+            "prefix=\"p:\"\n",
+            "",
+            "17: this prefix has no prefix; add prefix = \"eu:\"",
+        ),
+        (
+            "\"p:\"",
+            "\"\"",
+            "18: a prefix of 0 bytes: expected 1 to 512",
+        ),
+        (
+            "\"p:\"",
+            "7",
+            "18: prefix 7 of this prefix: expected text in quotes, as in prefix = \"eu:\"",
+        ),
+        (
+            "group=\"g\"\n",
+            "",
+            "17: prefix \"p:\" has no group; add group = \"eu\"",
+        ),
+        (
+            "\"g\"",
+            "\"h\"",
+            "19: group \"h\" of prefix \"p:\": there is no such group; write a [[group]] with this name",
+        ),
+        (
+            "group=\"g\"",
+            "group=\"g\"\ngrup=\"g\"",
+            "20: grup: unknown key of prefix \"p:\"; did you mean group?",
+        ),
+        (
+            "group=\"g\"",
+            "group=\"g\"\n[[prefix]]\nprefix=\"p:\"\ngroup=\"g\"",
+            "21: prefix \"p:\" is already on line 18; a prefix belongs to one group",
+        ),
+    ];
+    for (good, bad, expected) in faults {
+        assert!(prefix.contains(good), "{good}");
+        let table = prefix.replace(good, bad);
+        let rest = format!("[[prefix]]\n{table}[[group]]\nname=\"g\"\nnodes=[1]\n");
+        assert_eq!(
+            refusal(&with_nodes(&rest)),
+            format!("cluster.toml line {expected}")
+        );
+    }
+}
+
+#[test]
+fn the_group_of_all_nodes_can_be_named() {
+    let rest = "[[prefix]]\nprefix=\"p\"\ngroup=\"root\"\n";
+    let cluster = Cluster::parse(&with_nodes(rest)).unwrap();
+    assert_eq!(cluster.prefixes[0].group, DEFAULT_GROUP);
+    let told = refusal(&with_nodes(&rest.replace("root", "r")));
+    let expected = "cluster.toml line 19: group \"r\" of prefix \"p\": there is no such group; ";
+    assert!(told.starts_with(expected), "{told}");
 }
 
 #[test]

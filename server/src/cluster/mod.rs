@@ -1,8 +1,9 @@
-//! The cluster as its file describes it: nodes with their addresses, groups with their members.
+//! The cluster as its file describes it: nodes with their addresses, groups with their members,
+//! prefixes with their groups.
 //!
 //! [`Cluster`] is a value that has been checked as a whole; whoever has one can rely on its
-//! invariants. It says where a cluster *starts*: members that joined a group later stand in the
-//! group's log, not here. Reading the file is in [`file`]; a file that does not fit is refused with
+//! invariants. It says where a cluster *starts*: members that joined a group later, and prefixes
+//! that were moved, stand in the groups' logs, not here. Reading the file is in [`file`]; a file that does not fit is refused with
 //! every fault in it ([`ClusterError`]), each with its line. Not here: flags, data directories, and
 //! anything that opens a connection.
 
@@ -21,16 +22,19 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 pub use address::Address;
 pub use error::{ClusterError, Fault};
 
+use crate::routing::redirect::Port;
+
 /// The name of the group that all nodes form if the file names none.
 pub const DEFAULT_GROUP: &str = "root";
 
 /// The most members a group may have.
 pub const GROUP_MEMBERS_MAX: usize = 7;
 
-/// The nodes and groups of a cluster.
+/// The nodes, groups and prefixes of a cluster.
 ///
 /// Invariants, held by [`Cluster::parse`]: `nodes.len() >= 1`; ids are unique and
-/// `1 <= id <= u32::MAX`; no address serves twice; `groups.len() >= 1`; names are unique.
+/// `1 <= id <= u32::MAX`; no address serves twice; `groups.len() >= 1`; names are unique; prefixes
+/// are unique and belong to groups of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// The name, from which [`Cluster::id`] follows: nodes of another name are strangers.
@@ -39,6 +43,8 @@ pub struct Cluster {
     pub nodes: Vec<NodeEntry>,
     /// The groups, in the order of the file; the first is the root group.
     pub groups: Vec<GroupEntry>,
+    /// What is handed out at the beginning, in the order of the file.
+    pub prefixes: Vec<PrefixEntry>,
 }
 
 /// A node.
@@ -50,6 +56,8 @@ pub struct NodeEntry {
     pub region: String,
     /// Where clients reach it.
     pub client: Address,
+    /// Where clients reach it that know Redis Cluster, if it has a port for them.
+    pub cluster: Option<Address>,
     /// Where other nodes reach it.
     pub peer: Address,
 }
@@ -66,6 +74,18 @@ pub struct GroupEntry {
     pub nodes: Vec<NodeId>,
     /// Who should lead, the best first; empty if it does not matter.
     pub priority: Vec<NodeId>,
+}
+
+/// A prefix with the group that it belongs to at the beginning.
+///
+/// Invariants: `1 <= prefix.len() <= MAX_PREFIX_BYTES`; `group` is the name of a group of the
+/// cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefixEntry {
+    /// What its keys begin with. Bytes that are no text take a PREFIX CREATE.
+    pub prefix: String,
+    /// The name of its group.
+    pub group: String,
 }
 
 impl Cluster {
@@ -132,6 +152,10 @@ impl Cluster {
         let groups: ArrayOfTables = self.groups.iter().map(GroupEntry::to_table).collect();
         document["node"] = Item::ArrayOfTables(nodes);
         document["group"] = Item::ArrayOfTables(groups);
+        if !self.prefixes.is_empty() {
+            let prefixes = self.prefixes.iter().map(PrefixEntry::to_table);
+            document["prefix"] = Item::ArrayOfTables(prefixes.collect());
+        }
         document.to_string()
     }
 
@@ -144,11 +168,23 @@ impl Cluster {
 }
 
 impl NodeEntry {
+    /// Where a client that came in by this port reaches the node.
+    #[must_use]
+    pub fn address(&self, port: Port) -> &Address {
+        match (port, &self.cluster) {
+            (Port::Cluster, Some(address)) => address,
+            _ => &self.client,
+        }
+    }
+
     fn to_table(&self) -> Table {
         let mut table = Table::new();
         table["id"] = value(number(self.id));
         table["region"] = value(&self.region);
         table["client"] = value(self.client.to_string());
+        if let Some(cluster) = &self.cluster {
+            table["cluster"] = value(cluster.to_string());
+        }
         table["peer"] = value(self.peer.to_string());
         table
     }
@@ -171,6 +207,15 @@ impl GroupEntry {
         if !self.priority.is_empty() {
             table["priority"] = list(&self.priority);
         }
+        table
+    }
+}
+
+impl PrefixEntry {
+    fn to_table(&self) -> Table {
+        let mut table = Table::new();
+        table["prefix"] = value(&self.prefix);
+        table["group"] = value(&self.group);
         table
     }
 }
@@ -205,10 +250,12 @@ mod tests {
             ids in prop::collection::btree_set(1_u32.., 1..8),
             rest in prop::collection::vec((names(), hosts(), hosts()), 8),
             groups in prop::collection::btree_map(names(), (1_usize..4, 0_usize..8), 1..4),
+            prefixes in prop::collection::btree_map(".{1,9}", 0_usize.., 0..4),
         ) -> Cluster {
             let ids: Vec<NodeId> = ids.into_iter().map(|id| NodeId(id.into())).collect();
             let nodes = ids.iter().zip(rest).enumerate().map(|(n, (id, (region, client, peer)))| {
-                let port = 7000 + 2 * n;
+                let port = 7000 + 3 * n;
+                let cluster = format!("{client}:{}", port + 2).parse().ok();
                 NodeEntry {
                     id: *id,
                     region,
@@ -216,14 +263,25 @@ mod tests {
                     peer: format!("{peer}:{}", port + 1)
                         .parse()
                         .unwrap_or_else(|_| fallback(port + 1)),
+                    cluster: cluster.filter(|_| n % 2 == 0),
                 }
+            });
+            let names: Vec<String> = groups.keys().cloned().collect();
+            let prefixes = prefixes.into_iter().map(|(prefix, owner)| PrefixEntry {
+                prefix,
+                group: names[owner % names.len()].clone(),
             });
             let groups = groups.into_iter().map(|(name, (step, preferred))| {
                 let nodes: Vec<NodeId> = ids.iter().copied().step_by(step).collect();
                 let priority = nodes.iter().rev().copied().take(preferred).collect();
                 GroupEntry { name, nodes, priority }
             });
-            Cluster { name, nodes: nodes.collect(), groups: groups.collect() }
+            Cluster {
+                name,
+                nodes: nodes.collect(),
+                groups: groups.collect(),
+                prefixes: prefixes.collect(),
+            }
         }
     }
 
@@ -248,7 +306,8 @@ mod tests {
                     "[[node]]", "[[group]]", "[node]", "id = 1", "id = 2", "id = -1", "x = 1",
                     "region = \"a\"", "client = \"h:1\"", "peer = \"h:2\"", "nodes = [1]",
                     "nodes = [1, 1, 9, \"x\"]", "priority = [2]", "name = \"g\"", "name = 1",
-                    "cluster = \"c\"", "node = [{ id = 1 }, 3]", "group = 1",
+                    "cluster = \"c\"", "node = [{ id = 1 }, 3]", "group = 1", "[[prefix]]",
+                    "prefix = \"p\"", "group = \"g\"", "prefix = 1",
                 ]),
                 0..16,
             ),
@@ -263,6 +322,7 @@ mod tests {
             name: name.to_owned(),
             nodes: Vec::new(),
             groups: Vec::new(),
+            prefixes: Vec::new(),
         };
         // Fixed for ever: it stands in data directories.
         assert_eq!(

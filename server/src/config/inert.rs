@@ -21,6 +21,8 @@ const SECONDS: Kind = Kind::Integer {
 };
 
 const ENCODING: &str = "There is no value of this type yet";
+const THRESHOLD: &str =
+    "Replicas must agree on how values are kept: Redis's defaults hold everywhere";
 const NO_FORK: &str = "Removal is cheap enough to be done in place";
 const REPLICAS: &str = "Nodes of a group replicate by consensus, not by following a master";
 const NODE_FORM: &str = "Follows from what the node is";
@@ -152,13 +154,13 @@ pub(super) static INERT: &[Parameter] = &[
                 max: INT_MAX,
             },
             "-2",
-            ENCODING,
+            THRESHOLD,
         )
     },
-    inert("list-compress-depth", SECONDS, "0", ENCODING),
+    inert("list-compress-depth", SECONDS, "0", THRESHOLD),
     Parameter {
         aliases: &["hash-max-ziplist-entries"],
-        ..inert("hash-max-listpack-entries", COUNT, "512", ENCODING)
+        ..inert("hash-max-listpack-entries", COUNT, "512", THRESHOLD)
     },
     Parameter {
         aliases: &["hash-max-ziplist-value"],
@@ -166,15 +168,15 @@ pub(super) static INERT: &[Parameter] = &[
             "hash-max-listpack-value",
             Kind::Memory { min: 0 },
             "64",
-            ENCODING,
+            THRESHOLD,
         )
     },
-    inert("set-max-intset-entries", COUNT, "512", ENCODING),
-    inert("set-max-listpack-entries", COUNT, "128", ENCODING),
-    inert("set-max-listpack-value", COUNT, "64", ENCODING),
+    inert("set-max-intset-entries", COUNT, "512", THRESHOLD),
+    inert("set-max-listpack-entries", COUNT, "128", THRESHOLD),
+    inert("set-max-listpack-value", COUNT, "64", THRESHOLD),
     Parameter {
         aliases: &["zset-max-ziplist-entries"],
-        ..inert("zset-max-listpack-entries", COUNT, "128", ENCODING)
+        ..inert("zset-max-listpack-entries", COUNT, "128", THRESHOLD)
     },
     Parameter {
         aliases: &["zset-max-ziplist-value"],
@@ -182,7 +184,7 @@ pub(super) static INERT: &[Parameter] = &[
             "zset-max-listpack-value",
             Kind::Memory { min: 0 },
             "64",
-            ENCODING,
+            THRESHOLD,
         )
     },
     inert(

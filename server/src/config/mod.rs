@@ -25,7 +25,7 @@ mod words;
 use std::ffi::OsString;
 use std::fs;
 
-pub use demo::DemoArgs;
+pub use demo::{DemoArgs, DemoShape, Regions};
 pub use error::ConfigError;
 pub use parameter::{Changes, Get, Parameter, Section, Set, all, find};
 pub use settings::{
@@ -78,9 +78,18 @@ pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Startup, Co
     }
     let seat = seat::find(flags.cluster(), flags.node())?;
     if let Some(node) = seat.as_ref().and_then(|(cluster, id)| cluster.node(*id)) {
-        seat::listen(&mut settings, node, &flags.given(&["port", "bind"]))?;
+        seat::listen(
+            &mut settings,
+            node,
+            &flags.given(&["port", "bind", seat::CLUSTER_PORT]),
+        )?;
     }
     flags.apply(&mut settings)?;
+    if settings.cluster_port != 0 && seat.is_none() {
+        let text = "cluster-port: only a node of a cluster has slots to redirect to; start it with \
+                    --cluster and --node, or leave the port out";
+        return Err(ConfigError::Usage(text.to_owned()));
+    }
     Ok(Startup::Run(Store::new(settings, path).in_cluster(seat)))
 }
 
@@ -177,6 +186,38 @@ mod tests {
     }
 
     #[test]
+    fn the_port_for_cluster_clients_is_given_once_and_in_a_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        let with = |file: &str, more: &[&str]| {
+            fs::write(&path, file).unwrap();
+            let base = ["--cluster", path.to_str().unwrap(), "--node", "1"];
+            start(&[&base[..], more].concat())
+        };
+        let named = CLUSTER.replacen("region", "cluster = \"127.0.0.3:7301\"\nregion", 1);
+        let settings = with(&named, &[]).unwrap().load_full();
+        assert_eq!(settings.cluster_port, 7301);
+        assert_eq!(settings.cluster_bind[0].ip.to_string(), "127.0.0.3");
+        assert_eq!(
+            with(&named, &["--cluster-port", "7301"]).unwrap_err(),
+            "--cluster-port: in a cluster, the file of --cluster decides where a node listens (node \
+             1: cluster = \"127.0.0.3:7301\"); change it there and leave out --cluster-port"
+        );
+        let settings = with(CLUSTER, &["--cluster-port", "7302"])
+            .unwrap()
+            .load_full();
+        assert_eq!(
+            (settings.cluster_port, settings.cluster_bind.len()),
+            (7302, 0)
+        );
+        let alone = start(&["--cluster-port", "7302"]).unwrap_err();
+        assert!(
+            alone.starts_with("cluster-port: only a node of a cluster "),
+            "{alone}"
+        );
+    }
+
+    #[test]
     fn a_cluster_needs_a_node_of_its_own_and_a_node_needs_a_cluster() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("c.toml");
@@ -206,7 +247,7 @@ mod tests {
     #[test]
     fn demo_is_a_command_of_its_own() {
         let asked = start(&["demo", "--nodes", "5"]).unwrap_err();
-        assert_eq!(asked, "DemoArgs { nodes: 5, data: None }");
+        assert_eq!(asked, "DemoArgs { shape: Group(5), data: None }");
         let help = start(&["demo", "--help"]).unwrap_err();
         assert!(help.contains("--nodes"), "{help}");
     }

@@ -10,7 +10,10 @@ use bailiwick_replication::NodeId;
 
 use super::error::ConfigError;
 use super::{BindAddress, Settings};
-use crate::cluster::{Cluster, NodeEntry};
+use crate::cluster::{Address, Cluster, NodeEntry};
+
+/// The flag and the key of the port for cluster clients.
+pub(super) const CLUSTER_PORT: &str = "cluster-port";
 
 /// The place that the two flags describe; `None` if neither is given.
 ///
@@ -56,28 +59,15 @@ pub(super) fn listen(
     given: &[&'static str],
 ) -> Result<(), ConfigError> {
     let client = &node.client;
-    if let Some(flag) = given.first() {
+    listen_for_clusters(settings, node, given.contains(&CLUSTER_PORT))?;
+    if let Some(flag) = given.iter().find(|flag| **flag != CLUSTER_PORT) {
         return Err(ConfigError::Usage(format!(
             "--{flag}: in a cluster, the file of --cluster decides where a node listens (node {}: \
              client = \"{client}\"); change it there and leave out --{flag}",
             node.id
         )));
     }
-    let found = client.resolve().map_err(|source| {
-        ConfigError::Usage(format!(
-            "--node {}: its client address {client} cannot be looked up: {source}",
-            node.id
-        ))
-    })?;
-    let mut bind: Vec<BindAddress> = Vec::new();
-    for address in found {
-        let ip = address.ip();
-        if bind.iter().all(|known| known.ip != ip) {
-            // A name such as localhost may stand for an address that this machine lacks.
-            let optional = !bind.is_empty();
-            bind.push(BindAddress { ip, optional });
-        }
-    }
+    let bind = resolve(node, "client", client)?;
     let defaults = Settings::default();
     let differs = |ours: bool, default: bool| !ours && !default;
     // What CONFIG REWRITE wrote into the configuration file agrees, and may stay there.
@@ -101,6 +91,60 @@ pub(super) fn listen(
     settings.port = client.port();
     settings.bind = bind;
     Ok(())
+}
+
+/// Makes `settings` listen on the node's address for cluster clients, if the file gives it one.
+fn listen_for_clusters(
+    settings: &mut Settings,
+    node: &NodeEntry,
+    has_flag: bool,
+) -> Result<(), ConfigError> {
+    let Some(cluster) = &node.cluster else {
+        return Ok(());
+    };
+    let says_otherwise = settings.cluster_port != 0 && settings.cluster_port != cluster.port();
+    if has_flag || says_otherwise {
+        let (what, how) = if has_flag {
+            (
+                "--cluster-port",
+                "change it there and leave out --cluster-port",
+            )
+        } else {
+            ("cluster-port in the configuration file", "remove the key")
+        };
+        return Err(ConfigError::Usage(format!(
+            "{what}: in a cluster, the file of --cluster decides where a node listens (node {}: \
+             cluster = \"{cluster}\"); {how}",
+            node.id
+        )));
+    }
+    settings.cluster_bind = resolve(node, "cluster", cluster)?;
+    settings.cluster_port = cluster.port();
+    Ok(())
+}
+
+/// The addresses of this machine that an address of the node stands for.
+fn resolve(
+    node: &NodeEntry,
+    what: &str,
+    address: &Address,
+) -> Result<Vec<BindAddress>, ConfigError> {
+    let found = address.resolve().map_err(|source| {
+        ConfigError::Usage(format!(
+            "--node {}: its {what} address {address} cannot be looked up: {source}",
+            node.id
+        ))
+    })?;
+    let mut bind: Vec<BindAddress> = Vec::new();
+    for address in found {
+        let ip = address.ip();
+        if bind.iter().all(|known| known.ip != ip) {
+            // A name such as localhost may stand for an address that this machine lacks.
+            let optional = !bind.is_empty();
+            bind.push(BindAddress { ip, optional });
+        }
+    }
+    Ok(bind)
 }
 
 fn ids(cluster: &Cluster) -> String {

@@ -18,6 +18,10 @@ pub struct Settings {
     pub bind: Vec<BindAddress>,
     /// TCP port; 0 lets the system choose.
     pub port: u16,
+    /// TCP port for clients that know Redis Cluster; 0 is none.
+    pub cluster_port: u16,
+    /// Where that port is, if not where the other one is.
+    pub cluster_bind: Vec<BindAddress>,
     /// Threads that serve connections; 0 is one for each core but one.
     pub threads: usize,
     /// Length of the queue of connections not yet accepted.
@@ -117,6 +121,8 @@ impl Settings {
         Self {
             bind: Vec::new(),
             port: 0,
+            cluster_port: 0,
+            cluster_bind: Vec::new(),
             threads: 0,
             tcp_backlog: 0,
             tcp_keepalive_s: 0,

@@ -57,6 +57,15 @@ pub(super) static WORKING: &[Parameter] = &[
         summary: "Addresses to listen on, separated by spaces or commas; * is all IPv4, ::* all \
                   IPv6, and one after a - may be missing on this machine",
     }),
+    field!(cluster_port {
+        name: "cluster-port",
+        section: Section::Network,
+        kind: Kind::Integer { min: 0, max: 65535 },
+        default: "0",
+        changes: Changes::AtStart,
+        summary: "TCP port for clients that know Redis Cluster, which are redirected there; 0 is \
+                  none. Other nodes learn it from the cluster's file: cluster = \"host:port\"",
+    }),
     field!(threads {
         name: "threads",
         section: Section::Network,

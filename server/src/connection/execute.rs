@@ -6,6 +6,10 @@
 //! command or the end of the batch, go to the group together, are answered in order, and cost one
 //! log entry. So a connection always reads its own writes, and a pipeline costs one commit.
 //!
+//! A proposal is for one group. Where prefixes have other owners (`routing`), what belongs to another
+//! group begins the next proposal once this one is answered, so nothing is overtaken; what concerns
+//! several groups stands by itself (`spread`).
+//!
 //! In a group of several nodes, reads run at once where the leader's lease holds, or where the client
 //! asked for it with READONLY; elsewhere they go the way of writes, without an entry in the log.
 //!
@@ -13,20 +17,24 @@
 //! off; the node is loading, paused, monitored), requests are taken one by one through
 //! [`Connection::admit`].
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bailiwick_frame::{Args, Encoder};
+use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
     self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext,
 };
-use crate::group::{Group, Item, Proposal};
+use crate::group::{Group, Item, Proposal, ROOT_GROUP};
 use crate::keyspace::AccessClock;
 use crate::node::clients::{Client, ClientFlag, bump};
 use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition, redact};
+use crate::routing::Route;
 use crate::state::State;
 
 /// How many requests ahead of the one that runs their keys are brought into the cache.
@@ -107,6 +115,9 @@ impl Connection {
         let before = proposal.replies.len();
         let has_items = !proposal.items.is_empty();
         let mut proposal = worker.submit(proposal).await;
+        if !proposal.strayed.is_empty() {
+            self.follow_strays(&mut proposal).await;
+        }
         proposal.items.clear();
         if std::mem::take(&mut proposal.is_discarded) {
             // A SELECT among the steps did not happen.
@@ -115,6 +126,9 @@ impl Connection {
         for (command, error) in proposal.failures.drain(..) {
             bump(&worker.stats.commands[command.id()].failed, 1);
             worker.node.note_error(&error.to_string());
+        }
+        for strayed in proposal.strayed.drain(..) {
+            worker.node.note_error(&strayed.stray.to_string());
         }
         for timing in proposal.timings.drain(..) {
             let (command, calls) = (timing.command, timing.calls);
@@ -140,8 +154,10 @@ impl Connection {
         let mut out = std::mem::take(&mut proposal.replies);
         let worker = self.guard.worker.clone();
         let may_be_stale = self.guard.client.has(ClientFlag::Readonly);
+        let routes = worker.node.routes();
+        let seats = worker.node.seats.all();
         let mut reads = Reads::new(
-            &worker.node,
+            (&worker.node, &seats),
             (self.session.no_touch, may_be_stale),
             self.now_ns,
         );
@@ -150,6 +166,7 @@ impl Connection {
         let mut prefetched = next;
         while next < count {
             let Proposal {
+                group,
                 buffer,
                 requests,
                 items,
@@ -187,8 +204,39 @@ impl Connection {
                     continue;
                 }
             };
+            if self.session.redirects()
+                && let Some(error) = self.redirect(&command, args)
+            {
+                if !items.is_empty() {
+                    stop = Stop::Propose;
+                    break;
+                }
+                self.refuse(&error, args, &mut out);
+                next += 1;
+                continue;
+            }
+            let runs_in = match (&routes, command.handler) {
+                (Some(routes), Handler::Read(_) | Handler::Write(_)) => routes.of(&command, args),
+                _ => Route::Group(ROOT_GROUP),
+            };
+            let runs_in = match runs_in {
+                Route::Group(id) if items.is_empty() || id == *group => id,
+                // What another group does must not be overtaken.
+                _ if !items.is_empty() => {
+                    stop = Stop::Propose;
+                    break;
+                }
+                Route::Group(id) => id,
+                Route::Keyless | Route::Several => {
+                    next += 1;
+                    stop = Stop::Pending(Pending::Spread);
+                    break;
+                }
+            };
             match command.handler {
-                Handler::Read(handler) if items.is_empty() && reads.begin() => {
+                Handler::Read(handler)
+                    if items.is_empty() && reads.may_run(runs_in, (&command, args), &worker) =>
+                {
                     let before = out.len();
                     if next >= prefetched && next + 1 < count {
                         prefetched = (next + PREFETCH).min(count);
@@ -222,6 +270,7 @@ impl Connection {
                 Handler::Read(_) | Handler::Write(_) => {
                     reads.finish(&worker);
                     let database = self.session.database;
+                    *group = runs_in;
                     items.push(Item::Command {
                         request: next,
                         database,
@@ -236,7 +285,8 @@ impl Connection {
                     reads.finish(&worker);
                     match self.run_node_command(node_command, command, args, &mut out) {
                         Flow::Continue => {}
-                        Flow::Propose(item) => {
+                        Flow::Propose(id, item) => {
+                            *group = id;
                             items.push(item);
                             next += 1;
                             stop = Stop::Propose;
@@ -331,7 +381,14 @@ impl Connection {
             return Admission::Done;
         }
         if self.session.queued.is_some() && !runs_in_multi(&command) {
-            self.queue(command, args, out);
+            if self.session.redirects()
+                && let Some(error) = self.redirect(&command, args)
+            {
+                self.break_transaction();
+                self.refuse(&error, args, out);
+            } else {
+                self.queue(command, args, out);
+            }
             return Admission::Done;
         }
         if let Some(until_ms) = self.paused_until_ms(&command) {
@@ -388,10 +445,10 @@ fn runs_in_multi(command: &Known) -> bool {
     )
 }
 
-/// A run of reads under one lock, one clock reading, and one set of counters.
+/// A run of reads of one group, under one lock, one clock reading, and one set of counters.
 struct Reads<'a> {
     node: &'a node::Node,
-    group: Option<&'a Group>,
+    seats: &'a BTreeMap<GroupId, Arc<Group>>,
     touch: bool,
     /// The client asked for the state of this node, whatever others have.
     may_be_stale: bool,
@@ -403,6 +460,7 @@ struct Reads<'a> {
 }
 
 struct View<'a> {
+    group: &'a Group,
     state: RwLockReadGuard<'a, State>,
     clock: AccessClock,
     now_ms: i64,
@@ -414,10 +472,14 @@ struct View<'a> {
 }
 
 impl<'a> Reads<'a> {
-    fn new(node: &'a node::Node, (no_touch, may_be_stale): (bool, bool), started_ns: i64) -> Self {
+    fn new(
+        (node, seats): (&'a node::Node, &'a BTreeMap<GroupId, Arc<Group>>),
+        (no_touch, may_be_stale): (bool, bool),
+        started_ns: i64,
+    ) -> Self {
         Self {
             node,
-            group: node.group().map(|group| &**group),
+            seats,
             touch: !no_touch,
             may_be_stale,
             watches_fast: node.watches_fast.load(Ordering::Relaxed),
@@ -426,20 +488,30 @@ impl<'a> Reads<'a> {
         }
     }
 
-    /// Locks the state if it was not. False if what it shows may be out of date, so that the group
-    /// has to be asked.
-    fn begin(&mut self) -> bool {
-        if self.view.is_some() {
-            return true;
-        }
-        let Some(group) = self.group else {
+    /// Whether a read may run here and now. Locks the group's state if it was not. Otherwise what
+    /// it shows may be out of date, or the keys are not the group's, and the group has to be asked.
+    fn may_run(
+        &mut self,
+        id: GroupId,
+        (command, args): (&Known, Args<'_>),
+        worker: &crate::worker::Worker,
+    ) -> bool {
+        if self.seats.is_empty() {
             // Nothing is loaded, which [`Reads::run`] says.
             return true;
-        };
-        if let Some(state) = group.readable(self.may_be_stale) {
-            self.view = Some(View::new(group, state, self.started_ns));
         }
-        self.view.is_some()
+        if self.view.as_ref().is_some_and(|view| view.group.id() != id) {
+            self.finish(worker);
+        }
+        if self.view.is_none() {
+            let Some(group) = self.seats.get(&id) else {
+                return false;
+            };
+            let state = group.readable(self.may_be_stale);
+            self.view = state.map(|state| View::new(group, state, self.started_ns));
+        }
+        let view = self.view.as_ref();
+        view.is_some_and(|view| view.state.stray(command, args).is_none())
     }
 
     /// Starts to bring into the cache what a request will look at: for most, its first argument.
@@ -464,6 +536,7 @@ impl<'a> Reads<'a> {
         view.time(command, worker);
         let context = ReadContext {
             keyspace: &view.state.keyspace,
+            authority: &view.state.authority,
             database,
             now_ms: view.now_ms,
             clock: &view.clock,
@@ -475,13 +548,16 @@ impl<'a> Reads<'a> {
 
     /// Lets go of the lock and books what was counted.
     fn finish(&mut self, worker: &crate::worker::Worker) {
-        if self.view.is_none() {
-            return;
+        if self.view.is_some() {
+            self.finish_timed(worker, None);
+            self.let_go();
         }
-        self.finish_timed(worker, None);
-        if let (Some(view), Some(group)) = (self.view.take(), self.group) {
+    }
+
+    fn let_go(&mut self) {
+        if let Some(view) = self.view.take() {
             drop(view.state);
-            group.totals().add(&view.counters);
+            view.group.totals().add(&view.counters);
         }
     }
 
@@ -510,6 +586,7 @@ impl<'a> View<'a> {
         let now_ms = (now_ns / 1_000_000).max(state.time_ms);
         Self {
             clock: AccessClock::new(group.tuning().access, now_ms, now_ms as u32),
+            group,
             state,
             now_ms,
             counters: Counters::default(),

@@ -5,8 +5,13 @@
 //! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
 mod execute;
+mod follow;
+mod join;
+mod listing;
 mod node_command;
+mod redirect;
 mod session;
+mod spread;
 mod transaction;
 
 use std::future::poll_fn;
@@ -26,11 +31,13 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
+pub use spread::Weights;
 
 use crate::config::BufferLimit;
 use crate::group::Proposal;
 use crate::node::clients::{Client, ClientFlag, bump};
 use crate::node::{self, Condition};
+use crate::routing::redirect::Port;
 use crate::worker::Worker;
 
 /// Room made for each read, in bytes.
@@ -60,7 +67,7 @@ impl From<io::Error> for End {
 }
 
 /// Starts the task of a connection that was just accepted.
-pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Port) {
     let node = &worker.node;
     let settings = node.settings.load();
     let local = stream
@@ -83,7 +90,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
             client: client.clone(),
             ticket: proposal.ticket,
         },
-        session: Session::new(client.clone(), settings.requirepass.is_empty()),
+        session: Session::new(client.clone(), port, settings.requirepass.is_empty()),
         parser: Parser::default(),
         proposal: Some(proposal),
         now_ns: 0,

@@ -3,12 +3,17 @@
 use std::time::{Duration, Instant};
 
 use bailiwick_frame::{Args, Encoder};
+use bailiwick_replication::GroupId;
 
+use super::follow::follow;
 use super::{Connection, End, ReplyMode};
-use crate::commands::{CommandError, Known, NodeCommand, lookup};
+use crate::commands::{CommandError, Known, NodeCommand, lookup, lookup_logged};
+use crate::group::{Arguments, Item};
+use crate::keyspace::WatchState;
 use crate::node::clients::{ClientFlag, bump};
 use crate::node::commands::{self, Flow, NodeContext, Pending, Work};
 use crate::node::{self, Condition};
+use crate::routing::errand::{self, Reply};
 
 impl Connection {
     pub(super) fn run_node_command(
@@ -25,8 +30,7 @@ impl Connection {
             NodeCommand::Multi => ok(self.begin_multi()),
             NodeCommand::Exec => self.exec_shown(command, args),
             NodeCommand::Discard => ok(self.discard()),
-            NodeCommand::Watch if self.must_catch_up() => Ok(Flow::Pending(Pending::Watch)),
-            NodeCommand::Watch => ok(self.watch(args)),
+            NodeCommand::Watch => self.watch(args),
             NodeCommand::Unwatch => {
                 self.session.unwatch();
                 ok(Ok(()))
@@ -56,8 +60,11 @@ impl Connection {
             Flow::Continue
         });
         // These reply later, and are timed and suppressed there.
-        let waits = matches!(flow, Flow::Pending(Pending::Blocking(_) | Pending::Watch));
-        let replies_later = waits || matches!(flow, Flow::Propose(_));
+        let waits = matches!(
+            flow,
+            Flow::Pending(Pending::Blocking(_) | Pending::Watch(_))
+        );
+        let replies_later = waits || matches!(flow, Flow::Propose(..));
         if !waits {
             self.note_run(command, args, started);
         }
@@ -81,14 +88,15 @@ impl Connection {
     }
 
     /// Writes an error as the reply of a command that ran, and counts it.
-    fn note_failure(&self, command: Known, error: &CommandError, out: &mut Vec<u8>) {
+    pub(super) fn note_failure(&self, command: Known, error: &CommandError, out: &mut Vec<u8>) {
         let worker = &self.guard.worker;
         Encoder::new(out, self.session.protocol).error(&error.to_string());
         bump(&worker.stats.commands[command.id()].failed, 1);
         worker.node.note_error(&error.to_string());
     }
 
-    fn note_run(&self, command: Known, args: Args<'_>, started: Instant) {
+    /// Counts and times a command that ran.
+    pub(super) fn note_run(&self, command: Known, args: Args<'_>, started: Instant) {
         let worker = &self.guard.worker;
         let nanos = started.elapsed().as_nanos() as u64;
         worker.stats.ran(command.id(), 1, nanos);
@@ -114,39 +122,56 @@ impl Connection {
         match pending {
             Pending::Pause { until_ms } => self.wait_for_pause(until_ms).await,
             Pending::Blocking(run) => self.wait_for_work(run, request).await?,
-            Pending::Watch => self.watch_after_catching_up(request).await,
+            Pending::Watch(group) => self.watch_by_asking(group, request).await,
+            Pending::Spread => self.run_spread(request).await,
             Pending::Monitor => self.become_monitor(),
         }
         self.guard.client.set(ClientFlag::Blocked, false);
         Ok(())
     }
 
-    /// Whether what this node has applied may lack something that was acknowledged.
-    fn must_catch_up(&self) -> bool {
-        let may_watch = self.session.queued.is_none();
-        let group = self.guard.worker.node.group();
-        may_watch && group.is_some_and(|group| group.readable(false).is_none())
-    }
-
-    /// Proposes nothing, which is answered when this node is up to date, and watches then. What is
-    /// out of date would be found changed by EXEC although nobody interfered.
-    async fn watch_after_catching_up(&mut self, request: usize) {
+    /// Asks the group of the keys what they are like. What this node has itself may be out of date,
+    /// and would be found changed by EXEC although nobody interfered.
+    async fn watch_by_asking(&mut self, group: GroupId, request: usize) {
         let started = Instant::now();
-        self.propose().await;
+        let worker = self.guard.worker.clone();
         let proposal = self.proposal.take().expect("nothing is under way");
         let args = proposal.requests.args(request, &proposal.buffer);
-        let outcome = self.watch(args);
+        let mut errand = Arguments::default();
+        errand.push_named(b"_WATCH", args.from(1));
+        let ticket = worker.ticket();
+        let mut asking = ticket.proposal();
+        asking.group = group;
+        asking.set_request(errand.get(0));
+        asking.items.push(Item::Command {
+            request: 0,
+            database: self.session.database,
+            command: lookup_logged(errand.get(0)).expect("the table has this command"),
+        });
+        let mut answered = ticket.submit(asking).await;
+        if let Some(strayed) = answered.strayed.pop() {
+            answered = follow(&worker, (ticket, answered), strayed.stray).await;
+        }
+        let outcome = watch_states(&answered.replies, args.len() - 1);
         let mut reply = Vec::new();
         if let Ok(command) = lookup(args) {
             self.note_run(command, args, started);
             match outcome {
-                Ok(()) => Encoder::new(&mut reply, self.session.protocol).ok(),
+                Ok(states) => {
+                    self.note_watched(answered.group, args.from(1), &states);
+                    Encoder::new(&mut reply, self.session.protocol).ok();
+                }
                 Err(error) => self.note_failure(command, &error, &mut reply),
             }
         }
         self.proposal = Some(proposal);
+        self.reply_later(&reply);
+    }
+
+    /// Adds a reply that took its time.
+    pub(super) fn reply_later(&mut self, reply: &[u8]) {
         if self.session.reply_mode == ReplyMode::On {
-            self.proposal().replies.extend_from_slice(&reply);
+            self.proposal().replies.extend_from_slice(reply);
         } else {
             self.after_suppressed_reply();
         }
@@ -171,11 +196,7 @@ impl Connection {
             }
         }
         self.proposal = Some(proposal);
-        if self.session.reply_mode == ReplyMode::On {
-            self.proposal().replies.extend_from_slice(&reply);
-        } else {
-            self.after_suppressed_reply();
-        }
+        self.reply_later(&reply);
         Ok(())
     }
 
@@ -202,5 +223,18 @@ impl Connection {
         }
         let protocol = self.session.protocol;
         Encoder::new(&mut self.proposal().replies, protocol).ok();
+    }
+}
+
+/// What `_WATCH` said of so many keys.
+fn watch_states(reply: &[u8], keys: usize) -> Result<Vec<WatchState>, CommandError> {
+    match errand::parse(reply) {
+        Ok(Reply::Bulk(Some(bytes))) if bytes.len() == 8 * keys => {
+            let states = bytes.chunks_exact(8);
+            let state = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or(0);
+            Ok(states.map(|bytes| WatchState(state(bytes))).collect())
+        }
+        Ok(_) => Err(CommandError::text("ERR the group's answer makes no sense")),
+        Err(failure) => Err(CommandError::composed(failure.to_string())),
     }
 }

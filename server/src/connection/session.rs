@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bailiwick_frame::Protocol;
+use bailiwick_replication::GroupId;
 
+use super::Weights;
 use crate::group::Arguments;
 use crate::node::clients::{Client, ClientFlag};
+use crate::routing::redirect::Port;
 use crate::state::Watched;
 
 /// Which replies are sent: `CLIENT REPLY`.
@@ -56,16 +59,24 @@ pub struct Session {
     pub queued: Option<Queued>,
     /// What WATCH watches.
     pub watched: Vec<Watched>,
+    /// The group that said what the watched keys are like.
+    pub watched_in: Option<GroupId>,
     /// Which replies are sent.
     pub reply_mode: ReplyMode,
     /// Reads leave no trace: `CLIENT NO-TOUCH`.
     pub no_touch: bool,
+    /// Which port the client came in by.
+    pub port: Port,
+    /// The client is sent to where keys belong: `ROUTE MODE redirect`.
+    pub redirects_all: bool,
+    /// How many keys groups said to have when this client last listed keys.
+    pub weights: Weights,
 }
 
 impl Session {
     /// A new connection.
     #[must_use]
-    pub fn new(client: Arc<Client>, is_authenticated: bool) -> Self {
+    pub fn new(client: Arc<Client>, port: Port, is_authenticated: bool) -> Self {
         Self {
             client,
             protocol: Protocol::Resp2,
@@ -73,8 +84,12 @@ impl Session {
             is_authenticated,
             queued: None,
             watched: Vec::new(),
+            watched_in: None,
             reply_mode: ReplyMode::On,
             no_touch: false,
+            port,
+            redirects_all: false,
+            weights: Weights::new(),
         }
     }
 
@@ -82,6 +97,12 @@ impl Session {
     #[must_use]
     pub fn needs_attention(&self) -> bool {
         !self.is_authenticated || self.queued.is_some() || self.reply_mode != ReplyMode::On
+    }
+
+    /// Whether keys are looked at for a redirect.
+    #[must_use]
+    pub fn redirects(&self) -> bool {
+        self.redirects_all || self.port == Port::Cluster
     }
 
     /// Changes the protocol version.
@@ -111,6 +132,7 @@ impl Session {
     /// Forgets what is watched.
     pub fn unwatch(&mut self) {
         self.watched.clear();
+        self.watched_in = None;
         self.client.watched.store(0, Ordering::Relaxed);
         self.client.set(ClientFlag::Watching, false);
     }

@@ -11,13 +11,17 @@
 use std::sync::atomic::Ordering;
 
 use bailiwick_frame::{Args, Encoder};
+use bailiwick_replication::GroupId;
 
 use super::{Connection, Queued, QueuedStep};
+use crate::authority::Place;
 use crate::commands::{CommandError, Flag, Handler, Known};
-use crate::group::{Item, Step, Transaction};
+use crate::group::{Arguments, Item, ROOT_GROUP, Step, Transaction};
+use crate::keyspace::WatchState;
 use crate::node::clients::ClientFlag;
 use crate::node::commands::{Flow, Pending};
 use crate::node::{self, Condition};
+use crate::routing::{self, Route};
 use crate::state::{State, Watched};
 
 impl Connection {
@@ -94,38 +98,80 @@ impl Connection {
             let text = "EXECABORT Transaction discarded because of previous errors.";
             return Err(CommandError::text(text));
         }
-        // EXEC itself is allowed while the data is loaded, but there is nothing to run it on.
-        let worker = self.guard.worker.clone();
-        let group = worker.node.group().ok_or(CommandError::Loading)?;
+        let mut transaction = Box::new(Transaction {
+            watched,
+            steps: Vec::new(),
+            arguments: queued.arguments,
+        });
+        let group = self.group_of_transaction(&transaction, &queued.steps)?;
         self.database_before_exec = self.session.database;
         // What has changed stays changed: such a transaction will not run, so its node commands
         // must not either. It still goes the usual way, which gives the reply.
-        let steps = if is_unchanged(&group.state(), &watched) {
-            self.show_queued(&queued);
-            self.resolve_steps(&queued)
-        } else {
-            Vec::new()
+        if self.may_be_unchanged(group, &transaction.watched) {
+            self.show_queued(&queued.steps, &transaction.arguments);
+            transaction.steps = self.resolve_steps(&queued.steps, &transaction.arguments);
+        }
+        Ok(Flow::Propose(group, Item::Transaction(transaction)))
+    }
+
+    /// The group that runs a transaction: all its keys belong to it.
+    fn group_of_transaction(
+        &self,
+        transaction: &Transaction,
+        steps: &[QueuedStep],
+    ) -> Result<GroupId, CommandError> {
+        let node = &self.guard.worker.node;
+        // EXEC itself is allowed while the data is loaded, but there is nothing to run it on.
+        if node.seats.first().is_none() && node.host().is_none() {
+            return Err(CommandError::Loading);
+        }
+        let Some(routes) = node.routes() else {
+            return Ok(ROOT_GROUP);
         };
-        Ok(Flow::Propose(Item::Transaction(Box::new(Transaction {
-            watched,
-            steps,
-            arguments: queued.arguments,
-        }))))
+        let commands = steps
+            .iter()
+            .filter(|step| matches!(step.command.handler, Handler::Read(_) | Handler::Write(_)));
+        let commands = commands.map(|step| {
+            let args = transaction.arguments.get(step.request);
+            (step.command, args)
+        });
+        let group = routes.of_transaction(&transaction.watched, commands)?;
+        // Nothing but commands about the connection: any group will do, best one that is here.
+        let here = || node.seats.first().map(|group| group.id());
+        Ok(group.or_else(here).unwrap_or(ROOT_GROUP))
+    }
+
+    /// False if what is watched has changed for certain.
+    fn may_be_unchanged(&self, group: GroupId, watched: &[Watched]) -> bool {
+        if watched.is_empty() {
+            return true;
+        }
+        if self
+            .session
+            .watched_in
+            .is_some_and(|watched_in| watched_in != group)
+        {
+            return false;
+        }
+        let seat = self.guard.worker.node.seats.get(group);
+        // Somebody else's group decides when the transaction runs.
+        let seat = seat.filter(|seat| seat.standing().takes_part());
+        seat.is_none_or(|seat| is_unchanged(&seat.state(), watched))
     }
 
     /// Monitors see queued commands when they run.
-    fn show_queued(&self, queued: &Queued) {
+    fn show_queued(&self, steps: &[QueuedStep], arguments: &Arguments) {
         if self.guard.worker.node.attention.has(Condition::Monitored) {
-            for step in &queued.steps {
-                self.show(&step.command, queued.arguments.get(step.request));
+            for step in steps {
+                self.show(&step.command, arguments.get(step.request));
             }
         }
     }
 
     /// Runs the node commands among the steps; SELECT among them moves the later steps.
-    fn resolve_steps(&mut self, queued: &Queued) -> Vec<Step> {
-        let mut steps = Vec::with_capacity(queued.steps.len());
-        for &QueuedStep { command, request } in &queued.steps {
+    fn resolve_steps(&mut self, queued: &[QueuedStep], arguments: &Arguments) -> Vec<Step> {
+        let mut steps = Vec::with_capacity(queued.len());
+        for &QueuedStep { command, request } in queued {
             let Handler::Node(node_command) = command.handler else {
                 let database = self.session.database;
                 steps.push(Step::Command {
@@ -136,7 +182,7 @@ impl Connection {
                 continue;
             };
             let mut reply = Vec::new();
-            let args = queued.arguments.get(request);
+            let args = arguments.get(request);
             match self.run_node_command(node_command, command, args, &mut reply) {
                 Flow::Continue => {}
                 Flow::Close => {
@@ -145,7 +191,7 @@ impl Connection {
                 Flow::Pending(Pending::Blocking(run)) => {
                     self.block(command, args, run, &mut reply);
                 }
-                Flow::Propose(_) | Flow::Pending(_) => {
+                Flow::Propose(..) | Flow::Pending(_) => {
                     let text = "ERR Command not allowed inside a transaction";
                     Encoder::new(&mut reply, self.session.protocol).error(text);
                 }
@@ -163,37 +209,69 @@ impl Connection {
         Ok(())
     }
 
-    pub(super) fn watch(&mut self, args: Args<'_>) -> Result<(), CommandError> {
+    /// WATCH, if what this node has of the keys' group is up to date; otherwise the group is to be
+    /// asked, and [`Connection::note_watched`] called with what it says.
+    pub(super) fn watch(&mut self, args: Args<'_>) -> Result<Flow, CommandError> {
         if self.session.queued.is_some() {
             return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
         }
         let node = &self.guard.worker.node;
-        let group = node.group().ok_or(CommandError::Loading)?;
-        let state = group.state();
+        if node.seats.first().is_none() && node.host().is_none() {
+            return Err(CommandError::Loading);
+        }
+        let keys = args.from(1);
+        let group = match node.routes() {
+            None => ROOT_GROUP,
+            Some(routes) => match routes.of_keys(keys.iter()) {
+                Route::Group(group) => group,
+                Route::Keyless | Route::Several => return Err(routing::CROSSSLOT),
+            },
+        };
+        if self.session.watched_in.is_some_and(|other| other != group) {
+            return Err(routing::CROSSSLOT);
+        }
+        let seat = node.seats.get(group);
+        let Some(state) = seat.as_ref().and_then(|seat| seat.readable(false)) else {
+            return Ok(Flow::Pending(Pending::Watch(group)));
+        };
+        if keys
+            .iter()
+            .any(|key| state.authority.place(key) != Place::Here)
+        {
+            return Ok(Flow::Pending(Pending::Watch(group)));
+        }
         let now_ms = node::now_ms().max(state.time_ms);
         let database = self.session.database;
-        for key in args.from(1).iter() {
-            let watched = &mut self.session.watched;
-            if watched
-                .iter()
-                .any(|held| held.database == database && held.key == key)
-            {
-                continue;
-            }
-            watched.push(Watched {
-                database,
-                key: key.to_vec(),
-                state: state.keyspace.watch_state(database, key, now_ms),
-            });
-        }
+        let states: Vec<WatchState> = keys
+            .iter()
+            .map(|key| state.keyspace.watch_state(database, key, now_ms))
+            .collect();
         drop(state);
+        self.note_watched(group, keys, &states);
+        Ok(Flow::Continue)
+    }
+
+    /// Remembers what keys of a group are like now, unless they are watched already.
+    pub(super) fn note_watched(&mut self, group: GroupId, keys: Args<'_>, states: &[WatchState]) {
+        let database = self.session.database;
+        let watched = &mut self.session.watched;
+        for (key, &state) in keys.iter().zip(states) {
+            let mut held = watched.iter();
+            if !held.any(|held| held.database == database && held.key == key) {
+                watched.push(Watched {
+                    database,
+                    key: key.to_vec(),
+                    state,
+                });
+            }
+        }
+        self.session.watched_in = Some(group);
         let count = self.session.watched.len();
         self.guard
             .client
             .watched
             .store(count as u32, Ordering::Relaxed);
         self.guard.client.set(ClientFlag::Watching, true);
-        Ok(())
     }
 }
 

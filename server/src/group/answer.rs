@@ -8,7 +8,8 @@ use std::time::Instant;
 use bailiwick_frame::{Args, Encoder, Protocol, Requests};
 
 use super::refusal::Refusals;
-use super::{Item, Proposal, Step, Timing, Transaction};
+use super::{Item, Proposal, Step, Strayed, Timing, Transaction};
+use crate::authority::Stray;
 use crate::commands::{CommandError, Known};
 use crate::state::Applier;
 
@@ -33,7 +34,7 @@ pub(super) fn answer_all(
 }
 
 /// Answers every item of a proposal with an error; nothing is run.
-pub(super) fn fail(proposal: &mut Proposal, error: &CommandError) {
+pub(crate) fn fail(proposal: &mut Proposal, error: &CommandError) {
     for item in &proposal.items {
         match item {
             Item::Command { command, .. } => {
@@ -46,6 +47,9 @@ pub(super) fn fail(proposal: &mut Proposal, error: &CommandError) {
             }
             Item::Expire(_) | Item::Genesis { .. } => {}
         }
+        if proposal.wants_ends {
+            proposal.ends.push(proposal.replies.len());
+        }
     }
 }
 
@@ -55,6 +59,8 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         protocol: proposal.protocol,
         out: &mut proposal.replies,
         failures: &mut proposal.failures,
+        strayed: &mut proposal.strayed,
+        item: 0,
         is_discarded: &mut proposal.is_discarded,
         timings: &mut proposal.timings,
         running: None,
@@ -64,6 +70,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
             let items = &proposal.items[at..];
             prefetch(applier, &proposal.requests, &proposal.buffer, items);
         }
+        answers.item = at;
         match item {
             Item::Command {
                 request,
@@ -90,11 +97,15 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
             Item::Genesis {
                 databases,
                 hash_seed,
+                group,
             } => {
                 if refusals.writes.is_none() {
-                    applier.genesis(*databases, *hash_seed);
+                    applier.genesis(*databases, *hash_seed, *group);
                 }
             }
+        }
+        if proposal.wants_ends {
+            proposal.ends.push(answers.out.len());
         }
     }
     answers.stop_timing();
@@ -109,6 +120,17 @@ fn run_transaction(
     if let Some(refusal) = refusals.of_transaction(transaction) {
         let text = format!("EXECABORT Transaction discarded because of: {refusal}");
         answers.error(&CommandError::composed(text));
+        *answers.is_discarded = true;
+        return;
+    }
+    let commands = transaction.commands().collect::<Vec<_>>();
+    let commands = commands
+        .iter()
+        .map(|(command, _, args)| (&**command, *args));
+    if let Some(stray) = applier.stray_of_transaction(&transaction.watched, commands) {
+        let start = answers.out.len();
+        answers.error(&CommandError::composed(stray.to_string()));
+        answers.note_stray(start, stray);
         *answers.is_discarded = true;
         return;
     }
@@ -140,6 +162,9 @@ struct Answers<'a> {
     protocol: Protocol,
     out: &'a mut Vec<u8>,
     failures: &'a mut Vec<(Known, CommandError)>,
+    strayed: &'a mut Vec<Strayed>,
+    /// Index of the item that is being run.
+    item: usize,
     is_discarded: &'a mut bool,
     timings: &'a mut Vec<Timing>,
     running: Option<(Timing, Instant)>,
@@ -155,9 +180,21 @@ impl Answers<'_> {
     }
 
     fn run(&mut self, applier: &mut Applier<'_>, command: Known, database: usize, args: Args<'_>) {
-        if let Err(error) = applier.command(&command, database, args, self.protocol, self.out) {
-            self.failures.push((command, error));
+        let start = self.out.len();
+        match applier.command(&command, database, args, self.protocol, self.out) {
+            Ok(()) => {}
+            Err(CommandError::Stray(stray)) => self.note_stray(start, *stray),
+            Err(error) => self.failures.push((command, error)),
         }
+    }
+
+    /// The reply from `start` on stands for an item that somebody else has to run.
+    fn note_stray(&mut self, start: usize, stray: Stray) {
+        self.strayed.push(Strayed {
+            item: self.item,
+            reply: start..self.out.len(),
+            stray,
+        });
     }
 
     fn start_timing(&mut self, command: Known, request: Option<usize>) {
@@ -198,3 +235,7 @@ fn prefetch(applier: &Applier<'_>, requests: &Requests, buffer: &[u8], items: &[
         }
     }
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

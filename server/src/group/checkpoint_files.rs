@@ -527,9 +527,9 @@ mod tests {
         let expected = state(42, 5000);
         assert_eq!(loaded.applied, index);
         assert_eq!(loaded.keyspace.len(), 5000);
-        let table = loaded.keyspace.tables().nth(1).unwrap();
-        for entry in expected.keyspace.tables().nth(1).unwrap().iter() {
-            assert_eq!(table.get(entry.key()).unwrap().value(), entry.value());
+        for entry in expected.keyspace.iter(1) {
+            let found = loaded.keyspace.entry(1, entry.key());
+            assert_eq!(found.unwrap().value(), entry.value());
         }
         assert_eq!(target.files.newest(), Some(index));
         assert_eq!(target.names(), [final_name(42)]);

@@ -22,7 +22,7 @@ use super::clock::clock_ms;
 use super::inbox::Event;
 use super::shared::Shared;
 use super::{Engine, Group, stop_process};
-use crate::keyspace::Table;
+use crate::keyspace::Garbage;
 use crate::state::{CONTENT_VERSION, FrozenState};
 
 /// After a failed checkpoint, the log's growth does not start another one for so long.
@@ -57,7 +57,7 @@ struct Inner {
     finished: u64,
     closed: bool,
     last_error: Option<String>,
-    garbage: Vec<Table>,
+    garbage: Vec<Garbage>,
     /// Files of the log can go.
     purge: bool,
     retry_at: Option<Instant>,
@@ -146,8 +146,8 @@ impl Checkpoints {
         self.changed.notify_all();
     }
 
-    /// Drops cleared tables on the checkpoint thread.
-    pub(super) fn release(&self, garbage: Vec<Table>) {
+    /// Drops what left the keyspace on the checkpoint thread.
+    pub(super) fn release(&self, garbage: Vec<Garbage>) {
         self.inner.lock().garbage.extend(garbage);
         self.changed.notify_all();
     }
@@ -316,6 +316,8 @@ impl Group {
         let log_bytes = || self.shared.totals.log_bytes.load(Ordering::Relaxed);
         let begun_at = log_bytes();
         while content.step(STEP_SEGMENTS, |block| writer.block(block))? {
+            // It must not pile up while a long checkpoint is written.
+            drop(mem::take(&mut self.checkpoints.inner.lock().garbage));
             let enough = self.tuning().checkpoint_log_bytes;
             let is_late = enough > 0 && log_bytes() - begun_at >= enough;
             if !is_late && !self.checkpoints.is_awaited() {

@@ -174,7 +174,7 @@ impl Group {
 }
 
 /// Hands answered proposals back, waking each runtime thread once.
-pub(super) fn deliver(proposals: &mut Vec<Box<Proposal>>) {
+pub(crate) fn deliver(proposals: &mut Vec<Box<Proposal>>) {
     let mut to_wake: Vec<Arc<Mailbox>> = Vec::new();
     for proposal in proposals.drain(..) {
         let mailbox = proposal.mailbox.clone();

@@ -1,7 +1,7 @@
 //! Writes proposals as items of a log entry.
 
 use super::refusal::Refusals;
-use super::{Item, Proposal, Step, Transaction};
+use super::{Item, Proposal, Transaction};
 use crate::state::ProposalWriter;
 
 /// Writes what of the proposals belongs into the log. The same proposals and refusals give the same
@@ -44,27 +44,19 @@ fn encode_item(
         Item::Genesis {
             databases,
             hash_seed,
-        } => writer.genesis(*databases, *hash_seed),
+            group,
+        } => writer.genesis(*databases, *hash_seed, *group),
     }
 }
 
 fn encode_transaction(writer: &mut ProposalWriter<'_>, transaction: &Transaction) {
-    let writes = || {
-        transaction.steps.iter().filter_map(|step| match step {
-            Step::Command {
-                request,
-                database,
-                command,
-            } if command.is_write() => Some((*database, *request)),
-            _ => None,
-        })
-    };
-    let count = writes().count();
-    if count == 0 {
+    if !transaction.has_write() {
         return;
     }
-    writer.transaction(&transaction.watched, count);
-    for (database, request) in writes() {
-        writer.transaction_command(database, transaction.arguments.get(request));
+    // Reads are written too: whether all keys are served here decides about the whole transaction,
+    // and every replica has to come to the same decision.
+    writer.transaction(&transaction.watched, transaction.commands().count());
+    for (_, database, args) in transaction.commands() {
+        writer.transaction_command(database, args);
     }
 }

@@ -5,7 +5,7 @@
 //! as removals by name, so replicas need not agree on access times or chance.
 
 use super::tuning::{Eviction, Tuning};
-use crate::keyspace::{AccessClock, Entry, Keyspace};
+use crate::keyspace::{AccessClock, Entry, Keyspace, Sampler};
 
 /// The most keys that one log entry evicts; what is still missing then is refused for the moment.
 const MAX_VICTIMS: usize = 4096;
@@ -42,11 +42,15 @@ pub fn make_room(
         victims: Vec::new(),
         short: excess > 0,
     };
-    if tuning.eviction == Eviction::None {
+    if tuning.eviction == Eviction::None || excess == 0 {
         return room;
     }
+    let databases = 0..keyspace.databases();
+    let samplers: Vec<Sampler<'_>> = databases
+        .map(|database| keyspace.sampler(database))
+        .collect();
     while excess > 0 && room.victims.len() < MAX_VICTIMS {
-        let Some((database, entry)) = choose(keyspace, tuning, clock, &room, &mut random) else {
+        let Some((database, entry)) = choose(&samplers, tuning, clock, &room, &mut random) else {
             break;
         };
         excess = excess.saturating_sub(entry.memory_bytes());
@@ -60,20 +64,20 @@ pub fn make_room(
 }
 
 fn choose<'a>(
-    keyspace: &'a Keyspace,
+    samplers: &[Sampler<'a>],
     tuning: &Tuning,
     clock: &AccessClock,
     room: &Room,
     random: &mut impl FnMut() -> u64,
 ) -> Option<(usize, &'a Entry)> {
     let mut best: Option<(u64, usize, &Entry)> = None;
-    for (database, table) in keyspace.tables().enumerate() {
+    for (database, sampler) in samplers.iter().enumerate() {
         let mut wanted = tuning.eviction_samples.max(1);
         for _ in 0..MAX_MISSES {
             if wanted == 0 {
                 break;
             }
-            let Some(entry) = table.random(random()) else {
+            let Some(entry) = sampler.random(random()) else {
                 break;
             };
             let Some(score) = score(entry, tuning.eviction, clock) else {

@@ -3,8 +3,10 @@
 //!
 //! A [`Switchboard`] stands between the links and the groups: it gives each group its frames, tells
 //! all of them which links are up, and hands frames that belong to no group to the node's services.
+//! What comes for a group before its seat is taken is held, because nothing may be missing within a
+//! session; where too much has come, the session is ended when the seat is taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -174,6 +176,9 @@ pub trait NodeServices: Send + Sync {
     fn called_for(&self, from: NodeId, group: GroupId);
 }
 
+/// How many bytes are held for groups without a seat, together.
+const HELD_BYTES_MAX: usize = 4 << 20;
+
 /// Who gets what the links bring.
 #[derive(Default)]
 pub(super) struct Switchboard {
@@ -186,16 +191,69 @@ struct Ends {
     groups: BTreeMap<GroupId, Arc<Inbox>>,
     /// The links that are up.
     up: BTreeMap<NodeId, Hello>,
+    held: Held,
+}
+
+/// What came in the present sessions for groups without a seat.
+///
+/// Invariant: `bytes` is the sum of the payloads in `frames`, and at most [`HELD_BYTES_MAX`].
+#[derive(Default)]
+struct Held {
+    frames: Vec<(NodeId, GroupId, Vec<Frame>)>,
+    bytes: usize,
+    /// Of these something had to be thrown away.
+    lost: BTreeSet<(NodeId, GroupId)>,
+}
+
+impl Held {
+    fn hold(&mut self, from: NodeId, group: GroupId, frames: Vec<Frame>) {
+        let bytes: usize = frames.iter().map(|frame| frame.payload.len()).sum();
+        if self.lost.contains(&(from, group)) || self.bytes + bytes > HELD_BYTES_MAX {
+            self.lost.insert((from, group));
+            return;
+        }
+        self.bytes += bytes;
+        self.frames.push((from, group, frames));
+    }
+
+    /// Removes and returns what `is_wanted`.
+    fn take(
+        &mut self,
+        is_wanted: impl Fn(NodeId, GroupId) -> bool,
+    ) -> Vec<(NodeId, GroupId, Vec<Frame>)> {
+        let taken: Vec<_> = self
+            .frames
+            .extract_if(.., |(from, group, _)| is_wanted(*from, *group))
+            .collect();
+        let payloads = taken.iter().flat_map(|(.., frames)| frames);
+        self.bytes -= payloads.map(|frame| frame.payload.len()).sum::<usize>();
+        taken
+    }
 }
 
 impl Switchboard {
-    /// From now on a group hears what concerns it, beginning with the links that are up.
-    pub(super) fn connect(&self, group: GroupId, inbox: Arc<Inbox>) {
+    /// From now on a group hears what concerns it, beginning with the links that are up and what has
+    /// come over them. The links to be cut, as something that came is lost.
+    #[must_use]
+    pub(super) fn connect(&self, group: GroupId, inbox: Arc<Inbox>) -> Vec<NodeId> {
         let mut ends = self.ends.write();
         for (node, hello) in &ends.up {
             inbox.push(Event::Up(*node, *hello));
         }
+        for (from, _, frames) in ends.held.take(|_, of| of == group) {
+            inbox.push(Event::Frames(from, frames));
+        }
+        let is_lost = |(_, of): &&(NodeId, GroupId)| *of == group;
+        let cut = ends
+            .held
+            .lost
+            .iter()
+            .filter(is_lost)
+            .map(|(from, _)| *from)
+            .collect();
+        ends.held.lost.retain(|(_, of)| *of != group);
         ends.groups.insert(group, inbox);
+        cut
     }
 
     pub(super) fn disconnect(&self, group: GroupId) {
@@ -209,14 +267,27 @@ impl Switchboard {
             }
             return;
         }
-        match self.ends.read().groups.get(&group) {
-            Some(inbox) => inbox.push(Event::Frames(from, frames)),
-            None => {
-                if let Some(services) = self.services.get() {
-                    services.called_for(from, group);
-                }
-            }
+        let ends = self.ends.read();
+        if let Some(inbox) = ends.groups.get(&group) {
+            return inbox.push(Event::Frames(from, frames));
         }
+        drop(ends);
+        let mut ends = self.ends.write();
+        // The seat may have been taken in between.
+        match ends.groups.get(&group) {
+            Some(inbox) => inbox.push(Event::Frames(from, frames)),
+            None => ends.held.hold(from, group, frames),
+        }
+        drop(ends);
+        if let Some(services) = self.services.get() {
+            services.called_for(from, group);
+        }
+    }
+
+    /// What was held of a session that has ended concerns nobody.
+    fn forget(ends: &mut Ends, node: NodeId) {
+        ends.held.take(|from, _| from == node);
+        ends.held.lost.retain(|(from, _)| *from != node);
     }
 }
 
@@ -229,6 +300,7 @@ impl LinkEvents for Switchboard {
     fn up(&self, peer: NodeId, hello: &Hello) {
         tracing::info!(peer = peer.0, "link up");
         let mut ends = self.ends.write();
+        Self::forget(&mut ends, peer);
         ends.up.insert(peer, *hello);
         for inbox in ends.groups.values() {
             inbox.push(Event::Up(peer, *hello));
@@ -242,6 +314,7 @@ impl LinkEvents for Switchboard {
     fn down(&self, peer: NodeId, reason: &str) {
         tracing::info!(peer = peer.0, reason, "link down");
         let mut ends = self.ends.write();
+        Self::forget(&mut ends, peer);
         ends.up.remove(&peer);
         for inbox in ends.groups.values() {
             inbox.push(Event::Down(peer));

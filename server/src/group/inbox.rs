@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bailiwick_replication::link::{Frame, Hello};
 use bailiwick_replication::{LogIndex, NodeId};
+use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::member::Member;
@@ -19,6 +20,8 @@ pub(super) enum Event {
     Frames(NodeId, Vec<Frame>),
     /// Entries up to this one are covered by two checkpoints.
     Covered(LogIndex),
+    /// A node wants to have this proposal executed.
+    Proxied(NodeId, Bytes),
     Call(Call),
     /// Nothing but a reason to look.
     Look,

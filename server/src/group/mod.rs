@@ -48,16 +48,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use arc_swap::Guard;
-use bailiwick_replication::{ConfigurationId, DataDir, GroupId, Wal};
+use bailiwick_replication::{ConfigurationId, DataDir, GroupId, NodeId, Wal};
+use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 
+pub(crate) use answer::fail;
 pub use checkpointer::{CheckpointStatus, Checkpoints};
+pub(crate) use commit::deliver;
 pub use host::{Host, HostConfig, NODE_SERVICES, NodeServices, open_data};
+use inbox::Event;
 pub use mailbox::Mailbox;
+pub(crate) use member::is_read_only;
 pub use member::{
     Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
 };
-pub use proposal::{Arguments, Item, Proposal, Step, Timing, Transaction};
+pub use proposal::{Arguments, Item, Proposal, Step, Strayed, Timing, Transaction, put_request};
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
 pub use seat::{Charter, Founding, Seat};
@@ -158,10 +163,13 @@ impl Group {
     /// The state if reads of it are linearizable, or need not be; otherwise they go through
     /// [`Group::submit`].
     pub fn readable(&self, may_be_stale: bool) -> Option<RwLockReadGuard<'_, State>> {
-        if may_be_stale {
-            return Some(self.shared.state());
-        }
-        self.shared.linearizable(clock::boot_ns)
+        let state = if may_be_stale {
+            self.shared.state()
+        } else {
+            self.shared.linearizable(clock::boot_ns)?
+        };
+        // Before its first entry a group has nothing to read from.
+        (state.keyspace.databases() > 0).then_some(state)
     }
 
     /// How this node stands in the group.
@@ -218,6 +226,18 @@ impl Group {
                 alone.queue.submit(proposals);
             }
             Engine::Alone(alone) => self.commit(alone, proposals, false),
+        }
+    }
+
+    /// Takes a proposal of another node's clients; the answer goes to that node. False if this node
+    /// has no seat in a group of a cluster.
+    pub fn execute_for(&self, from: NodeId, proposal: Bytes) -> bool {
+        match &self.engine {
+            Engine::Member(seat) => {
+                seat.inbox.push(Event::Proxied(from, proposal));
+                true
+            }
+            Engine::Alone(_) => false,
         }
     }
 

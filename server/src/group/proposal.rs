@@ -4,13 +4,14 @@
 //! to the log, and brings it back together with the replies. It is allocated once for a connection
 //! and goes to and fro.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use bailiwick_frame::{ArgRange, Args, Protocol, Requests};
-
+use bailiwick_frame::{ArgRange, Args, Limits, Parser, Protocol, Requests};
 use bailiwick_replication::GroupId;
 
 use super::{Mailbox, ROOT_GROUP};
+use crate::authority::Stray;
 use crate::commands::{CommandError, Known};
 use crate::state::Watched;
 
@@ -30,14 +31,30 @@ pub struct Proposal {
     pub protocol: Protocol,
     /// Commands that were refused or failed, for statistics.
     pub failures: Vec<(Known, CommandError)>,
+    /// Items that were not run because the group does not serve their keys, in order.
+    pub strayed: Vec<Strayed>,
     /// The transaction in it was not run.
     pub is_discarded: bool,
+    /// Whether `ends` is to be filled.
+    pub wants_ends: bool,
+    /// Where in the replies each item's reply ends.
+    pub ends: Vec<usize>,
     /// How long the commands took to apply, for statistics.
     pub timings: Vec<Timing>,
     /// Where the proposal goes when it has been answered.
     pub mailbox: Arc<Mailbox>,
     /// Which of the mailbox's owners waits for it.
     pub ticket: usize,
+}
+
+/// An item that had no effect because the group does not serve all of its keys.
+pub struct Strayed {
+    /// Index into the proposal's items.
+    pub item: usize,
+    /// Where in the replies the error stands that a client gets if nobody else runs the item.
+    pub reply: Range<usize>,
+    /// Which key, and where it may be.
+    pub stray: Stray,
 }
 
 /// A run of calls of one command.
@@ -73,6 +90,8 @@ pub enum Item {
         databases: usize,
         /// Seed of the tables' hash function.
         hash_seed: u64,
+        /// The group whose log it is.
+        group: GroupId,
     },
 }
 
@@ -102,6 +121,26 @@ pub enum Step {
     Answered(Vec<u8>),
 }
 
+impl Transaction {
+    /// The commands that read or write the keyspace, each with its database and arguments.
+    pub fn commands(&self) -> impl Iterator<Item = (Known, usize, Args<'_>)> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Command {
+                request,
+                database,
+                command,
+            } => Some((*command, *database, self.arguments.get(*request))),
+            Step::Answered(_) => None,
+        })
+    }
+
+    /// Whether it may change something.
+    #[must_use]
+    pub fn has_write(&self) -> bool {
+        self.commands().any(|(command, ..)| command.is_write())
+    }
+}
+
 /// Requests copied out of a read buffer.
 #[derive(Default)]
 pub struct Arguments {
@@ -113,14 +152,24 @@ pub struct Arguments {
 impl Arguments {
     /// Copies a request; returns its index.
     pub fn push(&mut self, args: Args<'_>) -> usize {
-        for arg in args.iter() {
-            let start = self.bytes.len() as u32;
-            self.bytes.extend_from_slice(arg);
-            let end = self.bytes.len() as u32;
-            self.ranges.push(ArgRange { start, end });
-        }
+        args.iter().for_each(|arg| self.push_arg(arg));
         self.ends.push(self.ranges.len());
         self.ends.len() - 1
+    }
+
+    /// Copies a request that has another name; returns its index.
+    pub fn push_named(&mut self, name: &[u8], rest: Args<'_>) -> usize {
+        self.push_arg(name);
+        rest.iter().for_each(|arg| self.push_arg(arg));
+        self.ends.push(self.ranges.len());
+        self.ends.len() - 1
+    }
+
+    fn push_arg(&mut self, arg: &[u8]) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(arg);
+        let end = self.bytes.len() as u32;
+        self.ranges.push(ArgRange { start, end });
     }
 
     /// Number of requests.
@@ -149,6 +198,22 @@ impl Arguments {
     }
 }
 
+/// Writes a request as a client would send it.
+pub fn put_request(out: &mut Vec<u8>, args: Args<'_>) {
+    let mut number = itoa::Buffer::new();
+    let mut head = |out: &mut Vec<u8>, sigil: u8, length: usize| {
+        out.push(sigil);
+        out.extend_from_slice(number.format(length).as_bytes());
+        out.extend_from_slice(b"\r\n");
+    };
+    head(out, b'*', args.len());
+    for arg in args.iter() {
+        head(out, b'$', arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
 impl Proposal {
     /// Bytes of requests, those of transactions included.
     #[must_use]
@@ -158,6 +223,38 @@ impl Proposal {
             _ => 0,
         });
         self.buffer.len() + queued.sum::<usize>()
+    }
+
+    /// The first key that is named.
+    #[must_use]
+    pub fn first_key(&self) -> Option<&[u8]> {
+        let key_of = |command: &Known, args: Args<'_>| command.keys.indexes(args).next();
+        self.items.iter().find_map(|item| match item {
+            Item::Command {
+                request, command, ..
+            } => {
+                let args = self.requests.args(*request, &self.buffer);
+                key_of(command, args).and_then(|at| args.get(at))
+            }
+            Item::Transaction(transaction) => transaction
+                .commands()
+                .find_map(|(command, _, args)| key_of(&command, args).and_then(|at| args.get(at))),
+            Item::Expire(_) | Item::Genesis { .. } => None,
+        })
+    }
+
+    /// Makes this the only request, copied from where it stands.
+    pub fn set_request(&mut self, args: Args<'_>) {
+        self.buffer.clear();
+        self.requests.clear();
+        put_request(&mut self.buffer, args);
+        let limits = Limits {
+            max_args: usize::MAX,
+            max_bulk_bytes: usize::MAX,
+            ..Limits::default()
+        };
+        let parsed = Parser::default().parse(&mut self.buffer, &limits, 1, &mut self.requests);
+        debug_assert!(parsed.is_ok(), "what was parsed once parses again");
     }
 
     /// An empty proposal that comes back to `mailbox` under `ticket`.
@@ -171,7 +268,10 @@ impl Proposal {
             replies: Vec::new(),
             protocol: Protocol::Resp2,
             failures: Vec::new(),
+            strayed: Vec::new(),
             is_discarded: false,
+            wants_ends: false,
+            ends: Vec::new(),
             timings: Vec::new(),
             mailbox,
             ticket,

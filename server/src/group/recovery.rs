@@ -21,7 +21,9 @@ use super::{
 };
 use crate::commands::Counters;
 use crate::keyspace::AccessPolicy;
-use crate::state::{CONTENT_VERSION, Origin, Replay, ReplayError, RestoreError, Restorer, State};
+use crate::state::{
+    CONTENT_VERSION, Origin, PROXIED, Replay, ReplayError, RestoreError, Restorer, State,
+};
 
 /// How often a long load says how far it is.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
@@ -133,7 +135,8 @@ impl Group {
         let state = replay(&data, &wal, state, &refused, tuning.access, progress)?;
         let identity = data.identity();
         let origin = Origin {
-            node: identity.node_id.0 as u32,
+            // The other bit marks what comes from outside the group.
+            node: identity.node_id.0 as u32 & !PROXIED,
             incarnation,
         };
         let (applied, hash_seed) = (state.applied, identity.hash_seed);
@@ -171,6 +174,7 @@ impl Group {
         proposal.items.push(Item::Genesis {
             databases,
             hash_seed,
+            group: self.id,
         });
         if let Engine::Alone(alone) = &self.engine {
             self.commit(alone, &mut vec![proposal], true);

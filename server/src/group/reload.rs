@@ -7,7 +7,7 @@
 
 use super::recovery::{LoadProgress, RecoverError, load_checkpoint, replay};
 use super::{Engine, Group, stop_process};
-use crate::keyspace::{Keyspace, Table};
+use crate::keyspace::Keyspace;
 use crate::state::State;
 
 /// Why the data was not loaded back; the state is as it was.
@@ -66,6 +66,9 @@ fn difference(live: &State, loaded: &State) -> Option<String> {
             live.applied.0, live.time_ms, loaded.applied.0, loaded.time_ms
         ));
     }
+    if live.authority.digest() != loaded.authority.digest() {
+        return Some("the prefixes that the group serves".to_owned());
+    }
     if live.origins != loaded.origins || live.configuration != loaded.configuration {
         return Some("the applied proposals or the members of the group".to_owned());
     }
@@ -73,21 +76,20 @@ fn difference(live: &State, loaded: &State) -> Option<String> {
     if live.databases() != loaded.databases() || live.watch_counters() != loaded.watch_counters() {
         return Some("the number of databases or the write counters".to_owned());
     }
-    live.tables()
-        .zip(loaded.tables())
-        .enumerate()
-        .find_map(|(database, (live, loaded))| {
-            table_difference(live, loaded).map(|what| format!("database {database}, {what}"))
-        })
+    let mut databases = 0..live.databases();
+    databases.find_map(|database| {
+        let difference = database_difference(live, loaded, database);
+        difference.map(|what| format!("database {database}, {what}"))
+    })
 }
 
-fn table_difference(live: &Table, loaded: &Table) -> Option<String> {
-    if live.len() != loaded.len() {
-        let (live, loaded) = (live.len(), loaded.len());
-        return Some(format!("{live} keys in memory, {loaded} on disk"));
+fn database_difference(live: &Keyspace, loaded: &Keyspace, database: usize) -> Option<String> {
+    let (live_len, loaded_len) = (live.len_of(database), loaded.len_of(database));
+    if live_len != loaded_len {
+        return Some(format!("{live_len} keys in memory, {loaded_len} on disk"));
     }
-    let differs = live.iter().find(|entry| {
-        loaded.get(entry.key()).is_none_or(|other| {
+    let differs = live.iter(database).find(|entry| {
+        loaded.entry(database, entry.key()).is_none_or(|other| {
             other.value() != entry.value()
                 || other.expires_at_ms() != entry.expires_at_ms()
                 || other.version() != entry.version()

@@ -135,6 +135,12 @@ impl Runtime {
                 }
             }
             Event::Covered(index) => self.member.trim(index),
+            Event::Proxied(from, proposal) => {
+                if let Err(error) = self.member.receive_proxied(from, proposal) {
+                    tracing::error!(peer = from.0, error, "a node sends nonsense; cutting");
+                    self.links.cut(from);
+                }
+            }
             Event::Call(call) => call(&mut self.member, now),
             Event::Look => {}
         }
@@ -161,6 +167,10 @@ impl Runtime {
             stop_process(&error.to_string());
         }
         deliver(self.member.take_answered());
+        for (to, message) in self.member.take_proxied() {
+            // What is lost with the link is asked for again.
+            self.links.send(to, message.frame());
+        }
         let garbage = self.member.take_garbage();
         if !garbage.is_empty() {
             self.checkpoints.release(garbage);

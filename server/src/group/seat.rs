@@ -63,7 +63,8 @@ pub enum Founding {
 /// This node's seat in a group.
 pub struct Seat {
     host: Arc<Host>,
-    charter: Charter,
+    id: GroupId,
+    shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
     /// Until the threads are started.
     runtime: Mutex<Option<Runtime>>,
@@ -72,8 +73,13 @@ pub struct Seat {
 impl Seat {
     /// The group's name.
     #[must_use]
-    pub fn group_name(&self) -> &str {
-        &self.charter.name
+    pub fn group_name(&self) -> String {
+        self.shared.name()
+    }
+
+    /// The group's name has become known.
+    pub fn set_group_name(&self, name: &str) {
+        self.shared.set_name(name);
     }
 
     /// The node that this is a seat of.
@@ -95,7 +101,7 @@ impl Seat {
     }
 
     pub(super) fn close(&self) {
-        self.host.switchboard.disconnect(self.charter.id);
+        self.host.switchboard.disconnect(self.id);
         self.inbox.close();
     }
 
@@ -109,6 +115,17 @@ impl Seat {
             let _ = answer.send(member.describe(now));
         });
         described.recv_timeout(PATIENCE).ok()
+    }
+
+    /// Who takes part, as this node knows it; `None` under the circumstances of
+    /// [`Seat::describe`]. Blocks.
+    #[must_use]
+    pub fn configuration(&self) -> Option<Configuration> {
+        let (answer, configuration) = mpsc::channel();
+        self.call(move |member, _| {
+            let _ = answer.send(member.replica().configuration());
+        });
+        configuration.recv_timeout(PATIENCE).ok()
     }
 
     /// Changes the group, on its leader, wherever that is. Blocks until it is done or refused.
@@ -195,6 +212,7 @@ impl Group {
         let source = Box::new(WalSource::new(wal.clone(), id, stop));
         let replica = Replica::open(replica_options, meta, source, applied, boot_ns());
         let shared = Arc::new(Shared::new(state, tuning, Standing::default()));
+        shared.set_name(&charter.name);
         let checkpoints = Arc::new(Checkpoints::default());
         checkpoints.set_last(applied, checkpoint_time_ms);
         let inbox = Arc::new(Inbox::default());
@@ -217,11 +235,14 @@ impl Group {
             wal.clone(),
             (shared.clone(), checkpoints.clone()),
         );
-        host.switchboard.connect(id, inbox.clone());
+        for node in host.switchboard.connect(id, inbox.clone()) {
+            host.links.cut(node);
+        }
         let (data, wal) = (data.clone(), wal.clone());
         let seat = Seat {
             host: host.clone(),
-            charter,
+            id,
+            shared: shared.clone(),
             inbox,
             runtime: Mutex::new(Some(runtime)),
         };
@@ -244,6 +265,7 @@ fn member_options(host: &Host, charter: &Charter) -> MemberOptions {
         Founding::Fixed(members) => (Vec::new(), Vec::new(), members.clone()),
     };
     MemberOptions {
+        group: charter.id,
         origin: Origin {
             node: config.node.0 as u32,
             incarnation: host.incarnation(),
@@ -276,6 +298,19 @@ fn others(host: &Host) -> Vec<NodeId> {
 }
 
 impl Charter {
+    /// A group of which the data directory has something; its name comes with the directory.
+    #[must_use]
+    pub fn known(id: GroupId) -> Self {
+        Self {
+            id,
+            name: format!("#{}", id.0),
+            founding: Founding::Fixed(Vec::new()),
+            priority: 0,
+            hash_seed: 0,
+            databases: 0,
+        }
+    }
+
     /// The root group, as the cluster's file has it.
     #[must_use]
     pub fn of_root(host: &Host) -> Self {

@@ -18,6 +18,8 @@ pub struct Shared {
     pub(super) tuning: ArcSwap<Tuning>,
     pub(super) totals: Totals,
     pub(super) standing: Standing,
+    /// What people call the group; empty as long as it is not known.
+    name: RwLock<String>,
 }
 
 impl Shared {
@@ -29,6 +31,20 @@ impl Shared {
             tuning: ArcSwap::from_pointee(tuning),
             totals: Totals::default(),
             standing,
+            name: RwLock::default(),
+        }
+    }
+
+    /// What people call the group; empty as long as it is not known.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.name.read().clone()
+    }
+
+    /// The group's name has become known.
+    pub fn set_name(&self, name: &str) {
+        if *self.name.read() != name {
+            name.clone_into(&mut self.name.write());
         }
     }
 
@@ -70,6 +86,7 @@ pub struct Standing {
     decided: AtomicU64,
     leader: AtomicU64,
     leads: AtomicBool,
+    takes_part: AtomicBool,
 }
 
 impl Standing {
@@ -78,6 +95,7 @@ impl Standing {
         Self {
             lease_until_ns: AtomicU64::new(u64::MAX),
             leads: AtomicBool::new(true),
+            takes_part: AtomicBool::new(true),
             ..Self::default()
         }
     }
@@ -88,10 +106,17 @@ impl Standing {
         self.lease_until_ns.store(lease_until_ns, Ordering::SeqCst);
     }
 
-    pub(super) fn set_leader(&self, leader: Option<NodeId>, leads: bool) {
+    pub(super) fn set_leader(&self, leader: Option<NodeId>, leads: bool, takes_part: bool) {
         let leader = leader.map_or(0, |node| node.0);
         self.leader.store(leader, Ordering::Relaxed);
         self.leads.store(leads, Ordering::Relaxed);
+        self.takes_part.store(takes_part, Ordering::Relaxed);
+    }
+
+    /// Whether this node is a member; otherwise it has a seat only in case that it becomes one.
+    #[must_use]
+    pub fn takes_part(&self) -> bool {
+        self.takes_part.load(Ordering::Relaxed)
     }
 
     /// Whether this node leads.

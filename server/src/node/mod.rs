@@ -14,6 +14,7 @@ pub mod redact;
 mod seats;
 pub mod stats;
 pub mod system;
+pub mod topology;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -32,14 +33,18 @@ pub use seats::Seats;
 
 use crate::commands::{Flag, Known};
 use crate::config;
-use crate::group::{Group, Host, LoadProgress, Proposal};
+use crate::estate::Estate;
+use crate::group::{Group, Host, LoadProgress, Proposal, ROOT_GROUP};
+use crate::handoff::Handoffs;
 use crate::latency::Latency;
 use crate::logging::Logging;
+use crate::routing::Routes;
 use crate::run;
 use crate::slowlog::Slowlog;
 use clients::{Client, Clients};
 use rates::Rates;
 use stats::WorkerStats;
+use topology::SlotCache;
 
 /// What is slower than this, in microseconds, is no fast command on a machine that can keep up.
 const FAST_US: i64 = 1000;
@@ -96,7 +101,12 @@ pub struct Node {
     workers: Mutex<Vec<Arc<WorkerStats>>>,
     /// The groups that this node takes part in.
     pub seats: Seats,
+    /// Prefixes that change hands.
+    pub handoffs: Handoffs,
     host: OnceLock<Arc<Host>>,
+    estate: OnceLock<Arc<Estate>>,
+    slot_cache: SlotCache,
+    cluster_addresses: OnceLock<Vec<SocketAddr>>,
     shutdown: watch::Sender<Shutdown>,
 }
 
@@ -127,7 +137,11 @@ impl Node {
             addresses: OnceLock::new(),
             workers: Mutex::default(),
             seats: Seats::default(),
+            handoffs: Handoffs::default(),
             host: OnceLock::new(),
+            estate: OnceLock::new(),
+            slot_cache: SlotCache::default(),
+            cluster_addresses: OnceLock::new(),
             shutdown: watch::Sender::new(Shutdown::No),
         };
         node.apply_settings();
@@ -172,6 +186,30 @@ impl Node {
         assert!(self.host.set(host).is_ok(), "a node has one host");
     }
 
+    /// What this node knows of the cluster; `None` for one that runs without a cluster.
+    #[must_use]
+    pub fn estate(&self) -> Option<&Arc<Estate>> {
+        self.estate.get()
+    }
+
+    /// The node takes part in the talk between nodes.
+    pub fn set_estate(&self, estate: Arc<Estate>) {
+        assert!(self.estate.set(estate).is_ok(), "a node has one estate");
+    }
+
+    /// Which group owns which prefix; `None` where this node is a member of the only group there
+    /// is, so that nothing needs a look.
+    #[must_use]
+    pub fn routes(&self) -> Option<Routes> {
+        let estate = self.estate.get()?;
+        let view = estate.directory.view();
+        let seats = self.seats.all();
+        let root = seats.get(&ROOT_GROUP);
+        let is_plain =
+            view.prefix_count() == 1 && root.is_some_and(|root| root.standing().takes_part());
+        (!is_plain).then(|| Routes::new(view))
+    }
+
     /// Gives proposals to their groups. Answered ones are put into their mailboxes; after this the
     /// vector is empty.
     pub fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
@@ -185,8 +223,12 @@ impl Node {
                 Vec::new()
             };
             let group = self.seats.get(id);
-            let group = group.expect("nothing is proposed to a group without a seat");
-            group.submit(proposals);
+            let estate = self.estate.get();
+            match (group.filter(|group| group.standing().takes_part()), estate) {
+                (Some(group), _) => group.submit(proposals),
+                (None, Some(estate)) => estate.proxy.submit(proposals.drain(..)),
+                (None, None) => unreachable!("a node without a cluster has the only group"),
+            }
             proposals.extend(others);
         }
     }
@@ -206,6 +248,18 @@ impl Node {
     pub fn set_addresses(&self, addresses: Vec<SocketAddr>) {
         // Set once, before the first connection.
         let _ = self.addresses.set(addresses);
+    }
+
+    /// Where the node listens for cluster clients; empty if it does not, or before it does.
+    #[must_use]
+    pub fn cluster_addresses(&self) -> &[SocketAddr] {
+        self.cluster_addresses.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Records where the node listens for cluster clients.
+    pub fn set_cluster_addresses(&self, addresses: Vec<SocketAddr>) {
+        // Set once, before the first connection.
+        let _ = self.cluster_addresses.set(addresses);
     }
 
     /// Registers a runtime thread's counters.

@@ -38,6 +38,11 @@ impl Seats {
         threads.extend(group.start(on_ready));
     }
 
+    /// Keeps further threads, to be joined with the groups' own.
+    pub fn keep(&self, threads: Vec<JoinHandle<()>>) {
+        self.threads.lock().extend(threads);
+    }
+
     /// The group that was the first; the root group, if this node has a seat in it.
     #[must_use]
     pub fn first(&self) -> Option<&Arc<Group>> {

@@ -9,8 +9,9 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Worker;
-use crate::config::Settings;
+use crate::config::{BindAddress, Settings};
 use crate::connection;
+use crate::routing::redirect::Port;
 
 /// A pause after an accept that failed because something is exhausted, so that the thread does not
 /// spin until it is there again.
@@ -38,9 +39,11 @@ fn hint(error: &io::Error) -> &'static str {
 /// The sockets of all threads.
 pub struct Listeners {
     /// For each thread, one socket an address.
-    pub by_thread: Vec<Vec<StdListener>>,
-    /// The addresses, with the ports that were really taken.
+    pub by_thread: Vec<Vec<(Port, StdListener)>>,
+    /// The addresses for any client, with the ports that were really taken.
     pub addresses: Vec<SocketAddr>,
+    /// The addresses for cluster clients; empty if there is no port for them.
+    pub cluster_addresses: Vec<SocketAddr>,
 }
 
 impl Listeners {
@@ -50,9 +53,29 @@ impl Listeners {
         let mut listeners = Self {
             by_thread: (0..threads).map(|_| Vec::new()).collect(),
             addresses: Vec::new(),
+            cluster_addresses: Vec::new(),
         };
-        let mut port = settings.port;
-        for bind in &settings.bind {
+        let (plain, backlog) = (&settings.bind, settings.tcp_backlog);
+        listeners.addresses = listeners.add(Port::Plain, plain, settings.port, backlog)?;
+        if settings.cluster_port > 0 {
+            let own = &settings.cluster_bind;
+            let bind = if own.is_empty() { plain } else { own };
+            let addresses = listeners.add(Port::Cluster, bind, settings.cluster_port, backlog)?;
+            listeners.cluster_addresses = addresses;
+        }
+        Ok(listeners)
+    }
+
+    /// Binds addresses that share a port, and returns what was really taken.
+    fn add(
+        &mut self,
+        which: Port,
+        bind: &[BindAddress],
+        mut port: u16,
+        backlog: u32,
+    ) -> Result<Vec<SocketAddr>, ListenError> {
+        let mut addresses = Vec::new();
+        for bind in bind {
             let wanted = SocketAddr::new(bind.ip, port);
             let failed = |source| ListenError {
                 address: wanted,
@@ -64,12 +87,13 @@ impl Listeners {
                 Err(error) => return Err(failed(error)),
             };
             port = address.port();
-            for sockets in &mut listeners.by_thread {
-                sockets.push(listen(address, settings.tcp_backlog, true).map_err(failed)?);
+            for sockets in &mut self.by_thread {
+                let socket = listen(address, backlog, true).map_err(failed)?;
+                sockets.push((which, socket));
             }
-            listeners.addresses.push(address);
+            addresses.push(address);
         }
-        Ok(listeners)
+        Ok(addresses)
     }
 }
 
@@ -102,12 +126,12 @@ fn listen(address: SocketAddr, backlog: u32, shared: bool) -> io::Result<StdList
 }
 
 /// Accepts connections for ever.
-pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(super) async fn accept(worker: Rc<Worker>, listener: TcpListener, port: Port) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 set_options(&stream, worker.node.settings.load().tcp_keepalive_s);
-                connection::spawn(&worker, stream, peer);
+                connection::spawn(&worker, stream, peer, port);
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -9,6 +9,7 @@
 
 mod listener;
 mod slots;
+mod ticket;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,11 +26,13 @@ use tokio::task::LocalSet;
 
 pub use listener::{ListenError, Listeners};
 use slots::Slots;
+pub use ticket::Ticket;
 
-use crate::group::{Item, Mailbox, Proposal};
+use crate::group::{Group, Item, Mailbox, Proposal};
 use crate::node::clients::{Client, ClientFlag};
 use crate::node::stats::WorkerStats;
 use crate::node::{self, Condition, Node, Shutdown};
+use crate::routing::redirect::Port;
 
 /// Buffers of idle connections that a thread keeps for the next one that needs them.
 const KEPT_BUFFERS: usize = 64;
@@ -62,7 +65,7 @@ pub struct Worker {
 }
 
 /// Runs a thread until the node shuts down. The first worker also removes expired keys.
-pub fn run(node: Arc<Node>, listeners: Vec<std::net::TcpListener>, is_first: bool) {
+pub fn run(node: Arc<Node>, listeners: Vec<(Port, std::net::TcpListener)>, is_first: bool) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -79,8 +82,10 @@ pub fn run(node: Arc<Node>, listeners: Vec<std::net::TcpListener>, is_first: boo
         }
         let accepting: Vec<_> = listeners
             .into_iter()
-            .filter_map(|listener| TcpListener::from_std(listener).ok())
-            .map(|listener| tokio::task::spawn_local(listener::accept(worker.clone(), listener)))
+            .filter_map(|(port, listener)| Some((port, TcpListener::from_std(listener).ok()?)))
+            .map(|(port, listener)| {
+                tokio::task::spawn_local(listener::accept(worker.clone(), listener, port))
+            })
             .collect();
         wait_for_shutdown(&worker).await;
         for task in accepting {
@@ -194,32 +199,47 @@ async fn run_committer(worker: Rc<Worker>) {
 
 /// Proposes the removal of expired keys, as long as there are any.
 async fn remove_expired(worker: Rc<Worker>) {
-    // Its ticket is never given back: the task lives as long as the thread.
-    let mut proposal = worker.new_proposal();
+    let ticket = worker.ticket();
+    let mut proposal = ticket.proposal();
     loop {
         tokio::time::sleep(EXPIRE_EVERY).await;
         let enabled = worker.node.active_expire.load(Ordering::Relaxed);
         let paused = worker.node.pause.until_ms(true, node::now_ms()).is_some();
-        let Some(group) = worker.node.group().filter(|_| enabled && !paused) else {
+        if !enabled || paused {
             continue;
-        };
-        // A leader's business: everybody else removes what the log says.
-        let is_due = || {
-            let next_ms = group.state().keyspace.next_expiry_ms();
-            group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
-        };
-        while is_due() {
-            proposal.items.push(Item::Expire(EXPIRE_LIMIT));
-            proposal = worker.submit(proposal).await;
-            proposal.items.clear();
-            let is_full = group.totals().refused_commits.load(Ordering::Relaxed);
-            if is_full > 0 {
-                break;
-            }
-            // Other connections get their turn between two entries.
-            tokio::task::yield_now().await;
+        }
+        let seats = worker.node.seats.all();
+        let groups: Vec<Arc<Group>> = seats.values().cloned().collect();
+        drop(seats);
+        for group in groups {
+            proposal = remove_expired_of(&group, &ticket, proposal).await;
         }
     }
+}
+
+/// A leader's business: everybody else removes what the log says.
+async fn remove_expired_of(
+    group: &Group,
+    ticket: &Ticket,
+    mut proposal: Box<Proposal>,
+) -> Box<Proposal> {
+    let is_due = || {
+        let next_ms = group.state().keyspace.next_expiry_ms();
+        group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
+    };
+    while is_due() {
+        proposal.group = group.id();
+        proposal.items.push(Item::Expire(EXPIRE_LIMIT));
+        proposal = ticket.submit(proposal).await;
+        proposal.items.clear();
+        let is_full = group.totals().refused_commits.load(Ordering::Relaxed);
+        if is_full > 0 {
+            break;
+        }
+        // Other connections get their turn between two entries.
+        tokio::task::yield_now().await;
+    }
+    proposal
 }
 
 async fn sample_rates(worker: Rc<Worker>) {

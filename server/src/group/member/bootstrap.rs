@@ -64,6 +64,11 @@ impl Member {
     /// Says to a node what this one knows of the group.
     pub(super) fn introduce(&mut self, to: NodeId) {
         let configuration = self.replica.configuration();
+        // Only a group that is founded by its nodes concerns nodes that are no members.
+        let is_member = configuration.members.iter().any(|member| member.node == to);
+        if !is_member && self.bootstrap.others.is_empty() {
+            return;
+        }
         let message = Message::Introduction {
             configuration: configuration.id,
             members: configuration.members,
@@ -81,9 +86,10 @@ impl Member {
         }
         let is_first_look = bootstrap.say_at == 0;
         bootstrap.say_at = now + SAY_NS;
-        let all = bootstrap.founders.iter().chain(&bootstrap.others);
-        let is_missing = |node: &&NodeId| **node != own && !bootstrap.heard.contains_key(node);
-        let missing: Vec<String> = all.filter(is_missing).map(ToString::to_string).collect();
+        // The founders are among them.
+        let is_missing = |node: &&NodeId| !bootstrap.heard.contains_key(node);
+        let missing = bootstrap.others.iter().filter(is_missing);
+        let missing: Vec<String> = missing.map(ToString::to_string).collect();
         if !is_first_look {
             tracing::warn!(
                 missing = missing.join(" "),

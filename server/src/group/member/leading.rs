@@ -275,6 +275,7 @@ impl Member {
     /// The leader's own items for the next entry, as an encoded proposal.
     fn chores(&mut self, head: EntryHead) -> Option<Vec<u8>> {
         let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
+        let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
         let victims = self.victims(head);
         let digest = self.shared.state.read().last_digest();
@@ -287,7 +288,7 @@ impl Member {
         }
         Some(self.chore(|writer| {
             if begins {
-                writer.genesis(databases.min(MAX_DATABASES), hash_seed);
+                writer.genesis(databases.min(MAX_DATABASES), hash_seed, group);
             }
             for victim in &victims {
                 writer.evict(victim.database, &victim.key);
@@ -354,6 +355,9 @@ impl Member {
         self.fail_all(proposals, &disk_full());
         for (head, _) in std::mem::take(&mut self.forwarded) {
             let sequence = head.sequence;
+            if self.refuse_proxied(head.origin, sequence, &disk_full().to_string()) {
+                continue;
+            }
             let to = NodeId(u64::from(head.origin.node));
             self.send(to, Class::Ordered, &Message::Refused { sequence });
         }

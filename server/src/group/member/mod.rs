@@ -27,6 +27,7 @@ mod describe;
 mod flights;
 mod leading;
 mod message;
+mod proxied;
 mod reads;
 mod transfer;
 
@@ -36,7 +37,7 @@ use std::sync::Arc;
 
 use bailiwick_replication::consensus::{LogWrite, Member as MemberId, Outgoing, Replica};
 use bailiwick_replication::link::Class;
-use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use bytes::Bytes;
 
 pub use changes::Change;
@@ -49,9 +50,9 @@ use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
 use crate::commands::{CommandError, Counters};
-use crate::keyspace::Table;
+use crate::keyspace::Garbage;
 use crate::state::{
-    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, ProposalHead, Replay,
+    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
     ReplayError, State, decode_proposal_head,
 };
 use bootstrap::Bootstrap;
@@ -59,6 +60,7 @@ use changes::{ActiveChange, Order};
 use flights::{Flight, Flights};
 use leading::Leading;
 use message::Message;
+use proxied::Proxied;
 use reads::Reads;
 use transfer::{Arrival, Transfer};
 
@@ -76,6 +78,8 @@ const PROGRESS_NS: u64 = 100_000_000;
 
 /// What a member is set up with.
 pub struct MemberOptions {
+    /// The group.
+    pub group: GroupId,
     /// Who this node is in proposals; differs in each life.
     pub origin: Origin,
     /// The seed of what the leader draws at random.
@@ -125,7 +129,8 @@ pub struct Member {
     /// Encoded proposals of other nodes, for the next entry.
     forwarded: Vec<(ProposalHead, Bytes)>,
     answered: Vec<Box<Proposal>>,
-    garbage: Vec<Table>,
+    proxied: Proxied,
+    garbage: Vec<Garbage>,
     replay: Replay,
     transfer: Transfer,
     bootstrap: Bootstrap,
@@ -158,6 +163,7 @@ impl Member {
             leading: Leading::new(options.seed),
             forwarded: Vec::new(),
             answered: Vec::new(),
+            proxied: Proxied::default(),
             garbage: Vec::new(),
             replay: Replay::default(),
             transfer: Transfer::new(vault),
@@ -208,6 +214,7 @@ impl Member {
     pub fn link_down(&mut self, node: NodeId) {
         self.peers.remove(&node);
         self.bootstrap.forget(node);
+        self.proxied.forget(node);
     }
 
     /// Handles what another node sent. An error means that it makes no sense: the link is to be
@@ -290,8 +297,8 @@ impl Member {
         &mut self.answered
     }
 
-    /// Cleared tables, to be dropped where it holds nobody up.
-    pub fn take_garbage(&mut self) -> Vec<Table> {
+    /// What was cleared or removed, to be dropped where it holds nobody up.
+    pub fn take_garbage(&mut self) -> Vec<Garbage> {
         mem::take(&mut self.garbage)
     }
 
@@ -363,7 +370,7 @@ impl Member {
         let replica = &self.replica;
         let standing = &self.shared.standing;
         standing.publish(replica.decided(), replica.lease_until());
-        standing.set_leader(replica.leader(), replica.is_leader());
+        standing.set_leader(replica.leader(), replica.is_leader(), replica.is_member());
     }
 
     fn handle(&mut self, from: NodeId, message: Message, now: u64) -> Result<(), String> {
@@ -405,7 +412,8 @@ impl Member {
     fn take_forwarded(&mut self, from: NodeId, proposal: Bytes) -> Result<(), String> {
         let head = decode_proposal_head(&proposal).map_err(|error| error.to_string())?;
         let bytes = PROPOSAL_HEAD_BYTES + head.items_bytes as usize;
-        if u64::from(head.origin.node) != from.0 || proposal.len() != bytes {
+        let is_own = u64::from(head.origin.node) == from.0;
+        if !is_own && head.origin.node & PROXIED == 0 || proposal.len() != bytes {
             return Err(format!(
                 "node {from} forwards what is not a proposal of its own"
             ));
@@ -483,7 +491,7 @@ impl Member {
         let (flights, answered) = (&mut self.flights, &mut self.answered);
         let origin = self.options.origin;
         let present = self.replica.configuration().id;
-        let mut sealed: Option<Configuration> = None;
+        let (mut sealed, mut proxied) = (None::<Configuration>, Vec::new());
         for (index, entry) in (first.0..).zip(entries) {
             let mut take_over = |applier: &mut Applier<'_>, of: Origin, sequence| {
                 let Some(mut flight) = (of == origin).then(|| flights.take(sequence)).flatten()
@@ -500,6 +508,7 @@ impl Member {
             }
             self.replay
                 .apply_with(&mut state, index, entry, policy, &counters, &mut take_over)?;
+            proxied.append(&mut self.replay.take_proxied());
             sealed = state.configuration.clone().filter(|next| next.id > present);
             if sealed.is_some() {
                 // What stands behind a SEAL was not decided in the configuration that it begins.
@@ -509,6 +518,9 @@ impl Member {
         self.garbage.append(&mut state.keyspace.take_garbage());
         self.shared.totals.add(&counters);
         drop(state);
+        for (origin, sequence) in proxied {
+            self.note_proxied(origin, sequence);
+        }
         if let Some(next) = sealed {
             tracing::info!(
                 configuration = next.id.0,
@@ -538,6 +550,7 @@ impl Member {
             return self.replica.install_checkpoint(index);
         }
         let old = mem::replace(&mut *state, new);
+        state.authority.note_installed(index);
         // Whether these were applied shows; with which outcome does not.
         let origin = self.options.origin;
         let is_applied = |sequence, _: &_| state.origins.contains(origin, sequence);
@@ -572,12 +585,11 @@ impl Member {
     fn give_up(&mut self, now: u64) {
         let late = self.flights.take_if(|_, flight| now >= flight.deadline);
         for flight in late {
-            let error = if flight.times_sent == 0 {
-                self.no_leader()
+            if flight.times_sent == 0 {
+                self.fail_for_want_of_leader(flight.proposals);
             } else {
-                uncertain()
-            };
-            self.fail_all(flight.proposals, &error);
+                self.fail_all(flight.proposals, &uncertain());
+            }
         }
         // Nobody will take it, unless this node becomes a member.
         let configuration = self.replica.configuration().id;
@@ -590,13 +602,18 @@ impl Member {
             .is_some_and(|(until, _)| is_over(*until))
         {
             if let Some((_, proposal)) = self.waiting.pop_front() {
-                let error = self.no_leader();
-                self.fail_all(vec![proposal], &error);
+                self.fail_for_want_of_leader(vec![proposal]);
             }
         }
         for proposals in self.reads.take_late(now, &mut self.replica) {
-            let error = self.no_leader();
-            self.fail_all(proposals, &error);
+            self.fail_for_want_of_leader(proposals);
+        }
+    }
+
+    fn fail_for_want_of_leader(&mut self, proposals: Vec<Box<Proposal>>) {
+        for proposal in proposals {
+            let error = self.no_leader(&proposal);
+            self.fail_all(vec![proposal], &error);
         }
     }
 
@@ -607,21 +624,37 @@ impl Member {
         self.answered.append(&mut proposals);
     }
 
-    fn no_leader(&self) -> CommandError {
-        let configuration = self.replica.configuration();
+    fn no_leader(&self, proposal: &Proposal) -> CommandError {
+        let (group, configuration) = (self.describe_owner(proposal), self.replica.configuration());
         let own = self.replica.member();
         if configuration.members.contains(&own) {
             return CommandError::composed(format!(
-                "CLUSTERDOWN The group of the keys has no leader that this node can reach: a \
-                 majority of its {} members must be up and connected. Nothing was done",
+                "CLUSTERDOWN {group} has no leader that this node can reach: a majority of its {} \
+                 members must be up and connected. Nothing was done",
                 configuration.members.len()
             ));
         }
         CommandError::composed(format!(
-            "CLUSTERDOWN Node {} is no member of the group of the keys. Nothing was done; connect \
-             to a member",
+            "CLUSTERDOWN {group} has no member on node {}. Nothing was done; connect to a member",
             own.node
         ))
+    }
+
+    /// The group and the prefix of a proposal's first key, for people.
+    fn describe_owner(&self, proposal: &Proposal) -> String {
+        let name = self.shared.name();
+        let state = self.shared.state.read();
+        let prefix = proposal
+            .first_key()
+            .and_then(|key| state.authority.owner_of(key));
+        match prefix {
+            _ if name.is_empty() => "The group of the keys".to_owned(),
+            Some((prefix, _)) => {
+                let prefix = prefix.escape_ascii();
+                format!("Group '{name}', which owns prefix '{prefix}',")
+            }
+            None => format!("Group '{name}'"),
+        }
     }
 }
 
@@ -652,7 +685,7 @@ fn begin(replica: &mut Replica, next: &Configuration, applied: LogIndex) {
 }
 
 /// Whether a proposal changes nothing, so that it needs no entry.
-fn is_read_only(proposal: &Proposal) -> bool {
+pub(crate) fn is_read_only(proposal: &Proposal) -> bool {
     use super::proposal::Step;
     let is_write = |step: &Step| match step {
         Step::Command { command, .. } => command.is_write(),

@@ -7,6 +7,7 @@ use super::{Flow, NodeContext, NodeOutcome};
 use crate::commands::{CommandError, NodeCommand, int32};
 use crate::connection::ReplyMode;
 use crate::node::clients::ClientFlag;
+use crate::routing::redirect::Port;
 
 /// The Redis version whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.2.5";
@@ -100,6 +101,7 @@ fn hello_options<'a>(
 fn write_hello(context: &mut NodeContext<'_>) {
     let id = context.session.client.id as i64;
     let protocol = context.session.protocol;
+    let mode = mode_name(context.session.port);
     let mut encoder = context.encoder();
     encoder.map(7);
     for (field, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
@@ -110,12 +112,20 @@ fn write_hello(context: &mut NodeContext<'_>) {
     encoder.integer(if protocol == Protocol::Resp3 { 3 } else { 2 });
     encoder.bulk(b"id");
     encoder.integer(id);
-    for (field, value) in [("mode", "standalone"), ("role", "master")] {
+    for (field, value) in [("mode", mode), ("role", "master")] {
         encoder.bulk(field.as_bytes());
         encoder.bulk(value.as_bytes());
     }
     encoder.bulk(b"modules");
     encoder.array(0);
+}
+
+/// How a server of this kind calls its mode.
+pub(super) fn mode_name(port: Port) -> &'static str {
+    match port {
+        Port::Plain => "standalone",
+        Port::Cluster => "cluster",
+    }
 }
 
 /// Names are shown in lists of words, so they hold no spaces and nothing that cannot be seen.
@@ -201,6 +211,7 @@ pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
     session.set_protocol(Protocol::Resp2);
     session.reply_mode = ReplyMode::On;
     session.no_touch = false;
+    session.redirects_all = false;
     session.is_authenticated = context.node.settings.load().requirepass.is_empty();
     session.client.name.lock().clear();
     for flag in [
@@ -219,7 +230,8 @@ pub(super) fn cluster_mode(which: NodeCommand, context: &mut NodeContext<'_>) ->
     match which {
         NodeCommand::Readonly => client.set(ClientFlag::Readonly, true),
         NodeCommand::Readwrite => client.set(ClientFlag::Readonly, false),
-        // ASKING only matters to the next request of a slot in migration; there is none here.
+        // ASKING matters where a slot is in migration, and is answered with a redirect of another
+        // kind. Here requests wait while a prefix moves, so there is nothing to remember.
         _ => {}
     }
     context.ok()

@@ -194,7 +194,8 @@ fn object(context: &mut NodeContext<'_>) -> NodeOutcome {
     })
 }
 
-/// The length that the value would have in Redis's dump format, without compression.
+/// The length that the value would have in Redis's dump format, without compression and, for
+/// values of several elements, without packing them.
 fn serialized_len(value: ValueRef<'_>) -> usize {
     /// A longer string is not looked at for a number.
     const NUMBER_MAX_BYTES: usize = 11;
@@ -224,6 +225,11 @@ fn serialized_len(value: ValueRef<'_>) -> usize {
         ValueRef::Int(number) => of_number(number),
         ValueRef::String(bytes) => of_text(bytes),
         ValueRef::Object(Object::String(bytes)) => of_text(bytes),
+        ValueRef::Object(object) => object.elements().map_or(0, |elements| {
+            let mut len = 1;
+            elements.visit(0, elements.len(), &mut |part| len += of_text(part));
+            len
+        }),
     }
 }
 
@@ -232,13 +238,18 @@ fn digest(context: &mut NodeContext<'_>) -> NodeOutcome {
     context.blocking(move |out| {
         let (now_ms, tables) = {
             let state = group.state();
-            let tables: Vec<Frozen> = state.keyspace.tables().map(Table::freeze).collect();
+            let databases = 0..state.keyspace.databases();
+            let freeze = |database| {
+                let tables = state.keyspace.tables_of(database).map(Table::freeze);
+                tables.collect::<Vec<_>>()
+            };
+            let tables: Vec<Vec<Frozen>> = databases.map(freeze).collect();
             (node::now_ms().max(state.time_ms), tables)
         };
         let mut digest = Digest::default();
-        for (number, table) in (0..).zip(tables) {
+        for (number, tables) in (0..).zip(tables) {
             let mut is_empty = true;
-            for segment in table.into_segments() {
+            for segment in tables.into_iter().flat_map(Frozen::into_segments) {
                 for entry in segment.iter().filter(|entry| !entry.is_expired(now_ms)) {
                     if std::mem::take(&mut is_empty) {
                         digest.begin_database(number);
@@ -305,16 +316,16 @@ fn table_stats(context: &mut NodeContext<'_>) -> NodeOutcome {
         .ok()
         .filter(|&number| number < state.keyspace.databases());
     let table = table.ok_or(CommandError::text("ERR Out of range database"))?;
-    let table = state.keyspace.table(table);
-    let segments = table.segment_count();
+    let keyspace = &state.keyspace;
+    let segments: usize = keyspace.tables_of(table).map(Table::segment_count).sum();
     let text = format!(
         "[Dictionary HT]\nHash table 0 stats (main hash table):\n table size: {}\n \
          number of elements: {}\n segments: {segments}\n bytes without entries: {}\n[Expires HT]\n\
          Ordered by time:\n number of elements: {}\n",
         segments * SEGMENT_MAX_ENTRIES,
-        table.len(),
-        table.structure_bytes(),
-        table.expiring_len()
+        keyspace.len_of(table),
+        keyspace.structure_bytes_of(table),
+        keyspace.expiring_len_of(table)
     );
     context.encoder().verbatim("txt", text.as_bytes());
     Ok(Flow::Continue)

@@ -6,16 +6,23 @@
 //! mark if it expires; the whole adds the digests of all keys, and mixes in the number of each
 //! database before its keys.
 //!
+//! A list mixes its elements in order. The other types have no order: a set adds its members, and a
+//! hash and a sorted set add for each element a digest that mixes its two parts.
+//!
 //! Numbers are big-endian. When exactly a key expires makes no difference.
 
 use std::fmt;
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Entry, Object, ValueRef};
+use crate::keyspace::{Elements, Entry, Object, ValueRef};
 
-/// The number of the type of strings.
+/// The numbers of the types.
 const TYPE_STRING: u32 = 0;
+const TYPE_LIST: u32 = 1;
+const TYPE_SET: u32 = 2;
+const TYPE_SORTED_SET: u32 = 3;
+const TYPE_HASH: u32 = 4;
 /// What is added for a key that expires.
 const EXPIRES: &[u8] = b"!!expire!!";
 
@@ -37,15 +44,49 @@ impl Digest {
     }
 
     fn mix_value(&mut self, entry: &Entry) {
-        self.mix(&TYPE_STRING.to_be_bytes());
-        match entry.value() {
+        let value = entry.value();
+        let type_number = match value {
+            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Object(Object::String(_)) => {
+                TYPE_STRING
+            }
+            ValueRef::Object(Object::List(_)) => TYPE_LIST,
+            ValueRef::Object(Object::Set(_)) => TYPE_SET,
+            ValueRef::Object(Object::Hash(_)) => TYPE_HASH,
+            ValueRef::Object(Object::SortedSet(_)) => TYPE_SORTED_SET,
+        };
+        self.mix(&type_number.to_be_bytes());
+        match value {
             ValueRef::Int(number) => self.mix(itoa::Buffer::new().format(number).as_bytes()),
             ValueRef::String(bytes) => self.mix(bytes),
             ValueRef::Object(Object::String(bytes)) => self.mix(bytes),
+            ValueRef::Object(Object::List(list)) => {
+                list.visit(0, list.len(), &mut |element| self.mix(element));
+            }
+            ValueRef::Object(Object::Set(set)) => {
+                set.visit(0, set.len(), &mut |member| self.add(member));
+            }
+            ValueRef::Object(Object::Hash(hash)) => self.add_pairs(hash, <[u8]>::to_vec),
+            ValueRef::Object(Object::SortedSet(set)) => self.add_pairs(set, score_text),
         }
         if entry.expires_at_ms().is_some() {
             self.add(EXPIRES);
         }
+    }
+
+    /// Adds a digest of each element of two parts; `show` gives the text of the second.
+    fn add_pairs(&mut self, pairs: &dyn Elements, show: fn(&[u8]) -> Vec<u8>) {
+        let mut first = None;
+        pairs.visit(0, pairs.len(), &mut |part| match first.take() {
+            None => {
+                let mut digest = Self::default();
+                digest.mix(part);
+                first = Some(digest);
+            }
+            Some(mut digest) => {
+                digest.mix(&show(part));
+                self.add(&digest.0);
+            }
+        });
     }
 
     /// Begins a database that has at least one key.
@@ -68,6 +109,30 @@ impl Digest {
             digest.mix_value(entry);
         }
         digest
+    }
+}
+
+/// A score as C's `%.17g` prints it, which is what Redis digests.
+fn score_text(score: &[u8]) -> Vec<u8> {
+    /// Digits that tell all doubles apart.
+    const DIGITS: i32 = 17;
+    let score = score.try_into().map(f64::from_le_bytes);
+    let score = score.expect("a score has eight bytes");
+    if score.is_infinite() {
+        return if score > 0.0 { "inf" } else { "-inf" }.into();
+    }
+    let text = format!("{score:.*e}", DIGITS as usize - 1);
+    let (digits, exponent) = text.split_once('e').expect("the format has an exponent");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    let trim = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    if (-4..DIGITS).contains(&exponent) {
+        trim(&format!("{score:.*}", (DIGITS - 1 - exponent) as usize)).into()
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", trim(digits), exponent.abs()).into()
     }
 }
 
@@ -145,6 +210,27 @@ mod tests {
             "0745672cb1bf060476eedeb8a28f5ffe1ff5a2be"
         );
         assert_eq!(Digest::of_value(None), Digest::default());
+    }
+
+    #[test]
+    fn scores_are_digested_as_c_prints_them() {
+        for (score, text) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (3.0, "3"),
+            (-1.5, "-1.5"),
+            (0.1, "0.10000000000000001"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (2.3e-7, "2.2999999999999999e-07"),
+            (0.0001, "0.0001"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"),
+            (5e-324, "4.9406564584124654e-324"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(score_text(&f64::to_le_bytes(score)), text.as_bytes());
+        }
     }
 
     #[test]

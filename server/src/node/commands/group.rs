@@ -3,6 +3,8 @@
 //! A change is carried out by the group's leader, wherever that is, and may take as long as a
 //! joining node needs to catch up; the client that ordered it waits on a thread that may block.
 
+use std::sync::Arc;
+
 use bailiwick_frame::Encoder;
 use bailiwick_replication::NodeId;
 
@@ -12,6 +14,7 @@ use super::{Flow, NodeContext, NodeOutcome, SHOWN_MAX_BYTES};
 use crate::cluster::DEFAULT_GROUP;
 use crate::commands::{CommandError, NodeCommand, Outcome};
 use crate::group::{Change, Group, MemberDescription, Seat};
+use crate::handoff::order;
 use crate::keyspace::parse_canonical_int;
 use crate::node::Node;
 
@@ -20,34 +23,59 @@ const NO_CLUSTER: CommandError = CommandError::text(
      --cluster and --node to replicate",
 );
 
-/// `GROUP LIST`: a map for each group.
+/// `GROUP LIST`: a map for each group of which this node is a member.
 pub(super) fn list(context: &mut NodeContext<'_>) -> NodeOutcome {
-    with_overview(context, |overview, out| {
-        let description = &overview.description;
-        out.array(1);
-        out.map(4);
-        out.bulk(b"group");
-        out.bulk(overview.group.as_bytes());
-        out.bulk(b"configuration");
-        out.integer(description.configuration.0.into());
-        out.bulk(b"leader");
-        out.integer(number(description.leader.unwrap_or_default()));
-        out.bulk(b"members");
-        out.array(description.members.len());
-        let members = description.members.iter();
-        members.for_each(|member| out.integer(number(member.node)));
+    with_overviews(context, Which::Own, |overviews, out| {
+        out.array(overviews.len());
+        for overview in overviews {
+            write_row(overview, out);
+        }
     })
+}
+
+fn write_row(overview: &Overview<'_>, out: &mut Encoder<'_>) {
+    let description = &overview.description;
+    out.map(4);
+    out.bulk(b"group");
+    out.bulk(overview.group.as_bytes());
+    out.bulk(b"configuration");
+    out.integer(description.configuration.0.into());
+    out.bulk(b"leader");
+    out.integer(number(description.leader.unwrap_or_default()));
+    out.bulk(b"members");
+    out.array(description.members.len());
+    let members = description.members.iter();
+    members.for_each(|member| out.integer(number(member.node)));
 }
 
 /// `GROUP INFO [group]`: lines in the form of INFO.
 pub(super) fn info(context: &mut NodeContext<'_>) -> NodeOutcome {
-    match context.args.len() {
-        2 => {}
-        3 => check_group(context.node, context.args.arg(2))?,
+    let which = match context.args.len() {
+        2 => Which::First,
+        3 => Which::Named(find(context.node, context.args.arg(2))?),
         _ => return Err(context.subcommand_error()),
+    };
+    with_overviews(context, which, |overviews, out| {
+        let text: String = overviews.iter().map(describe).collect();
+        out.verbatim("txt", text.as_bytes());
+    })
+}
+
+/// `GROUP CREATE group NODES node-id...`.
+pub(super) fn create(context: &mut NodeContext<'_>) -> NodeOutcome {
+    let args = context.args;
+    if !args.arg(3).eq_ignore_ascii_case(b"NODES") {
+        return Err(CommandError::Syntax);
     }
-    with_overview(context, |overview, out| {
-        out.verbatim("txt", describe(overview).as_bytes());
+    let name = std::str::from_utf8(args.arg(2)).map_err(|_| CommandError::Syntax)?;
+    let name = name.to_owned();
+    let nodes: Vec<NodeId> = args.from(4).iter().map(node_id).collect::<Result<_, _>>()?;
+    let (node, client) = (context.node.clone(), &context.session.client.address);
+    tracing::info!(client, name, ?nodes, "ordered to create a group");
+    context.blocking(move |out| {
+        order::create_group(&node, &name, &nodes)?;
+        out.ok();
+        Ok(())
     })
 }
 
@@ -57,7 +85,7 @@ pub(super) fn change(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeO
         return Err(NO_CLUSTER);
     }
     let args = context.args;
-    check_group(context.node, args.arg(2))?;
+    let group = find(context.node, args.arg(2))?.ok_or(CommandError::Loading)?;
     let node = node_id(args.arg(3))?;
     let change = match which {
         NodeCommand::GroupAdd => Change::Add(node),
@@ -65,8 +93,13 @@ pub(super) fn change(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeO
         NodeCommand::GroupReplace => Change::Replace(node),
         _ => Change::Transfer(node),
     };
-    let (group, client) = (context.group()?, &context.session.client.address);
-    tracing::info!(client, ?change, "ordered to change the group");
+    let client = &context.session.client.address;
+    tracing::info!(
+        client,
+        group = group.id().0,
+        ?change,
+        "ordered to change the group"
+    );
     context.blocking(move |out| {
         carry_out(&group, change)?;
         out.ok();
@@ -110,35 +143,60 @@ fn unknown_node(node: NodeId, mut known: Vec<u64>) -> CommandError {
     ))
 }
 
-/// Refuses a group that this node does not have.
-fn check_group(node: &Node, name: &[u8]) -> Outcome {
-    let cluster = node.settings.cluster();
-    let own = cluster.map_or(DEFAULT_GROUP, |(cluster, _)| &cluster.root().name);
-    if name == own.as_bytes() {
-        return Ok(());
+/// This node's seat in the group of this name; `None` for the root group before it is loaded.
+fn find(node: &Node, name: &[u8]) -> Result<Option<Arc<Group>>, CommandError> {
+    let root = node.settings.cluster();
+    let root = root.map_or(DEFAULT_GROUP, |(cluster, _)| &cluster.root().name);
+    let name_of = |group: &Arc<Group>| {
+        group
+            .seat()
+            .map_or(DEFAULT_GROUP.to_owned(), Seat::group_name)
+    };
+    let seats = node.seats.all();
+    let found = seats
+        .values()
+        .find(|group| name_of(group).as_bytes() == name);
+    if found.is_some() || name == root.as_bytes() {
+        return Ok(found.cloned());
+    }
+    let mut known: Vec<String> = seats.values().map(name_of).collect();
+    if known.is_empty() {
+        known.push(root.to_owned());
     }
     let shown = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX_BYTES)]);
     Err(CommandError::composed(format!(
-        "ERR unknown group '{shown}'; this node has {own}"
+        "ERR unknown group '{shown}'; this node has {}",
+        known.join(", ")
     )))
 }
 
-fn node_id(text: &[u8]) -> Result<NodeId, CommandError> {
+pub(super) fn node_id(text: &[u8]) -> Result<NodeId, CommandError> {
     let number = parse_canonical_int(text).and_then(|number| u64::try_from(number).ok());
     number.map(NodeId).ok_or(CommandError::text(
         "ERR a node is named by its id, the number that it has in the cluster file",
     ))
 }
 
-/// Replies from an overview, on a thread that may wait for it.
-fn with_overview(
+/// Of which groups there is to tell.
+enum Which {
+    /// The one that stands for the node.
+    First,
+    /// This one; `None` is the root group before it is loaded.
+    Named(Option<Arc<Group>>),
+    /// All in which this node is a member; the one that stands for it if there is none.
+    Own,
+}
+
+/// Replies from overviews, on a thread that may wait for them.
+fn with_overviews(
     context: &mut NodeContext<'_>,
-    write: fn(&Overview<'_>, &mut Encoder<'_>),
+    which: Which,
+    write: fn(&[Overview<'_>], &mut Encoder<'_>),
 ) -> NodeOutcome {
     if Overview::blocks(context.node) {
         let node = context.node.clone();
         return context.blocking(move |out| {
-            write(&Overview::of(&node), out);
+            write(&overviews(&node, &which), out);
             Ok(())
         });
     }
@@ -146,8 +204,27 @@ fn with_overview(
     if context.node.settings.cluster().is_none() {
         context.group()?;
     }
-    write(&Overview::of(context.node), &mut context.encoder());
+    write(&[Overview::of(context.node)], &mut context.encoder());
     Ok(Flow::Continue)
+}
+
+fn overviews<'a>(node: &'a Node, which: &Which) -> Vec<Overview<'a>> {
+    match which {
+        Which::First => vec![Overview::of(node)],
+        Which::Named(group) => vec![Overview::of_group(node, group.as_ref())],
+        Which::Own => {
+            let seats = node.seats.all();
+            let seats = seats.values();
+            let mut seen: Vec<Overview<'a>> = seats
+                .map(|group| Overview::of_group(node, Some(group)))
+                .filter(|overview| overview.own().is_some())
+                .collect();
+            if seen.is_empty() {
+                seen.push(Overview::of(node));
+            }
+            seen
+        }
+    }
 }
 
 /// The lines of `GROUP INFO`. What only consensus has is left out where there is none.
@@ -155,7 +232,7 @@ fn describe(overview: &Overview<'_>) -> String {
     let mut lines = Lines::default();
     let description = &overview.description;
     let decided = overview.own().map_or(overview.applied, |own| own.decided);
-    lines.field("group", overview.group);
+    lines.field("group", &overview.group);
     lines.field("configuration", description.configuration.0);
     lines.field("this_node", description.node);
     lines.field("is_member", u8::from(overview.own().is_some()));

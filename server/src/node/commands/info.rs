@@ -12,6 +12,7 @@ use bailiwick_frame::Args;
 use super::overview::Overview;
 use super::{Flow, NodeContext, NodeOutcome, info_state, info_stats, replication};
 use crate::node::Node;
+use crate::routing::redirect::Port;
 
 /// Text in the form of INFO: headings and fields.
 #[derive(Default)]
@@ -53,6 +54,8 @@ type GroupContent = fn(&Node, &Overview<'_>, &mut Lines);
 #[derive(Clone, Copy)]
 enum Content {
     Node(fn(&Node, &mut Lines)),
+    /// What it says depends on the port.
+    Port(fn(&Node, Port, &mut Lines)),
     Group(GroupContent),
 }
 
@@ -66,7 +69,7 @@ static SECTIONS: &[Section] = &[
     Section {
         title: "Server",
         by_default: true,
-        content: Content::Node(info_state::server),
+        content: Content::Port(info_state::server),
     },
     Section {
         title: "Clients",
@@ -122,7 +125,7 @@ static SECTIONS: &[Section] = &[
     Section {
         title: "Cluster",
         by_default: true,
-        content: Content::Node(info_state::cluster),
+        content: Content::Port(info_state::cluster),
     },
     Section {
         title: "Keyspace",
@@ -134,7 +137,9 @@ static SECTIONS: &[Section] = &[
 pub(super) fn info(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (node, wanted) = (context.node, context.args.from(1));
     let wanted = SECTIONS.iter().filter(|section| is_wanted(section, wanted));
-    let parts: Vec<Part> = wanted.map(|section| section.begin(node)).collect();
+    let parts: Vec<Part> = wanted
+        .map(|section| section.begin(node, context.session.port))
+        .collect();
     if Overview::blocks(node) && parts.iter().any(|part| part.rest.is_some()) {
         let node = node.clone();
         return context.blocking(move |out| {
@@ -148,11 +153,15 @@ pub(super) fn info(context: &mut NodeContext<'_>) -> NodeOutcome {
 }
 
 impl Section {
-    fn begin(&self, node: &Node) -> Part {
+    fn begin(&self, node: &Node, port: Port) -> Part {
         let mut lines = Lines::under(self.title);
         let rest = match self.content {
             Content::Node(write) => {
                 write(node, &mut lines);
+                None
+            }
+            Content::Port(write) => {
+                write(node, port, &mut lines);
                 None
             }
             Content::Group(write) => Some(write),

@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering;
 
 use bailiwick_replication::link::LinkState;
 
-use super::basic::REDIS_VERSION;
+use super::basic::{REDIS_VERSION, mode_name};
 use super::info::{Lines, percent, ratio};
 use super::overview::Overview;
 use crate::config::EvictionPolicy;
 use crate::group::Group;
-use crate::keyspace::Table;
+use crate::handoff::order;
 use crate::node::clients::ClientFlag;
 use crate::node::{self, Condition, Node, system};
+use crate::routing::redirect::Port;
 
 const SECONDS_A_DAY: u64 = 24 * 3600;
 /// Bits of the access clock that Redis would show.
@@ -21,11 +22,14 @@ const HZ: u32 = 10;
 /// The allocator of the binary.
 pub(super) const ALLOCATOR: &str = "mimalloc";
 
-pub(super) fn server(node: &Node, lines: &mut Lines) {
+pub(super) fn server(node: &Node, came_by: Port, lines: &mut Lines) {
     let settings = node.settings.load();
     let uptime_s = node.started.elapsed().as_secs();
-    let port = node
-        .addresses()
+    let addresses = match came_by {
+        Port::Plain => node.addresses(),
+        Port::Cluster => node.cluster_addresses(),
+    };
+    let port = addresses
         .first()
         .map_or(settings.port, |address| address.port());
     let executable = std::env::current_exe().unwrap_or_default();
@@ -35,7 +39,7 @@ pub(super) fn server(node: &Node, lines: &mut Lines) {
     lines.field("bailiwick_version", env!("CARGO_PKG_VERSION"));
     lines.field("redis_git_sha1", "00000000");
     lines.field("redis_git_dirty", 0);
-    lines.field("redis_mode", "standalone");
+    lines.field("redis_mode", mode_name(came_by));
     lines.field("os", system::description());
     lines.field("arch_bits", usize::BITS);
     lines.field("multiplexing_api", "epoll");
@@ -53,7 +57,8 @@ pub(super) fn server(node: &Node, lines: &mut Lines) {
     lines.field("config_file", file.display());
     lines.field("io_threads_active", 0);
     lines.field("worker_threads", settings.worker_threads());
-    for (number, address) in node.addresses().iter().enumerate() {
+    let all = node.addresses().iter().chain(node.cluster_addresses());
+    for (number, address) in all.enumerate() {
         let (ip, port) = (address.ip(), address.port());
         lines.field(
             &format!("listener{number}"),
@@ -106,7 +111,10 @@ impl Memory {
         let state = node.group().map(|group| group.state());
         let keyspace = state.as_ref().map(|state| &state.keyspace);
         let overhead = keyspace.map_or(0, |keyspace| {
-            keyspace.tables().map(Table::structure_bytes).sum::<usize>()
+            let tables = keyspace.all_tables();
+            tables
+                .map(|(_, _, table)| table.structure_bytes())
+                .sum::<usize>()
         });
         Self {
             used,
@@ -319,9 +327,10 @@ fn loading(node: &Node, lines: &mut Lines) {
     lines.field("loading_replayed_entries", load(&progress.replayed_entries));
 }
 
-/// Redis's cluster protocol is not spoken; the links are those of a replicated group.
-pub(super) fn cluster(node: &Node, lines: &mut Lines) {
-    lines.field("cluster_enabled", 0);
+/// Redis's cluster protocol is spoken on a port of its own, if there is one; the links are those
+/// between nodes.
+pub(super) fn cluster(node: &Node, port: Port, lines: &mut Lines) {
+    lines.field("cluster_enabled", u8::from(port == Port::Cluster));
     let Some(host) = node.host() else {
         return;
     };
@@ -331,6 +340,29 @@ pub(super) fn cluster(node: &Node, lines: &mut Lines) {
     lines.field("cluster_links", links.len());
     lines.field("cluster_links_up", up.count());
     lines.field("cluster_links_rejected", host.links().rejected());
+    handoffs(node, lines);
+}
+
+/// Prefixes that leave groups which this node leads. The prefix comes last, since it can hold any
+/// character.
+fn handoffs(node: &Node, lines: &mut Lines) {
+    let (running, totals) = (node.handoffs.running(), node.handoffs.totals());
+    lines.field("handoffs_running", running.len());
+    lines.field("handoffs_done", totals.done);
+    lines.field("handoffs_failed", totals.failed);
+    for (number, progress) in running.iter().enumerate() {
+        let sample = progress.sample();
+        let line = format_args!(
+            "group={group},phase={phase},keys={keys},bytes={bytes},running_ms={ms},prefix={prefix}",
+            group = order::group_name(node, progress.group),
+            phase = sample.phase,
+            keys = sample.keys,
+            bytes = sample.bytes,
+            ms = progress.since.elapsed().as_millis(),
+            prefix = progress.prefix.escape_ascii(),
+        );
+        lines.field(&format!("handoff{number}"), line);
+    }
 }
 
 pub(super) fn keyspace(node: &Node, lines: &mut Lines) {
@@ -338,9 +370,10 @@ pub(super) fn keyspace(node: &Node, lines: &mut Lines) {
         return;
     };
     let state = group.state();
-    for (number, table) in state.keyspace.tables().enumerate() {
-        if !table.is_empty() {
-            let (keys, expires) = (table.len(), table.expiring_len());
+    let keyspace = &state.keyspace;
+    for number in 0..keyspace.databases() {
+        let (keys, expires) = (keyspace.len_of(number), keyspace.expiring_len_of(number));
+        if keys > 0 {
             let counts = format_args!("keys={keys},expires={expires},avg_ttl=0");
             lines.field(&format!("db{number}"), counts);
         }

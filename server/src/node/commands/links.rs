@@ -14,7 +14,7 @@ use crate::commands::CommandError;
 use crate::node;
 
 /// Redis's words for a node that runs without a cluster.
-const NO_CLUSTER: CommandError =
+pub(super) const NO_CLUSTER: CommandError =
     CommandError::text("ERR This instance has cluster support disabled");
 
 /// What a field holds.

@@ -113,10 +113,9 @@ fn databases(context: &NodeContext<'_>) -> Vec<(usize, u64)> {
         return Vec::new();
     };
     let state = group.state();
-    let tables = state.keyspace.tables().enumerate();
-    tables
-        .filter(|(_, table)| !table.is_empty())
-        .map(|(number, table)| (number, table.structure_bytes() as u64))
+    let keyspace = &state.keyspace;
+    let used = (0..keyspace.databases()).filter(|&number| keyspace.len_of(number) > 0);
+    used.map(|number| (number, keyspace.structure_bytes_of(number) as u64))
         .collect()
 }
 

@@ -6,6 +6,7 @@
 mod basic;
 mod client;
 mod client_line;
+mod cluster;
 mod config;
 mod debug;
 mod debug_digest;
@@ -20,12 +21,16 @@ mod links;
 mod memory;
 mod monitoring;
 mod overview;
+mod prefix;
+mod prefix_info;
 mod replication;
+mod route;
 mod server;
 
 use std::sync::Arc;
 
 use bailiwick_frame::{Args, Encoder};
+use bailiwick_replication::GroupId;
 
 use super::Node;
 use crate::commands::{CommandError, Known, NodeCommand, Outcome};
@@ -36,8 +41,8 @@ use crate::group::{Group, Item};
 pub enum Flow {
     /// With the next request; the reply has been written.
     Continue,
-    /// With this item being proposed, which gives the reply.
-    Propose(Item),
+    /// With this item being proposed to a group, which gives the reply.
+    Propose(GroupId, Item),
     /// After this.
     Pending(Pending),
     /// Not at all; the reply has been written.
@@ -53,8 +58,10 @@ pub enum Pending {
     },
     /// Work that takes long; it runs on a thread of its own and writes the reply.
     Blocking(Work),
-    /// This node having applied all that was acknowledged anywhere; then the keys are watched.
-    Watch,
+    /// What this group says of the keys, which are watched then.
+    Watch(GroupId),
+    /// The parts of the request, which go to several groups.
+    Spread,
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
@@ -154,11 +161,32 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
             unreachable!("{which:?} is the connection's own business")
         }
         C::ClusterLinks => links::links(context),
+        C::ClusterInfo
+        | C::ClusterMyid
+        | C::ClusterMyshardid
+        | C::ClusterNodes
+        | C::ClusterReplicas
+        | C::ClusterSlots
+        | C::ClusterShards
+        | C::ClusterKeyslot
+        | C::ClusterCountkeysinslot
+        | C::ClusterGetkeysinslot
+        | C::ClusterCountfailurereports
+        | C::ClusterRefused => cluster::cluster(which, context),
+        C::RouteExplain => route::explain(context),
+        C::RouteMode => route::mode(context),
         C::GroupList => group::list(context),
         C::GroupInfo => group::info(context),
         C::GroupAdd | C::GroupRemove | C::GroupReplace | C::GroupTransfer => {
             group::change(which, context)
         }
+        C::GroupCreate => group::create(context),
+        C::PrefixCreate => prefix::create(context),
+        C::PrefixDrop => prefix::drop(context),
+        C::PrefixInfo => prefix::info(context),
+        C::PrefixList => prefix::list(context),
+        C::PrefixMove => prefix::relocate(context),
+        C::PrefixOwner => prefix::owner(context),
         C::Info => info::info(context),
         C::Command
         | C::CommandCount

@@ -1,8 +1,10 @@
-//! What this node knows of its group at one moment, for GROUP INFO, INFO and ROLE.
+//! What this node knows of a group at one moment, for GROUP INFO, INFO and ROLE.
 //!
 //! Every node has an answer: one without a cluster is the only member of a group, and one that
 //! starts or ends knows little. A member's replica is asked on its own thread, so for such a node
 //! an overview is nothing for a thread that serves connections ([`Overview::blocks`]).
+
+use std::sync::Arc;
 
 use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 
@@ -18,7 +20,7 @@ pub(super) struct Overview<'a> {
     /// The cluster's file; `None` for a node that runs without one.
     pub(super) cluster: Option<&'a Cluster>,
     /// The group's name.
-    pub(super) group: &'a str,
+    pub(super) group: String,
     /// The members, and how far they are.
     pub(super) description: Description,
     /// How far this node's state is.
@@ -31,14 +33,18 @@ impl<'a> Overview<'a> {
         node.group().is_some_and(|group| group.seat().is_some())
     }
 
-    /// Looks at the group of this node.
+    /// Looks at the group that stands for this node.
     pub(super) fn of(node: &'a Node) -> Self {
-        let group = node.group();
+        Self::of_group(node, node.group())
+    }
+
+    /// Looks at one of this node's groups; `None` is the root group before it is loaded.
+    pub(super) fn of_group(node: &'a Node, group: Option<&Arc<Group>>) -> Self {
         let applied = group.map_or(LogIndex::ZERO, |group| group.state().applied);
         let Some((cluster, id)) = node.settings.cluster() else {
             return Self {
                 cluster: None,
-                group: DEFAULT_GROUP,
+                group: DEFAULT_GROUP.to_owned(),
                 description: only_member(applied),
                 applied,
             };
@@ -51,7 +57,9 @@ impl<'a> Overview<'a> {
         let own = member(&description, *id).map(|own| own.applied);
         Self {
             cluster: Some(cluster),
-            group: &cluster.root().name,
+            group: group
+                .and_then(|group| Some(group.seat()?.group_name()))
+                .unwrap_or_else(|| cluster.root().name.clone()),
             applied: own.unwrap_or(applied),
             description,
         }
@@ -197,7 +205,7 @@ nodes = [1, 2, 3]
         let applied = member(&description, NodeId(node)).expect("one of three");
         Overview {
             cluster: Some(cluster),
-            group: &cluster.root().name,
+            group: cluster.root().name.clone(),
             applied: applied.applied,
             description,
         }

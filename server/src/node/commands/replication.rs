@@ -74,7 +74,7 @@ pub(super) fn section(node: &Node, overview: &Overview<'_>, lines: &mut Lines) {
     lines.field("repl_backlog_first_byte_offset", 0);
     lines.field("repl_backlog_histlen", 0);
     let description = &overview.description;
-    lines.field("group", overview.group);
+    lines.field("group", &overview.group);
     lines.field("node_id", description.node);
     lines.field("leader_id", description.leader.unwrap_or_default());
 }

@@ -1,0 +1,443 @@
+//! The asking side of proxying, without I/O: requests of this node's clients that other groups
+//! execute.
+//!
+//! What waits for a group is packed into *parcels*: reads apart from writes, all clients together.
+//! A parcel is sent to one member of the group, the leader if it is known, and again, to another
+//! one, when the link breaks, when the member says that it does not serve the group, or when nothing
+//! is heard for long. A parcel of writes is a proposal of the group's log with an origin and a
+//! sequence, so it is executed once however often it was sent, and whoever is asked again gives the
+//! answer of that one time. Parcels of reads can be repeated as they are.
+//!
+//! **How it fails.** When no member of the group can be reached, or none answers in time, the clients
+//! hear `CLUSTERDOWN` with group and prefix if nothing can have been done, and `UNCERTAIN`
+//! otherwise.
+//!
+//! Invariant: a parcel is in `open` from when it is packed until its clients are answered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bailiwick_replication::{GroupId, NodeId};
+use bytes::Bytes;
+
+use super::outcome;
+use super::parcel::{pack_reads, pack_writes};
+use super::wire::{Message, Parcel};
+use crate::commands::CommandError;
+use crate::group::{Item, Proposal, fail, is_read_only};
+use crate::state::Origin;
+
+/// Requests beyond this many bytes go into the next parcel.
+const PARCEL_TARGET_BYTES: usize = 1 << 20;
+/// Parcels of a kind that are on their way to a group at once.
+const MAX_OPEN: usize = 16;
+/// The most doublings of the wait before a parcel is sent again.
+const MAX_DOUBLINGS: u32 = 4;
+/// How long a parcel that nobody took waits before somebody else is asked, in nanoseconds.
+const RETRY_NS: u64 = 10_000_000;
+/// How long no member of a group may be reachable before its clients hear of it, in nanoseconds.
+const UNREACHABLE_NS: u64 = 1_000_000_000;
+
+/// Who is in a group, as the directory has it.
+pub trait Groups {
+    /// The members, the nearest first; empty if the group is not known.
+    fn members(&self, group: GroupId) -> Vec<NodeId>;
+    /// What to call the group, for people, with the prefix that this key has.
+    fn describe(&self, group: GroupId, key: Option<&[u8]>) -> String;
+}
+
+/// How long things may take, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How long a client waits.
+    pub request_ns: u64,
+    /// After so long without an answer a parcel is sent again.
+    pub resend_ns: u64,
+}
+
+/// All requests that are with other groups.
+pub struct Courier {
+    origin: Origin,
+    patience: Patience,
+    lanes: BTreeMap<GroupId, Lane>,
+    up: BTreeSet<NodeId>,
+    messages: Vec<(NodeId, Message)>,
+    answered: Vec<Box<Proposal>>,
+}
+
+/// What concerns one group.
+#[derive(Default)]
+struct Lane {
+    reads: Kind,
+    writes: Kind,
+    leader: Option<NodeId>,
+    /// Counts those asked in turn when the leader is not known.
+    turn: usize,
+    /// Since when no member can be reached.
+    unreachable_since: Option<u64>,
+}
+
+/// Reads or writes.
+#[derive(Default)]
+struct Kind {
+    waiting: VecDeque<(u64, Box<Proposal>)>,
+    open: BTreeMap<u64, Open>,
+    last: u64,
+}
+
+/// A parcel whose clients wait.
+struct Open {
+    proposals: Vec<Box<Proposal>>,
+    body: Bytes,
+    deadline: u64,
+    sent: Option<Sent>,
+    /// Not to be sent before this.
+    not_before: u64,
+    /// How often it was sent.
+    times: u32,
+    /// How often that was answered with `Elsewhere`: `bounced <= times`. While a group elects a leader
+    /// this happens every few milliseconds, and says nothing about how long an answer takes.
+    bounced: u32,
+}
+
+impl Open {
+    /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of each
+    /// sending there is one such answer at most.
+    fn was_taken(&self) -> bool {
+        self.times > self.bounced
+    }
+
+    /// When it is to be sent again unless there is an answer.
+    fn resend_at(&self, sent_at: u64, resend_ns: u64) -> u64 {
+        let unanswered = self.times - self.bounced;
+        sent_at + (resend_ns << unanswered.saturating_sub(1).min(MAX_DOUBLINGS))
+    }
+}
+
+struct Sent {
+    to: NodeId,
+    at: u64,
+}
+
+impl Courier {
+    /// Nothing is under way. The origin must differ in each life of the node.
+    #[must_use]
+    pub fn new(origin: Origin, patience: Patience) -> Self {
+        Self {
+            origin,
+            patience,
+            lanes: BTreeMap::new(),
+            up: BTreeSet::new(),
+            messages: Vec::new(),
+            answered: Vec::new(),
+        }
+    }
+
+    /// Takes proposals; they come back from [`Courier::take_answered`].
+    pub fn submit(&mut self, proposals: impl IntoIterator<Item = Box<Proposal>>, now: u64) {
+        let deadline = now + self.patience.request_ns;
+        for proposal in proposals {
+            let lane = self.lanes.entry(proposal.group).or_default();
+            // A transaction is one thing, and only the log keeps it together.
+            let is_single = |item: &Item| matches!(item, Item::Command { .. });
+            let reads = is_read_only(&proposal) && proposal.items.iter().all(is_single);
+            let kind = if reads {
+                &mut lane.reads
+            } else {
+                &mut lane.writes
+            };
+            kind.waiting.push_back((deadline, proposal));
+        }
+    }
+
+    /// A link is up.
+    pub fn link_up(&mut self, node: NodeId) {
+        self.up.insert(node);
+    }
+
+    /// A link is down: what was sent over it may be lost.
+    pub fn link_down(&mut self, node: NodeId) {
+        self.up.remove(&node);
+        for lane in self.lanes.values_mut() {
+            lane.leader = lane.leader.filter(|leader| *leader != node);
+            for open in lane
+                .kinds()
+                .into_iter()
+                .flat_map(|kind| kind.open.values_mut())
+            {
+                open.sent = open.sent.take().filter(|sent| sent.to != node);
+            }
+        }
+    }
+
+    /// Handles an answer. What concerns no open parcel is dropped: it was answered before.
+    pub fn receive(&mut self, from: NodeId, message: Message, now: u64) {
+        match message {
+            Message::Done {
+                parcel,
+                leader,
+                body,
+            } => self.done(from, parcel, leader, &body),
+            Message::Elsewhere { parcel, leader } => self.elsewhere(from, parcel, leader, now),
+            Message::Refused { parcel, reason } => {
+                let open = self.take(parcel);
+                let error = CommandError::composed(reason);
+                self.fail(open.into_iter().flat_map(|open| open.proposals), &error);
+            }
+            Message::Read { .. } | Message::Write { .. } => {}
+        }
+    }
+
+    /// Packs, sends, sends again, and gives up.
+    pub fn advance(&mut self, groups: &(impl Groups + ?Sized), now: u64) {
+        let mut lanes = std::mem::take(&mut self.lanes);
+        lanes.retain(|&group, lane| {
+            if !lane.is_idle() {
+                // What was so when somebody last asked need not be so any more.
+                if lane.unreachable_since.is_some() && !self.reachable(group, groups).is_empty() {
+                    lane.unreachable_since = None;
+                }
+                self.give_up(group, lane, groups, now);
+                self.pack(lane);
+                self.send(group, lane, groups, now);
+            }
+            // Sequences count up for as long as the node lives, so a lane that sent writes stays.
+            !lane.is_idle() || lane.writes.last > 0
+        });
+        self.lanes = lanes;
+    }
+
+    /// What is to be sent.
+    pub fn take_messages(&mut self) -> Vec<(NodeId, Message)> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// Answered proposals, to be delivered.
+    pub fn take_answered(&mut self) -> &mut Vec<Box<Proposal>> {
+        &mut self.answered
+    }
+
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.lanes.values().all(Lane::is_idle)
+    }
+
+    /// Who leads a group, as its members said last.
+    #[must_use]
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.lanes.get(&group)?.leader
+    }
+}
+
+impl Courier {
+    fn take(&mut self, parcel: Parcel) -> Option<Open> {
+        let lane = self.lanes.get_mut(&parcel.group)?;
+        lane.kind(parcel.reads).open.remove(&parcel.id)
+    }
+
+    fn done(&mut self, from: NodeId, parcel: Parcel, leader: Option<NodeId>, body: &Bytes) {
+        if let Some(lane) = self.lanes.get_mut(&parcel.group) {
+            lane.leader = leader.or(lane.leader).or(Some(from));
+        }
+        let Some(mut open) = self.take(parcel) else {
+            return;
+        };
+        if let Err(error) = outcome::distribute(body, &mut open.proposals) {
+            tracing::error!(peer = from.0, %error, "an answer makes no sense");
+            self.fail(open.proposals, &uncertain());
+            return;
+        }
+        self.answered.append(&mut open.proposals);
+    }
+
+    fn elsewhere(&mut self, from: NodeId, parcel: Parcel, leader: Option<NodeId>, now: u64) {
+        let Some(lane) = self.lanes.get_mut(&parcel.group) else {
+            return;
+        };
+        // Who says that it leads and does not take it is not to be asked again at once.
+        lane.leader = leader.filter(|leader| *leader != from);
+        lane.turn += 1;
+        let is_known = lane.leader.is_some();
+        if let Some(open) = lane.kind(parcel.reads).open.get_mut(&parcel.id)
+            && open.sent.as_ref().is_some_and(|sent| sent.to == from)
+        {
+            open.sent = None;
+            open.bounced += 1;
+            open.not_before = if is_known && open.times < 3 {
+                now
+            } else {
+                now + RETRY_NS
+            };
+        }
+    }
+
+    /// The members of a group to which there is a link, the nearest first.
+    fn reachable(&self, group: GroupId, groups: &(impl Groups + ?Sized)) -> Vec<NodeId> {
+        let mut members = groups.members(group);
+        members.retain(|node| self.up.contains(node));
+        members
+    }
+
+    /// Makes parcels of what waits.
+    fn pack(&self, lane: &mut Lane) {
+        for reads in [true, false] {
+            let kind = lane.kind(reads);
+            while !kind.waiting.is_empty() && kind.open.len() < MAX_OPEN {
+                let (mut bytes, mut proposals, mut deadline) = (0, Vec::new(), u64::MAX);
+                while bytes < PARCEL_TARGET_BYTES
+                    && let Some((until, proposal)) = kind.waiting.pop_front()
+                {
+                    bytes += proposal.bytes();
+                    deadline = deadline.min(until);
+                    proposals.push(proposal);
+                }
+                kind.last += 1;
+                let floor = kind.open.keys().next().copied().unwrap_or(kind.last) - 1;
+                let body = if reads {
+                    pack_reads(&proposals)
+                } else {
+                    pack_writes(&proposals, self.origin, kind.last, floor)
+                };
+                let open = Open {
+                    proposals,
+                    body,
+                    deadline,
+                    sent: None,
+                    not_before: 0,
+                    times: 0,
+                    bounced: 0,
+                };
+                kind.open.insert(kind.last, open);
+            }
+        }
+    }
+
+    fn send(&mut self, group: GroupId, lane: &mut Lane, groups: &(impl Groups + ?Sized), now: u64) {
+        let resend_ns = self.patience.resend_ns;
+        let is_due = |open: &Open| match &open.sent {
+            None => now >= open.not_before,
+            Some(sent) => now >= open.resend_at(sent.at, resend_ns),
+        };
+        let has_due = |kind: &Kind| kind.open.values().any(is_due);
+        if !has_due(&lane.reads) && !has_due(&lane.writes) {
+            return;
+        }
+        let reachable = self.reachable(group, groups);
+        if reachable.is_empty() {
+            lane.unreachable_since.get_or_insert(now);
+            return;
+        }
+        lane.unreachable_since = None;
+        let (leader, turn) = (lane.leader.filter(|node| self.up.contains(node)), lane.turn);
+        for reads in [true, false] {
+            for (&id, open) in &mut lane.kind(reads).open {
+                if !is_due(open) {
+                    continue;
+                }
+                // A second time without an answer, it may be the leader that is slow or gone.
+                let turn = turn + open.times as usize / 2;
+                let to = match leader {
+                    Some(leader) if open.times % 3 < 2 => leader,
+                    _ => reachable[turn % reachable.len()],
+                };
+                let body = open.body.clone();
+                let message = if reads {
+                    Message::Read { group, id, body }
+                } else {
+                    Message::Write { group, body }
+                };
+                self.messages.push((to, message));
+                open.sent = Some(Sent { to, at: now });
+                open.times += 1;
+            }
+        }
+    }
+
+    fn give_up(
+        &mut self,
+        group: GroupId,
+        lane: &mut Lane,
+        groups: &(impl Groups + ?Sized),
+        now: u64,
+    ) {
+        let is_cut_off = lane
+            .unreachable_since
+            .is_some_and(|since| now >= since + UNREACHABLE_NS);
+        let is_over = |until: u64| now >= until || is_cut_off;
+        let (mut down, mut unknown) = (Vec::new(), Vec::new());
+        for reads in [true, false] {
+            let kind = lane.kind(reads);
+            while kind
+                .waiting
+                .front()
+                .is_some_and(|(until, _)| is_over(*until))
+            {
+                down.extend(kind.waiting.pop_front().map(|(_, proposal)| proposal));
+            }
+            let late = |open: &Open| {
+                let is_harmless = reads || !open.was_taken();
+                now >= open.deadline || is_harmless && is_cut_off && open.sent.is_none()
+            };
+            let over: Vec<u64> = (kind.open.iter().filter(|(_, open)| late(open)))
+                .map(|(id, _)| *id)
+                .collect();
+            for open in over.into_iter().filter_map(|id| kind.open.remove(&id)) {
+                if reads || !open.was_taken() {
+                    down.extend(open.proposals);
+                } else {
+                    unknown.extend(open.proposals);
+                }
+            }
+        }
+        for proposal in down {
+            let error = CommandError::composed(format!(
+                "CLUSTERDOWN {} cannot be reached, or has no leader. Nothing was done",
+                groups.describe(group, proposal.first_key())
+            ));
+            self.fail([proposal], &error);
+        }
+        self.fail(unknown, &uncertain());
+    }
+
+    fn fail(&mut self, proposals: impl IntoIterator<Item = Box<Proposal>>, error: &CommandError) {
+        for mut proposal in proposals {
+            fail(&mut proposal, error);
+            self.answered.push(proposal);
+        }
+    }
+}
+
+impl Lane {
+    fn kind(&mut self, reads: bool) -> &mut Kind {
+        if reads {
+            &mut self.reads
+        } else {
+            &mut self.writes
+        }
+    }
+
+    fn kinds(&mut self) -> [&mut Kind; 2] {
+        [&mut self.reads, &mut self.writes]
+    }
+
+    fn is_idle(&self) -> bool {
+        self.reads.is_idle() && self.writes.is_idle()
+    }
+}
+
+impl Kind {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_empty()
+    }
+}
+
+fn uncertain() -> CommandError {
+    CommandError::text(
+        "UNCERTAIN The command was given to the group, but its outcome could not be learnt in \
+         time: it may have been done, or be done yet. Read the keys before repeating it",
+    )
+}
+
+#[cfg(test)]
+#[path = "courier_tests.rs"]
+mod tests;

@@ -1,0 +1,321 @@
+//! The courier against members that are up, down, slow, or not the ones to ask.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::commands;
+use crate::group::{Item, Mailbox, put_request};
+use crate::state::{PROXIED, ProxiedReply};
+use bailiwick_frame::{ArgRange, Args};
+
+const GROUP: GroupId = GroupId(4);
+const MS: u64 = 1_000_000;
+
+struct Three;
+
+impl Groups for Three {
+    fn members(&self, group: GroupId) -> Vec<NodeId> {
+        assert_eq!(group, GROUP);
+        vec![NodeId(1), NodeId(2), NodeId(3)]
+    }
+
+    fn describe(&self, _: GroupId, key: Option<&[u8]>) -> String {
+        format!("Group 'eu' of '{}'", key.unwrap_or_default().escape_ascii())
+    }
+}
+
+fn courier() -> Courier {
+    let origin = Origin {
+        node: 9 | PROXIED,
+        incarnation: 1,
+    };
+    let patience = Patience {
+        request_ns: 5_000 * MS,
+        resend_ns: 400 * MS,
+    };
+    Courier::new(origin, patience)
+}
+
+fn proposal(words: &[&str]) -> Box<Proposal> {
+    let mut bytes = Vec::new();
+    let ranges: Vec<ArgRange> = words
+        .iter()
+        .map(|word| {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(word.as_bytes());
+            let end = bytes.len() as u32;
+            ArgRange { start, end }
+        })
+        .collect();
+    let args = Args::new(&bytes, &ranges);
+    let mut proposal = Proposal::new(Arc::new(Mailbox::default()), 0);
+    proposal.group = GROUP;
+    proposal.set_request(args);
+    proposal.items.push(Item::Command {
+        request: 0,
+        database: 0,
+        command: commands::lookup(args).unwrap(),
+    });
+    proposal
+}
+
+fn step(courier: &mut Courier, now: u64) -> Vec<(NodeId, Message)> {
+    courier.advance(&Three, now);
+    courier.take_messages()
+}
+
+fn parcel_of(message: &Message) -> Parcel {
+    match message {
+        Message::Read { group, id, .. } => Parcel {
+            group: *group,
+            reads: true,
+            id: *id,
+        },
+        Message::Write { group, body } => Parcel {
+            group: *group,
+            reads: false,
+            id: crate::state::decode_proposal_head(body).unwrap().sequence,
+        },
+        _ => panic!("{message:?} asks for nothing"),
+    }
+}
+
+fn done(parcel: Parcel, leader: u64, replies: &[&[u8]]) -> Message {
+    let mut body = Vec::new();
+    for reply in replies {
+        ProxiedReply::of_reply(reply).put(&mut body);
+    }
+    Message::Done {
+        parcel,
+        leader: Some(NodeId(leader)),
+        body: body.into(),
+    }
+}
+
+#[test]
+fn requests_of_a_kind_travel_together_and_get_their_own_replies() {
+    let mut courier = courier();
+    courier.link_up(NodeId(2));
+    courier.submit(
+        [
+            proposal(&["GET", "a"]),
+            proposal(&["SET", "b", "1"]),
+            proposal(&["GET", "c"]),
+        ],
+        0,
+    );
+    let sent = step(&mut courier, 0);
+    assert_eq!(sent.len(), 2, "one of reads, one of writes");
+    for (to, message) in &sent {
+        assert_eq!(*to, NodeId(2), "the only one that can be reached");
+        let parcel = parcel_of(message);
+        let replies: &[&[u8]] = if parcel.reads {
+            &[b"$1\r\nA\r\n", b"-WRONGTYPE no\r\n"]
+        } else {
+            &[b"+OK\r\n"]
+        };
+        courier.receive(NodeId(2), done(parcel, 2, replies), 1);
+    }
+    let answered = courier.take_answered();
+    let replies: Vec<&[u8]> = answered.iter().map(|one| &one.replies[..]).collect();
+    assert_eq!(
+        replies,
+        [&b"$1\r\nA\r\n"[..], b"-WRONGTYPE no\r\n", b"+OK\r\n"]
+    );
+    assert_eq!(answered[1].failures.len(), 1);
+    assert!(courier.is_idle());
+}
+
+#[test]
+fn who_answers_names_the_leader_and_the_leader_is_asked_next() {
+    let mut courier = courier();
+    (1..=3).for_each(|node| courier.link_up(NodeId(node)));
+    courier.submit([proposal(&["GET", "a"])], 0);
+    let sent = step(&mut courier, 0);
+    courier.receive(sent[0].0, done(parcel_of(&sent[0].1), 3, &[b"$-1\r\n"]), 1);
+    courier.submit([proposal(&["SET", "a", "1"])], 2);
+    assert_eq!(step(&mut courier, 2)[0].0, NodeId(3));
+    assert_eq!(courier.leader(GROUP), Some(NodeId(3)));
+}
+
+#[test]
+fn a_write_is_repeated_as_it_was_when_its_member_is_lost_and_answered_once() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    courier.submit([proposal(&["INCR", "a"])], 0);
+    let first = step(&mut courier, 0).remove(0);
+    courier.link_down(NodeId(1));
+    courier.link_up(NodeId(3));
+    let second = step(&mut courier, MS).remove(0);
+    assert_eq!((first.0, second.0), (NodeId(1), NodeId(3)));
+    assert_eq!(first.1, second.1, "the same sequence, the same bytes");
+    let answer = done(parcel_of(&second.1), 3, &[b":1\r\n"]);
+    courier.receive(NodeId(3), answer.clone(), 2 * MS);
+    courier.receive(NodeId(1), answer, 3 * MS);
+    assert_eq!(courier.take_answered().len(), 1);
+}
+
+#[test]
+fn silence_makes_the_courier_ask_others() {
+    let mut courier = courier();
+    (1..=3).for_each(|node| courier.link_up(NodeId(node)));
+    courier.submit([proposal(&["GET", "a"])], 0);
+    let mut asked = BTreeSet::new();
+    for ms in 0..4_900 {
+        asked.extend(step(&mut courier, ms * MS).into_iter().map(|(to, _)| to));
+    }
+    assert!(asked.len() > 1, "only {asked:?} were asked");
+}
+
+#[test]
+fn however_often_members_send_it_elsewhere_an_answer_is_not_waited_for_any_longer() {
+    let mut courier = courier();
+    (1..=3).for_each(|node| courier.link_up(NodeId(node)));
+    courier.submit([proposal(&["SET", "a", "x"])], 0);
+    let mut now = 0;
+    // An election: nobody leads.
+    for _ in 0..40 {
+        let sent = step(&mut courier, now);
+        for (to, message) in sent {
+            let parcel = parcel_of(&message);
+            let leader = None;
+            courier.receive(to, Message::Elsewhere { parcel, leader }, now);
+        }
+        now += 10 * MS;
+    }
+    assert_eq!(step(&mut courier, now).len(), 1);
+    // That one gets lost, and is sent again as if it had been the first.
+    assert!(step(&mut courier, now + 399 * MS).is_empty());
+    assert_eq!(step(&mut courier, now + 401 * MS).len(), 1);
+}
+
+#[test]
+fn a_group_that_cannot_be_reached_is_named_and_nothing_is_in_doubt() {
+    let mut courier = courier();
+    courier.submit(
+        [proposal(&["SET", "eu:1", "x"]), proposal(&["GET", "eu:2"])],
+        0,
+    );
+    assert!(step(&mut courier, 0).is_empty());
+    step(&mut courier, 900 * MS);
+    assert!(
+        courier.take_answered().is_empty(),
+        "a link may be about to come up"
+    );
+    step(&mut courier, 1_100 * MS);
+    let answered = courier.take_answered();
+    assert_eq!(answered.len(), 2);
+    for proposal in answered.iter() {
+        let reply = String::from_utf8_lossy(&proposal.replies);
+        assert!(
+            reply.starts_with("-CLUSTERDOWN Group 'eu' of 'eu:"),
+            "{reply}"
+        );
+    }
+}
+
+#[test]
+fn a_write_that_every_member_sent_elsewhere_was_not_done() {
+    for is_one_lost in [false, true] {
+        let mut courier = courier();
+        courier.link_up(NodeId(1));
+        courier.submit([proposal(&["SET", "a", "x"])], 0);
+        for ms in 0..=5_000 {
+            for (to, message) in step(&mut courier, ms * MS) {
+                let parcel = parcel_of(&message);
+                let leader = None;
+                if !is_one_lost || ms > 0 {
+                    courier.receive(to, Message::Elsewhere { parcel, leader }, ms * MS);
+                }
+            }
+        }
+        let reply = courier.take_answered().remove(0).replies;
+        let code: &[u8] = if is_one_lost {
+            b"-UNCERTAIN "
+        } else {
+            b"-CLUSTERDOWN "
+        };
+        assert!(reply.starts_with(code), "{}", reply.escape_ascii());
+    }
+}
+
+#[test]
+fn a_group_that_can_be_reached_again_is_asked_again() {
+    let mut courier = courier();
+    let write = || proposal(&["SET", "a", "1"]);
+    courier.link_up(NodeId(1));
+    courier.submit([write()], 0);
+    let sent = step(&mut courier, 0).remove(0);
+    courier.receive(NodeId(1), done(parcel_of(&sent.1), 1, &[b"+OK\r\n"]), 0);
+    courier.link_down(NodeId(1));
+    for now in [10 * MS, 2_000 * MS] {
+        courier.submit([write()], now);
+        assert!(step(&mut courier, now).is_empty());
+    }
+    assert_eq!(courier.take_answered().drain(..).len(), 3);
+    courier.link_up(NodeId(1));
+    courier.submit([write()], 60_000 * MS);
+    assert_eq!(step(&mut courier, 60_000 * MS).len(), 1);
+    assert!(courier.take_answered().is_empty());
+}
+
+#[test]
+fn a_write_that_may_have_been_done_is_in_doubt_when_time_is_up() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    courier.submit([proposal(&["SET", "a", "x"])], 0);
+    assert_eq!(step(&mut courier, 0).len(), 1);
+    courier.link_down(NodeId(1));
+    step(&mut courier, 2_000 * MS);
+    assert!(courier.take_answered().is_empty());
+    step(&mut courier, 5_000 * MS);
+    let reply = courier.take_answered().remove(0).replies;
+    assert!(
+        reply.starts_with(b"-UNCERTAIN "),
+        "{}",
+        reply.escape_ascii()
+    );
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_gives_no_wrong_reply() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    courier.submit([proposal(&["GET", "a"]), proposal(&["GET", "b"])], 0);
+    let sent = step(&mut courier, 0);
+    let answer = done(parcel_of(&sent[0].1), 1, &[b"$1\r\nA\r\n"]);
+    courier.receive(NodeId(1), answer, 1);
+    for proposal in courier.take_answered().iter() {
+        assert!(proposal.replies.starts_with(b"-UNCERTAIN "));
+    }
+}
+
+#[test]
+fn the_floor_follows_what_is_open() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    let mut floors = Vec::new();
+    for _ in 0..3 {
+        courier.submit([proposal(&["INCR", "a"])], 0);
+        let (_, message) = step(&mut courier, 0).remove(0);
+        let Message::Write { body, .. } = &message else {
+            panic!("{message:?} is no write");
+        };
+        floors.push(crate::state::decode_proposal_head(body).unwrap().floor);
+        if floors.len() == 2 {
+            let mut parcel = parcel_of(&message);
+            parcel.id = 1;
+            courier.receive(NodeId(1), done(parcel, 1, &[b":1\r\n"]), 1);
+        }
+    }
+    assert_eq!(floors, [0, 0, 1]);
+}
+
+#[test]
+fn a_request_looks_the_same_when_it_travels() {
+    let mut out = Vec::new();
+    let bytes = b"GETab";
+    let ranges = [(0, 3), (3, 4), (4, 5)].map(|(start, end)| ArgRange { start, end });
+    put_request(&mut out, Args::new(bytes, &ranges));
+    assert_eq!(out, b"*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\nb\r\n");
+}

@@ -1,0 +1,21 @@
+//! Requests of this node's clients that other groups execute, and those of other nodes' clients
+//! that groups of this node execute.
+//!
+//! A client may ask any node for any key. What concerns a group in which this node has no seat goes
+//! to a member of that group and comes back with replies: one hop, whatever the number of nodes.
+//! [`Courier`] is the asking side and knows no I/O, [`desk`] the thread that serves, `wire` what they
+//! say to each other, and [`Proxy`] joins them with the links.
+//!
+//! Writes are executed once, whatever breaks meanwhile: the asking node gives each parcel a number of
+//! its own, which stands in the executing group's log, and the group keeps the replies until the
+//! asking node says that it has them.
+
+mod courier;
+mod desk;
+mod outcome;
+mod parcel;
+mod service;
+pub mod wire;
+
+pub use courier::{Courier, Groups, Patience};
+pub use service::Proxy;

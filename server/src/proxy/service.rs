@@ -1,0 +1,160 @@
+//! Joins the courier and the desk with the links.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bailiwick_replication::link::{Frame, Links};
+use bailiwick_replication::{GroupId, NodeId};
+use parking_lot::{Condvar, Mutex};
+
+use super::courier::{Courier, Groups, Patience};
+use super::desk::Desk;
+use super::wire::Message;
+use crate::group::{Proposal, clock, deliver};
+use crate::node::Node;
+use crate::state::{Origin, PROXIED};
+
+/// How often it is looked whether something has to be sent again.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Has requests executed by groups that this node is no member of, and by this node's groups for
+/// others.
+pub struct Proxy {
+    courier: Mutex<Courier>,
+    /// Something is under way.
+    busy: Condvar,
+    closed: Mutex<bool>,
+    desk: Arc<Desk>,
+    groups: Box<dyn Groups + Send + Sync>,
+    links: Links,
+}
+
+impl Proxy {
+    /// Over these links. The incarnation must differ in each life of the node.
+    #[must_use]
+    pub fn new(
+        (node, incarnation): (NodeId, u64),
+        patience: Patience,
+        groups: Box<dyn Groups + Send + Sync>,
+        links: Links,
+    ) -> Arc<Self> {
+        let origin = Origin {
+            node: node.0 as u32 | PROXIED,
+            incarnation,
+        };
+        Arc::new(Self {
+            courier: Mutex::new(Courier::new(origin, patience)),
+            busy: Condvar::new(),
+            closed: Mutex::new(false),
+            desk: Arc::default(),
+            groups,
+            links,
+        })
+    }
+
+    /// Starts the threads.
+    pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> Vec<JoinHandle<()>> {
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            let builder = thread::Builder::new().name(name.to_owned());
+            builder
+                .spawn(run)
+                .expect("the system has room for a few threads at the start")
+        };
+        let (desk, node, links) = (self.desk.clone(), node.clone(), self.links.clone());
+        let proxy = self.clone();
+        vec![
+            spawn("desk", Box::new(move || desk.run(node, links))),
+            spawn("courier", Box::new(move || proxy.run())),
+        ]
+    }
+
+    /// Ends the threads; what is under way is not finished.
+    pub fn close(&self) {
+        *self.closed.lock() = true;
+        self.busy.notify_all();
+        self.desk.close();
+    }
+
+    /// Has proposals executed by their groups. Answered ones are put into their mailboxes.
+    pub fn submit(&self, proposals: impl IntoIterator<Item = Box<Proposal>>) {
+        self.work(|courier, now| courier.submit(proposals, now));
+        // Whoever is between looking and waiting holds this lock.
+        drop(self.closed.lock());
+        self.busy.notify_all();
+    }
+
+    /// A link is up.
+    pub fn up(&self, node: NodeId) {
+        self.work(|courier, _| courier.link_up(node));
+    }
+
+    /// A link is down.
+    pub fn down(&self, node: NodeId) {
+        self.work(|courier, _| courier.link_down(node));
+    }
+
+    /// Something came from another node's proxy.
+    pub fn received(&self, from: NodeId, frames: Vec<Frame>) {
+        for frame in frames {
+            match Message::decode(&frame.payload) {
+                Ok(message @ (Message::Read { .. } | Message::Write { .. })) => {
+                    self.desk.push(from, message);
+                }
+                Ok(message) => self.work(|courier, now| courier.receive(from, message, now)),
+                Err(error) => {
+                    tracing::error!(peer = from.0, %error, "a node sends nonsense; cutting");
+                    self.links.cut(from);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Who leads a group, as its members said last when they were asked for something.
+    #[must_use]
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        self.courier.lock().leader(group)
+    }
+
+    /// Looks again: somebody may have become known.
+    pub fn look(&self) {
+        self.work(|_, _| {});
+    }
+
+    /// Does something with the courier, and what follows from it.
+    fn work(&self, act: impl FnOnce(&mut Courier, u64)) {
+        let now = clock::boot_ns();
+        let mut answered = Vec::new();
+        {
+            let mut courier = self.courier.lock();
+            act(&mut courier, now);
+            courier.advance(&*self.groups, now);
+            for (to, message) in courier.take_messages() {
+                // If the link has just ended, that will be reported, and it is sent again.
+                self.links.send(to, message.frame());
+            }
+            answered.append(courier.take_answered());
+        }
+        deliver(&mut answered);
+    }
+
+    /// The thread that looks after what gets no answer.
+    fn run(&self) {
+        loop {
+            {
+                let mut closed = self.closed.lock();
+                if *closed {
+                    return;
+                }
+                let is_idle = self.courier.lock().is_idle();
+                if is_idle {
+                    self.busy.wait(&mut closed);
+                } else {
+                    self.busy.wait_for(&mut closed, TICK);
+                }
+            }
+            self.look();
+        }
+    }
+}
