@@ -5,11 +5,12 @@
 //! and checks what it has kept. [`cluster`] starts several nodes with a network between them
 //! ([`relay`]) and disks ([`disk`]) that can be made to fail, and [`counting`] clients notice if
 //! they do; [`chaos`] does so under load, records what clients saw ([`history`]) and has it judged
-//! ([`linearizability`]). [`simulation`] runs whole clusters in one thread, on simulated clocks,
+//! ([`linearizability`]). [`regions`] starts clusters of several regions, far from each other, and
+//! moves keys between them under load. [`simulation`] runs whole clusters in one thread, on simulated clocks,
 //! network and disks. The tests themselves are in `tests/`; long runs of four of these are programs
 //! of their own.
 //!
-//! Nothing here uses a fixed port, and nothing outlives its test: servers are killed on drop, and
+//! [`libraries`] installs client libraries of other languages. Nothing here uses a fixed port, and nothing outlives its test: servers are killed on drop, and
 //! by the kernel should the test itself be killed. Deadlines are generous, and only tell a hang
 //! from an answer; no test measures speed.
 
@@ -21,7 +22,9 @@ pub mod differential;
 pub mod disk;
 pub mod history;
 pub mod kill;
+pub mod libraries;
 pub mod linearizability;
+pub mod regions;
 pub mod relay;
 pub mod server;
 pub mod simulation;

@@ -3,8 +3,13 @@
 //! The process listens on a port of the system's choice, keeps its data in a temporary directory,
 //! and is killed when its handle goes, or when the test's process does.
 
+#![allow(
+    dead_code,
+    reason = "each test binary that includes this uses a part of it"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -20,6 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Node {
     process: Child,
     port: u16,
+    /// The port for cluster clients; 0 if there is none.
+    cluster_port: u16,
     directory: TempDir,
 }
 
@@ -30,6 +37,42 @@ impl Node {
         Self::start_in(directory, flags)
     }
 
+    /// Starts the nodes of a cluster, each with a port for cluster clients, and waits until all
+    /// serve.
+    pub fn start_cluster(count: usize) -> Vec<Self> {
+        // All are held until all are chosen, so that no two are the same.
+        let listeners: Vec<TcpListener> = (0..3 * count)
+            .map(|_| TcpListener::bind("127.0.0.1:0").expect("there are free ports"))
+            .collect();
+        let ports: Vec<u16> = listeners
+            .iter()
+            .map(|listener| listener.local_addr().expect("it is bound").port())
+            .collect();
+        drop(listeners);
+        let mut file = "cluster = \"test\"\n".to_owned();
+        for (id, ports) in (1..).zip(ports.chunks_exact(3)) {
+            file += &format!("[[node]]\nid = {id}\nregion = \"here\"\n");
+            for (name, port) in ["client", "cluster", "peer"].iter().zip(ports) {
+                file += &format!("{name} = \"127.0.0.1:{port}\"\n");
+            }
+        }
+        let start = |(id, ports): (u32, &[u16])| {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let path = directory.path().join("cluster.toml");
+            std::fs::write(&path, &file).expect("the directory is ours");
+            let id = id.to_string();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+            command.arg("--cluster").arg(&path).args(["--node", &id]);
+            command.arg("--data").arg(directory.path().join("data"));
+            let mut node = Self::spawn(command, directory);
+            node.cluster_port = ports[1];
+            node
+        };
+        let nodes: Vec<Self> = (1..).zip(ports.chunks_exact(3)).map(start).collect();
+        nodes.iter().for_each(Self::wait_until_ready);
+        nodes
+    }
+
     fn start_in(directory: TempDir, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
         command
@@ -38,6 +81,12 @@ impl Node {
             .arg("--data")
             .arg(directory.path())
             .args(flags);
+        let node = Self::spawn(command, directory);
+        node.wait_until_ready();
+        node
+    }
+
+    fn spawn(mut command: Command, directory: TempDir) -> Self {
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -54,31 +103,38 @@ impl Node {
         let port = read_port(&mut log);
         // Nobody reads the rest, but a full pipe would stop the node.
         thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        let node = Self {
+        Self {
             process,
             port,
+            cluster_port: 0,
             directory,
-        };
-        let started = Instant::now();
-        while node.client().call("PING") != "+PONG" {
-            assert!(started.elapsed() < PATIENCE, "the node does not get ready");
-            thread::sleep(Duration::from_millis(2));
         }
-        node
+    }
+
+    fn wait_until_ready(&self) {
+        wait_until("the node is ready", || {
+            self.client().call("PING") == "+PONG"
+        });
+    }
+
+    /// The port for any client.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The port for cluster clients.
+    pub fn cluster_port(&self) -> u16 {
+        self.cluster_port
+    }
+
+    /// Connects as a cluster client.
+    pub fn cluster_client(&self) -> Client {
+        Client::connect(self.cluster_port)
     }
 
     /// Connects.
     pub fn client(&self) -> Client {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the node listens");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a socket has a time-out");
-        stream.set_nodelay(true).expect("a socket has options");
-        Client {
-            stream,
-            received: Vec::new(),
-            protocol: Protocol::Resp2,
-        }
+        Client::connect(self.port)
     }
 
     /// Waits until the process ends by itself.
@@ -110,6 +166,15 @@ impl Drop for Node {
     }
 }
 
+/// Asks again and again until it is so.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "not in time: {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The first line says how to connect.
 fn read_port(log: &mut impl BufRead) -> u16 {
     let mut lines = String::new();
@@ -132,6 +197,19 @@ pub struct Client {
 }
 
 impl Client {
+    fn connect(port: u16) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the node listens");
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .expect("a socket has a time-out");
+        stream.set_nodelay(true).expect("a socket has options");
+        Self {
+            stream,
+            received: Vec::new(),
+            protocol: Protocol::Resp2,
+        }
+    }
+
     /// Switches to RESP3.
     pub fn resp3(mut self) -> Self {
         self.send("HELLO 3");

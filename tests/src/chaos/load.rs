@@ -64,6 +64,8 @@ pub enum Trouble {
     NoQuorum,
     /// `-MISCONF`
     DiskFull,
+    /// `-TRYAGAIN`: the key was moving for longer than the node lets a command wait.
+    Held,
     /// Nothing excuses this.
     Other,
 }
@@ -73,6 +75,8 @@ pub struct Worker {
     number: u32,
     node: u32,
     address: Address,
+    /// What all its keys begin with.
+    prefix: String,
     rng: Rng,
     clock: Clock,
     /// Counts values, so that none comes twice.
@@ -87,12 +91,20 @@ impl Worker {
             number,
             node,
             address,
+            prefix: String::new(),
             rng: Rng::with_seed(seed),
             clock,
             sequence: 0,
             history: History::default(),
             complaints: Vec::new(),
         }
+    }
+
+    /// With keys that begin so.
+    #[must_use]
+    pub fn under(mut self, prefix: &str) -> Self {
+        prefix.clone_into(&mut self.prefix);
+        self
     }
 
     /// Reads and writes until it is over.
@@ -119,7 +131,8 @@ impl Worker {
 
     /// Does one operation; false if the connection is of no use any more.
     fn operate(&mut self, client: &mut Client) -> Result<bool> {
-        let (key, operation) = self.choose();
+        let (name, operation) = self.choose();
+        let key = format!("{}{name}", self.prefix);
         let invoked = self.clock.now();
         let words = words(&key, &operation);
         let begun = self
@@ -225,7 +238,7 @@ impl Session {
     }
 }
 
-/// Reads every key of a healthy cluster through every node. Nodes that are impatient may say that
+/// Reads every key that begins so of a healthy cluster through every node. Nodes that are impatient may say that
 /// there is no leader while one is being elected; then the read is tried again, for a while.
 ///
 /// # Errors
@@ -234,13 +247,15 @@ pub fn read_all(
     cluster: &Cluster,
     clock: &Clock,
     history: &mut History,
+    prefix: &str,
     is_impatient: bool,
 ) -> Result<()> {
     let is_no_leader =
         |value: &Value| matches!(value, Value::Error(text) if text.starts_with("CLUSTERDOWN"));
     let slots = 0..KEYS_PER_KIND;
     let keys = slots.flat_map(|slot| [format!("text:{slot}"), format!("count:{slot}")]);
-    for key in keys.chain([STEADY.to_owned()]) {
+    for name in keys.chain([STEADY.to_owned()]) {
+        let key = format!("{prefix}{name}");
         for node in cluster.nodes() {
             let begun = history.begin(1000 + node, &key, Operation::Get, clock.now());
             let mut value = cluster.connect(node)?.call(["GET", &key])?;
@@ -297,6 +312,7 @@ fn judge(text: &str) -> (Outcome, Option<Trouble>) {
         "UNCERTAIN" => (Outcome::Unknown, Trouble::NoQuorum),
         "CLUSTERDOWN" => (Outcome::Refused, Trouble::NoQuorum),
         "LOADING" => (Outcome::Refused, Trouble::Lost),
+        "TRYAGAIN" => (Outcome::Refused, Trouble::Held),
         "MISCONF" => (Outcome::Refused, Trouble::DiskFull),
         // An error that nobody has thought of promises nothing.
         _ => (Outcome::Unknown, Trouble::Other),

@@ -12,7 +12,7 @@
 //! A run reports how long each fault kept writes from being acknowledged. It checks no limit on
 //! that: this is about what is true, not about how fast.
 
-mod load;
+pub(crate) mod load;
 mod nemesis;
 
 use std::collections::BTreeMap;
@@ -148,7 +148,7 @@ fn run_seeded(plan: &Plan) -> Result<Summary> {
     cluster.wait_for_leader()?;
     let mut history = run.history;
     let is_impatient = plan.request_timeout_ms.is_some();
-    load::read_all(&cluster, &run.clock, &mut history, is_impatient)?;
+    load::read_all(&cluster, &run.clock, &mut history, "", is_impatient)?;
     linearizability::check(&history)?;
     cluster.wait_for_agreement()?;
     excused(&run.complaints, &run.episodes, is_impatient)?;
@@ -162,10 +162,10 @@ fn run_seeded(plan: &Plan) -> Result<Summary> {
 
 /// The moments of a run, in microseconds since its beginning.
 #[derive(Clone, Copy, Debug)]
-struct Clock(Instant);
+pub(crate) struct Clock(pub(crate) Instant);
 
 impl Clock {
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.0.elapsed().as_micros() as u64
     }
 }
@@ -232,7 +232,7 @@ fn excused(complaints: &[Complaint], episodes: &[Episode], is_impatient: bool) -
             Trouble::Lost => episode.killed.contains(&complaint.node),
             Trouble::NoQuorum => episode.cut_off.contains(&complaint.node),
             Trouble::DiskFull => episode.fault == Fault::FullDisks,
-            Trouble::Other => false,
+            Trouble::Held | Trouble::Other => false,
         });
         // An election on a busy machine needs no fault to take longer than that.
         let is_impatience = is_impatient && complaint.trouble == Trouble::NoQuorum;

@@ -16,7 +16,6 @@ mod layout;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;
@@ -28,7 +27,7 @@ use crate::client::Client;
 use crate::disk::Disk;
 use crate::relay::Relay;
 use crate::server::{DEADLINE, Directory, Launch, POLL, Server, directory};
-use layout::{cluster_file, free_address};
+use layout::Layout;
 
 pub use watch::field;
 
@@ -51,8 +50,15 @@ pub struct Options {
     pub on_small_disk: Vec<u32>,
     /// Bytes of such a disk, in units of 2^20.
     pub disk_mb: u32,
-    /// The nodes that form the group at first; all of them if it is empty.
+    /// The nodes that form the root group at first; all of them if it is empty.
     pub group: Vec<u32>,
+    /// The regions of the nodes. If there are any, only nodes of different regions have the relay
+    /// between them.
+    pub regions: BTreeMap<u32, String>,
+    /// More text for the cluster's file: groups beside the root group, and prefixes.
+    pub tables: String,
+    /// Whether nodes have a second port, for clients that follow redirects.
+    pub redirects: bool,
 }
 
 impl Options {
@@ -66,6 +72,9 @@ impl Options {
             on_small_disk: Vec::new(),
             disk_mb: SMALL_DISK_MB,
             group: Vec::new(),
+            regions: BTreeMap::new(),
+            tables: String::new(),
+            redirects: false,
         }
     }
 
@@ -102,6 +111,7 @@ pub struct Cluster {
 struct Member {
     launch: Launch,
     address: SocketAddr,
+    redirecting: Option<SocketAddr>,
     /// None while it is killed.
     server: Option<Server>,
     is_stopped: bool,
@@ -144,29 +154,18 @@ impl Cluster {
     fn prepare(options: &Options) -> Result<Self> {
         let nodes = 1..=options.nodes;
         let holder = directory()?;
-        let mut taken = Vec::new();
-        let mut clients = BTreeMap::new();
-        let mut peers = BTreeMap::new();
-        for node in nodes.clone() {
-            clients.insert(node, free_address(&mut taken)?);
-            peers.insert(node, free_address(&mut taken)?);
-        }
-        let relay = options.relayed.then(|| Relay::start(&peers)).transpose()?;
+        let layout = Layout::choose(options)?;
+        let relay = options
+            .relayed
+            .then(|| Relay::start(&layout.peers))
+            .transpose()?;
         let mut disks = BTreeMap::new();
         let mut members = BTreeMap::new();
         for node in nodes {
             let own = directory()?;
             let file = own.path().join("cluster.toml");
-            let mut text = cluster_file(node, &clients, &peers, relay.as_ref());
-            if !options.group.is_empty() {
-                write!(
-                    text,
-                    "\n[[group]]\nname = \"root\"\nnodes = {:?}\n",
-                    options.group
-                )?;
-            }
-            fs::write(&file, text)?;
-            let address = clients[&node];
+            fs::write(&file, layout.file(node, options, relay.as_ref()))?;
+            let address = layout.clients[&node];
             let mut launch = Launch::member_in(&own, &file, node, address).args(&options.arguments);
             if options.on_small_disk.contains(&node) {
                 let mount = holder.path().join(format!("disk-{node}"));
@@ -179,6 +178,7 @@ impl Cluster {
             let member = Member {
                 launch,
                 address,
+                redirecting: layout.redirecting.get(&node).copied(),
                 server: None,
                 is_stopped: false,
                 is_in_group: options.is_in_group(node),
@@ -237,6 +237,16 @@ impl Cluster {
     #[must_use]
     pub fn address(&self, node: u32) -> SocketAddr {
         self.member(node).address
+    }
+
+    /// Where a node listens for clients that follow redirects.
+    ///
+    /// # Panics
+    /// If there is no such node, or it has no such port.
+    #[must_use]
+    pub fn redirecting_address(&self, node: u32) -> SocketAddr {
+        let address = self.member(node).redirecting;
+        address.expect("the cluster was started with such ports")
     }
 
     /// A new connection to a node.

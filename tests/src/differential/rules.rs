@@ -1,5 +1,8 @@
 //! Where the two servers may differ, and why. Everything else is compared byte for byte.
 
+mod geo;
+mod sorted_set;
+
 use bailiwick_frame::Protocol;
 use bailiwick_frame::reply::extent;
 
@@ -21,10 +24,14 @@ const CLOCK_TOLERANCE_MS: i64 = 20_000;
 
 const CLOCKS: &str = "relative times are counted from when a server ran the command";
 const ORDER: &str = "the keyspace has no order that a client may rely on";
+const ELEMENTS: &str = "a hash or a set has no order that a client may rely on";
 const CHANCE: &str = "any key will do";
 const APPROXIMATE: &str = "how long ago is measured in steps of the server's own clock";
 
 const SHARING: &str = "which objects are shared in memory is the server's own matter";
+
+const NEWER: &str =
+    "Redis 7.2 packs small lists and sets of strings, and looks at how many members are coming";
 
 static RULES: &[Rule] = &[
     Rule {
@@ -73,6 +80,71 @@ static RULES: &[Rule] = &[
         same: both_integers,
     },
     Rule {
+        command: "OBJECT ENCODING",
+        reason: NEWER,
+        same: newer_encoding,
+    },
+    Rule {
+        command: "HGETALL",
+        reason: ELEMENTS,
+        same: same_pairs,
+    },
+    Rule {
+        command: "HKEYS",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "HVALS",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "HSCAN",
+        reason: ELEMENTS,
+        same: same_hscan,
+    },
+    Rule {
+        command: "HRANDFIELD",
+        reason: CHANCE,
+        same: same_length,
+    },
+    Rule {
+        command: "SMEMBERS",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "SINTER",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "SUNION",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "SDIFF",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "SPOP",
+        reason: ELEMENTS,
+        same: same_elements,
+    },
+    Rule {
+        command: "SSCAN",
+        reason: ELEMENTS,
+        same: same_sscan,
+    },
+    Rule {
+        command: "SRANDMEMBER",
+        reason: CHANCE,
+        same: same_length,
+    },
+    Rule {
         command: "OBJECT FREQ",
         reason: APPROXIMATE,
         same: both_integers,
@@ -95,6 +167,8 @@ pub(super) fn equivalent(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> boo
     };
     let rule = RULES
         .iter()
+        .chain(sorted_set::RULES)
+        .chain(geo::RULES)
         .find(|rule| rule.command == name || rule.command == full);
     rule.is_some_and(|rule| (rule.same)(words, ours, theirs))
 }
@@ -186,6 +260,62 @@ fn same_scan(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     let end = Value::bytes("0");
     let is_over = *our_cursor == end && *their_cursor == end;
     words[1] != b"0" || !is_over || same_elements(words, our_keys, their_keys)
+}
+
+/// Pairs one behind the other, or in a map.
+fn same_pairs(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    let sorted = |value: &Value| {
+        let mut pairs: Vec<_> = match value {
+            Value::Map(pairs) => pairs.iter().map(|pair| format!("{pair:?}")).collect(),
+            list => {
+                let pairs = list.list().chunks(2);
+                pairs.map(|pair| format!("{pair:?}")).collect()
+            }
+        };
+        pairs.sort();
+        pairs
+    };
+    sorted(ours) == sorted(theirs)
+}
+
+fn same_hscan(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    same_walk(words, ours, theirs, same_pairs)
+}
+
+fn same_sscan(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    same_walk(words, ours, theirs, same_elements)
+}
+
+/// As [`same_scan`], over the elements of a value.
+fn same_walk(
+    words: &[Vec<u8>],
+    ours: &Value,
+    theirs: &Value,
+    same: fn(&[Vec<u8>], &Value, &Value) -> bool,
+) -> bool {
+    let ([our_cursor, our_part], [their_cursor, their_part]) = (ours.list(), theirs.list()) else {
+        return false;
+    };
+    let end = Value::bytes("0");
+    let is_over = *our_cursor == end && *their_cursor == end;
+    words[2] != b"0" || !is_over || same(words, our_part, their_part)
+}
+
+fn same_length(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::List(ours), Value::List(theirs)) => ours.len() == theirs.len(),
+        _ => both_bytes(&[], ours, theirs),
+    }
+}
+
+fn newer_encoding(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    let differ = [
+        ("listpack", "hashtable"),
+        ("hashtable", "intset"),
+        ("listpack", "quicklist"),
+    ];
+    let is_pair = |(newer, older)| *ours == Value::bytes(newer) && *theirs == Value::bytes(older);
+    differ.into_iter().any(is_pair)
 }
 
 fn both_bytes(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {

@@ -296,7 +296,7 @@ impl Simulation {
 /// What a state adds up to, its order and access times aside.
 fn digest(state: &State) -> u64 {
     let mut keys = 0u64;
-    for (database, table) in state.keyspace.tables().enumerate() {
+    for (_, database, table) in state.keyspace.all_tables() {
         for entry in table.iter() {
             let mut hasher = DefaultHasher::new();
             (
@@ -310,6 +310,12 @@ fn digest(state: &State) -> u64 {
                 ValueRef::Int(number) => number.hash(&mut hasher),
                 ValueRef::String(bytes) => hash_value(bytes, &mut hasher),
                 ValueRef::Object(Object::String(bytes)) => hash_value(bytes, &mut hasher),
+                ValueRef::Object(object) => {
+                    let elements = object.elements().expect("all but strings have elements");
+                    elements.encoding().hash(&mut hasher);
+                    let parts = &mut |part: &[u8]| hash_value(part, &mut hasher);
+                    elements.visit(0, elements.len(), parts);
+                }
             }
             keys = keys.wrapping_add(hasher.finish());
         }

@@ -12,7 +12,7 @@ use bailiwick::state::{Origin, State};
 use bailiwick_replication::consensus::{
     Configuration, LogWrite, Member as MemberId, Meta, Options, Outgoing, Replica, Timing,
 };
-use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::disk::{Disk, SimVault};
@@ -208,6 +208,7 @@ impl Node {
         };
         let timing = timing();
         MemberOptions {
+            group: GroupId(0),
             origin: Origin {
                 node: self.id as u32,
                 incarnation,

@@ -131,6 +131,7 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
     let counters = Counters::default();
     let context = ReadContext {
         keyspace: &state.keyspace,
+        authority: &state.authority,
         database: DATABASE,
         now_ms,
         clock: &clock,
