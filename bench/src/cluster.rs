@@ -1,4 +1,4 @@
-//! Three bailiwick nodes that form one group, on this machine.
+//! Bailiwick nodes that form a cluster on this machine: three in one group, or as a [`Plan`] has it.
 //!
 //! Owns their processes, addresses and the directory that holds the cluster file and each node's
 //! data. A node can be killed and started again on its old data. All of it goes when `Cluster` is
@@ -9,19 +9,16 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::admin::{Admin, info_field};
+use crate::admin::{Admin, info_field, pair_value};
 use crate::cpu::ProcessClock;
 use crate::interrupt;
 use crate::node_program::NodeProgram;
 use crate::process::{PortTaken, Process, free_addresses};
-
-const NODES: usize = 3;
 
 /// Nodes that have no leader by then will not get one.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
@@ -33,8 +30,55 @@ const START_ATTEMPTS: u32 = 3;
 /// A node by its place in the cluster, from 0. Its id in the cluster file is one more.
 pub(crate) type Place = usize;
 
+/// Which nodes there are, and which keys belong to whom.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// How many nodes.
+    pub(crate) nodes: usize,
+    /// Groups by name with their members, the root group first; if there are none, all nodes form
+    /// it.
+    pub(crate) groups: Vec<(&'static str, Vec<Place>)>,
+    /// Prefixes with their groups.
+    pub(crate) prefixes: Vec<(&'static str, &'static str)>,
+}
+
+impl Plan {
+    /// Three nodes in one group.
+    fn one_group() -> Self {
+        Self {
+            nodes: 3,
+            groups: Vec::new(),
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// The text of the cluster's file.
+    fn file(&self, clients: &[SocketAddr], peers: &[SocketAddr]) -> String {
+        let mut text = String::from("cluster = \"bench\"\n");
+        for (index, (client, peer)) in clients.iter().zip(peers).enumerate() {
+            let id = index + 1;
+            let _ = write!(
+                text,
+                "\n[[node]]\nid = {id}\nregion = \"local\"\nclient = \"{client}\"\npeer = \"{peer}\"\n"
+            );
+        }
+        for (name, members) in &self.groups {
+            let ids: Vec<usize> = members.iter().map(|place| place + 1).collect();
+            let _ = write!(text, "\n[[group]]\nname = \"{name}\"\nnodes = {ids:?}\n");
+        }
+        for (prefix, group) in &self.prefixes {
+            let _ = write!(
+                text,
+                "\n[[prefix]]\nprefix = \"{prefix}\"\ngroup = \"{group}\"\n"
+            );
+        }
+        text
+    }
+}
+
 /// A running cluster.
 pub(crate) struct Cluster {
+    plan: Plan,
     program: NodeProgram,
     arguments: Vec<String>,
     // Before the directory, so that the processes are gone when it is removed.
@@ -63,9 +107,18 @@ impl Cluster {
     /// # Errors
     /// See the module.
     pub(crate) fn start(program: &NodeProgram, arguments: &[&str]) -> Result<Self> {
+        Self::start_as(&Plan::one_group(), program, arguments)
+    }
+
+    /// Starts the nodes of a plan with empty data directories on a disk, and waits until each of them
+    /// answers for all prefixes.
+    ///
+    /// # Errors
+    /// See the module.
+    pub(crate) fn start_as(plan: &Plan, program: &NodeProgram, arguments: &[&str]) -> Result<Self> {
         let mut attempt = 1;
         loop {
-            match Self::try_start(program, arguments) {
+            match Self::try_start(plan, program, arguments) {
                 Err(error) if attempt < START_ATTEMPTS && error.is::<PortTaken>() => attempt += 1,
                 outcome => return outcome,
             }
@@ -115,6 +168,72 @@ impl Cluster {
             ensure!(
                 start.elapsed() < READY_TIMEOUT,
                 "the nodes did not agree on a leader within {} s",
+                READY_TIMEOUT.as_secs()
+            );
+            std::thread::sleep(READY_POLL);
+        }
+    }
+
+    /// All places.
+    pub(crate) fn places(&self) -> std::ops::Range<Place> {
+        0..self.nodes.len()
+    }
+
+    /// Which group owns a key, as a node says; an error if it does not answer.
+    ///
+    /// # Errors
+    /// See above.
+    pub(crate) fn owner(&self, place: Place, key: &str) -> Result<String> {
+        let text = Admin::connect(self.address(place))?.ask(&["PREFIX", "OWNER", key])?;
+        let owner = pair_value(&text, "group").context("PREFIX OWNER without 'group'")?;
+        Ok(owner.to_owned())
+    }
+
+    /// Waits until a member of a group says that it leads the group, and returns it.
+    ///
+    /// # Errors
+    /// If that takes too long or a node ends.
+    pub(crate) fn wait_for_leader_of(&mut self, group: &str) -> Result<Place> {
+        let known = self.plan.groups.iter().find(|(name, _)| *name == group);
+        let (_, members) = known.context("the plan has no such group")?;
+        let members = members.clone();
+        self.wait_for(&format!("group {group} got no leader"), |cluster| {
+            members.iter().copied().find(|place| {
+                let info = Admin::connect(cluster.address(*place))
+                    .and_then(|mut admin| admin.ask(&["GROUP", "INFO", group]));
+                let info = info.unwrap_or_default();
+                info_field(&info, "leader") == Some(&(place + 1).to_string())
+            })
+        })
+    }
+
+    fn wait_until_serving(&mut self) -> Result<()> {
+        let prefixes = self.plan.prefixes.clone();
+        self.wait_for("the nodes do not serve all prefixes", |cluster| {
+            let serves = |place| {
+                let mut admin = Admin::connect(cluster.address(place)).ok()?;
+                for (prefix, group) in &prefixes {
+                    admin.ask(&["EXISTS", prefix]).ok()?;
+                    let owner = cluster.owner(place, prefix).ok()?;
+                    (owner == *group).then_some(())?;
+                }
+                Some(())
+            };
+            cluster.places().try_for_each(serves)
+        })
+    }
+
+    fn wait_for<T>(&mut self, what: &str, look: impl Fn(&Self) -> Option<T>) -> Result<T> {
+        let start = Instant::now();
+        loop {
+            interrupt::check()?;
+            self.check_alive()?;
+            if let Some(found) = look(self) {
+                return Ok(found);
+            }
+            ensure!(
+                start.elapsed() < READY_TIMEOUT,
+                "{what} within {} s",
                 READY_TIMEOUT.as_secs()
             );
             std::thread::sleep(READY_POLL);
@@ -213,26 +332,34 @@ impl Cluster {
         processes.fold(error, |error, process| process.explain(error))
     }
 
-    fn try_start(program: &NodeProgram, arguments: &[&str]) -> Result<Self> {
+    fn try_start(plan: &Plan, program: &NodeProgram, arguments: &[&str]) -> Result<Self> {
         let dir = program.disk_dir()?;
-        let addresses = free_addresses(2 * NODES)?;
-        let (clients, peers) = addresses.split_at(NODES);
-        write_cluster_file(&dir.path().join(CLUSTER_FILE), clients, peers)?;
+        let addresses = free_addresses(2 * plan.nodes)?;
+        let (clients, peers) = addresses.split_at(plan.nodes);
+        let file = dir.path().join(CLUSTER_FILE);
+        std::fs::write(&file, plan.file(clients, peers))
+            .with_context(|| format!("cannot write {}", file.display()))?;
         let node = |&client| Node {
             client,
             process: None,
         };
         let mut cluster = Self {
+            plan: plan.clone(),
             program: program.clone(),
             arguments: arguments.iter().map(ToString::to_string).collect(),
             nodes: clients.iter().map(node).collect(),
             dir,
         };
-        for place in 0..NODES {
+        for place in 0..plan.nodes {
             cluster.restart(place)?;
         }
-        match cluster.wait_for_leader() {
-            Ok(_) => Ok(cluster),
+        let ready = if plan.groups.is_empty() {
+            cluster.wait_for_leader().map(|_| ())
+        } else {
+            cluster.wait_until_serving()
+        };
+        match ready {
+            Ok(()) => Ok(cluster),
             Err(error) if error.is::<PortTaken>() => Err(error),
             Err(error) => Err(cluster.explain(error)),
         }
@@ -279,18 +406,6 @@ impl View {
     }
 }
 
-fn write_cluster_file(path: &Path, clients: &[SocketAddr], peers: &[SocketAddr]) -> Result<()> {
-    let mut text = String::from("cluster = \"bench\"\n");
-    for (index, (client, peer)) in clients.iter().zip(peers).enumerate() {
-        let id = index + 1;
-        write!(
-            text,
-            "\n[[node]]\nid = {id}\nregion = \"local\"\nclient = \"{client}\"\npeer = \"{peer}\"\n"
-        )?;
-    }
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,6 +432,24 @@ mod tests {
     fn a_view_of_another_cluster_is_refused() {
         assert!(View::parse("leader:4\r\napplied:1\r\n", 3).is_err());
         assert!(View::parse("leader:1\r\n", 3).is_err());
+    }
+
+    #[test]
+    fn a_plan_names_groups_and_prefixes_in_the_clusters_file() {
+        let plan = Plan {
+            nodes: 2,
+            groups: vec![("root", vec![0]), ("home", vec![1])],
+            prefixes: vec![("key:", "home")],
+        };
+        let address = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let text = plan.file(&[address(1), address(2)], &[address(3), address(4)]);
+        for expected in [
+            "id = 2\nregion = \"local\"\nclient = \"127.0.0.1:2\"\npeer = \"127.0.0.1:4\"\n",
+            "[[group]]\nname = \"home\"\nnodes = [2]\n",
+            "[[prefix]]\nprefix = \"key:\"\ngroup = \"home\"\n",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
     }
 
     #[test]

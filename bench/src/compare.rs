@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
+use crate::lists::ListRequest;
 use crate::load::{Generator, LoadSpec};
 use crate::report::{self, Machine, Table, figure, times};
 use crate::requests::{KeyOrder, Mix, Shape};
@@ -25,25 +26,73 @@ const FILL_PIPELINE: u64 = 64;
 /// What a test does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Test {
+enum Test {
     /// Reads of keys that exist; measured in class `never` only, as no read waits for a disk.
     Get,
     /// Overwrites of keys that exist.
     Set,
+    /// Pushes at the left end of a list.
+    Lpush,
+    /// Pushes at the right end of a list.
+    Rpush,
+    /// Pops off the left end of a long list.
+    Lpop,
+    /// Pops off the right end of a long list.
+    Rpop,
+    /// Reads of the first 100 elements of a list.
+    #[value(name = "lrange_100")]
+    #[serde(rename = "lrange_100")]
+    Lrange100,
+    /// Reads of the first 300 elements.
+    #[value(name = "lrange_300")]
+    #[serde(rename = "lrange_300")]
+    Lrange300,
+    /// Reads of the first 500 elements.
+    #[value(name = "lrange_500")]
+    #[serde(rename = "lrange_500")]
+    Lrange500,
+    /// Reads of the first 600 elements.
+    #[value(name = "lrange_600")]
+    #[serde(rename = "lrange_600")]
+    Lrange600,
 }
 
 impl Test {
-    pub(crate) fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::Set => "set",
+            Self::Lpush => "lpush",
+            Self::Rpush => "rpush",
+            Self::Lpop => "lpop",
+            Self::Rpop => "rpop",
+            Self::Lrange100 => "lrange_100",
+            Self::Lrange300 => "lrange_300",
+            Self::Lrange500 => "lrange_500",
+            Self::Lrange600 => "lrange_600",
         }
     }
 
-    pub(crate) fn mix(self) -> Mix {
+    fn writes(self) -> bool {
+        match self.mix() {
+            Mix::Get => false,
+            Mix::Set | Mix::Mixed => true,
+            Mix::List(request) => !matches!(request, ListRequest::Range(_)),
+        }
+    }
+
+    fn mix(self) -> Mix {
         match self {
             Self::Get => Mix::Get,
             Self::Set => Mix::Set,
+            Self::Lpush => Mix::List(ListRequest::Push("LPUSH")),
+            Self::Rpush => Mix::List(ListRequest::Push("RPUSH")),
+            Self::Lpop => Mix::List(ListRequest::Pop("LPOP")),
+            Self::Rpop => Mix::List(ListRequest::Pop("RPOP")),
+            Self::Lrange100 => Mix::List(ListRequest::Range(100)),
+            Self::Lrange300 => Mix::List(ListRequest::Range(300)),
+            Self::Lrange500 => Mix::List(ListRequest::Range(500)),
+            Self::Lrange600 => Mix::List(ListRequest::Range(600)),
         }
     }
 }
@@ -138,19 +187,16 @@ pub(crate) fn run(args: &CompareArgs) -> Result<()> {
 /// Which tests run in which class.
 fn plan(classes: &[Class], tests: &[Test]) -> Vec<(Class, Vec<Test>)> {
     let wanted = |class: Class| {
-        let mut here = Vec::new();
-        if class == Class::Never && tests.contains(&Test::Get) {
-            here.push(Test::Get);
-        }
-        if classes.contains(&class) && tests.contains(&Test::Set) {
-            here.push(Test::Set);
-        }
-        (class, here)
+        let is_wanted = |test: &Test| match test.writes() {
+            true => classes.contains(&class),
+            false => class == Class::Never,
+        };
+        (class, tests.iter().copied().filter(is_wanted).collect())
     };
     let all = [Class::Memory, Class::Never, Class::Always];
     all.map(wanted)
         .into_iter()
-        .filter(|(_, tests)| !tests.is_empty())
+        .filter(|(_, tests): &(_, Vec<_>)| !tests.is_empty())
         .collect()
 }
 
@@ -247,6 +293,9 @@ fn measure_run(
     pipeline: u64,
     seed: u64,
 ) -> Result<Figures> {
+    if let Mix::List(request) = test.mix() {
+        request.prepare(server.address(), args.value_bytes)?;
+    }
     let mut generator = Generator::connect(spec(args, server, pipeline, test.mix(), seed))?;
     generator.run(&Stop::After(Duration::try_from_secs_f64(args.warm_up)?))?;
     let stop = match args.requests_per_run {

@@ -16,7 +16,6 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::compare::Test;
 use crate::etcd::{EtcdLoad, EtcdProgram, Members};
 use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::node_program::NodeProgram;
@@ -31,6 +30,32 @@ const GET_THROUGHPUT_GOAL: f64 = 15.0;
 const CPU_GOAL: f64 = 0.1;
 
 const FILL_CLIENTS: usize = 100;
+
+/// What a test does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Test {
+    /// Reads of keys that exist.
+    Get,
+    /// Overwrites of keys that exist.
+    Set,
+}
+
+impl Test {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Set => "set",
+        }
+    }
+
+    fn mix(self) -> Mix {
+        match self {
+            Self::Get => Mix::Get,
+            Self::Set => Mix::Set,
+        }
+    }
+}
 
 /// The arguments of `compare etcd`.
 #[derive(Debug, clap::Args)]

@@ -19,15 +19,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use self::writer::Writer;
 use crate::cluster::Cluster;
 use crate::interrupt;
 use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure};
 use crate::requests::Xorshift;
 use crate::stats::{median, quantile};
-
-mod writer;
+use crate::writer::Writer;
 
 const GOAL_MEDIAN_MS: f64 = 500.0;
 
@@ -117,7 +115,11 @@ fn measure_round(cluster: &mut Cluster, number: usize, random: &mut Xorshift) ->
     let leader = cluster.wait_for_leader()?;
     let followers = cluster.others(leader);
     let place = followers[number % followers.len()];
-    let writer = Writer::start(cluster.address(place), format!("failover:{number}"))?;
+    let writer = Writer::start(
+        cluster.address(place),
+        format!("failover:{number}"),
+        Duration::ZERO,
+    )?;
     let lead_ms = LEAD_MS + random.below(LEAD_SPREAD_MS);
     std::thread::sleep(Duration::from_millis(lead_ms));
     ensure!(

@@ -17,10 +17,13 @@ mod cpu;
 mod etcd;
 mod failover;
 mod interrupt;
+mod lists;
 mod load;
 mod memory;
+mod moving;
 mod node_program;
 mod process;
+mod proxy;
 mod read_cost;
 mod replies;
 mod report;
@@ -29,6 +32,8 @@ mod schedule;
 mod servers;
 mod single;
 mod stats;
+mod timed;
+mod writer;
 
 use std::process::ExitCode;
 
@@ -58,6 +63,10 @@ enum Command {
     Catchup(catchup::CatchupArgs),
     /// Processor time of a linearizable read on the leader of three, beside a single node
     ReadCost(read_cost::ReadCostArgs),
+    /// What it costs to ask a node that has to ask another one, beside asking that one directly
+    Proxy(proxy::ProxyArgs),
+    /// How long clients wait while a prefix moves from one group to another
+    Move(moving::MoveArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -96,6 +105,8 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Failover(args) => failover::run(args),
         Command::Catchup(args) => catchup::run(args),
         Command::ReadCost(args) => read_cost::run(args),
+        Command::Proxy(args) => proxy::run(args),
+        Command::Move(args) => moving::run(args),
         Command::Load(args) => single::run(args),
     }
 }

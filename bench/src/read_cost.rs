@@ -22,7 +22,8 @@ use crate::report::{self, Machine, Table, figure, times};
 use crate::requests::{KeyOrder, Mix, Shape};
 use crate::schedule::Stop;
 use crate::servers::{Binaries, Class, Kind, Server};
-use crate::stats::{Figures, median, quantile_us};
+use crate::stats::{Figures, median};
+use crate::timed::RunLength;
 
 const GOAL: f64 = 1.15;
 const FILL_PIPELINE: u64 = 64;
@@ -135,14 +136,15 @@ fn measure_round(
         cluster.wait_until_level(place, SETTLE_TIMEOUT)?;
     }
     let (single_clock, leader_clock) = (single.clock()?, cluster.clock(leader)?);
+    let length = RunLength::new(args.warm_up, args.seconds)?;
     for row in &mut report.rows {
         let seed = round as u64;
         let load = spec(args, single.address(), row.pipeline, seed);
-        let (figures, _) = measure_run(args, load, &single_clock, &[])?;
+        let (figures, _) = length.run(load, &single_clock, &[])?;
         row.single_runs.push(figures);
         let load = spec(args, cluster.address(leader), row.pipeline, seed);
         let followers = follower_clocks(cluster, leader)?;
-        let (figures, beside_ns) = measure_run(args, load, &leader_clock, &followers)?;
+        let (figures, beside_ns) = length.run(load, &leader_clock, &followers)?;
         row.leader_runs.push(figures);
         row.followers_runs.push(beside_ns);
         let still = cluster.view(leader)?.leader;
@@ -157,44 +159,6 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 fn follower_clocks(cluster: &Cluster, leader: Place) -> Result<Vec<ProcessClock>> {
     let others = cluster.others(leader).into_iter();
     others.map(|place| cluster.clock(place)).collect()
-}
-
-/// One run; its figures, and the processor time of other processes per operation meanwhile.
-fn measure_run(
-    args: &ReadCostArgs,
-    load: LoadSpec,
-    clock: &ProcessClock,
-    beside: &[ProcessClock],
-) -> Result<(Figures, f64)> {
-    let mut generator = Generator::connect(load)?;
-    generator.run(&Stop::After(Duration::try_from_secs_f64(args.warm_up)?))?;
-    let (cpu_before, beside_before) = (clock.read()?, sum(beside)?);
-    let outcome = generator.run(&Stop::After(Duration::try_from_secs_f64(args.seconds)?))?;
-    let cpu = clock.read()?.saturating_sub(cpu_before);
-    let beside = sum(beside)?.saturating_sub(beside_before);
-    ensure!(
-        outcome.operations > 0,
-        "the run was too short for a single request"
-    );
-    ensure!(
-        outcome.misses == 0,
-        "{} reads of loaded keys found nothing",
-        outcome.misses
-    );
-    let per_operation = |time: Duration| time.as_nanos() as f64 / outcome.operations as f64;
-    let figures = Figures {
-        operations_per_s: outcome.operations_per_s(),
-        p50_us: quantile_us(&outcome.latency, 0.5),
-        p99_us: quantile_us(&outcome.latency, 0.99),
-        p999_us: quantile_us(&outcome.latency, 0.999),
-        server_cpu_ns_per_operation: per_operation(cpu),
-        generator_cpu_ns_per_operation: per_operation(outcome.generator_cpu),
-    };
-    Ok((figures, per_operation(beside)))
-}
-
-fn sum(clocks: &[ProcessClock]) -> Result<Duration> {
-    clocks.iter().map(|clock| Ok(clock.read()?)).sum()
 }
 
 fn spec(args: &ReadCostArgs, address: std::net::SocketAddr, pipeline: u64, seed: u64) -> LoadSpec {

@@ -1,11 +1,11 @@
 //! Counts replies in a byte stream, at any split of it.
 //!
 //! Owns just enough of RESP to know where a reply ends: simple strings, integers, bulk strings,
-//! the null forms and errors. Values are skipped, never kept, so counting costs the load generator
+//! arrays of these, the null forms and errors. Values are skipped, never kept, so counting costs the load generator
 //! next to nothing.
 //!
-//! Not done here: aggregates (no request of the generator is answered by one) and validation of
-//! what a value holds.
+//! Not done here: other aggregates (no request of the generator is answered by one) and validation
+//! of what a value holds.
 //!
 //! How it fails: an error reply ends the run with its text, and bytes that are no reply end it
 //! with the byte that was met. Either way the connection is of no further use.
@@ -54,17 +54,21 @@ enum State {
     ErrorLine,
     /// In the length line of a bulk string.
     Length,
+    /// In the length line of an array.
+    Count,
     /// In the value of a bulk string or its line end; `left >= 1` bytes are to come.
     Body { left: u64 },
 }
 
 /// The counter of one connection.
 ///
-/// Invariant: `misses <= replies`, and `line` is empty outside `ErrorLine` and `Length`.
+/// Invariant: `misses <= replies`, and `line` is empty outside `ErrorLine`, `Length` and `Count`.
 #[derive(Debug)]
 pub(crate) struct ReplyCounter {
     state: State,
     line: Vec<u8>,
+    /// Elements that the present array still lacks; 0 outside an array.
+    elements: u64,
     replies: u64,
     misses: u64,
 }
@@ -75,6 +79,7 @@ impl ReplyCounter {
         Self {
             state: State::Start,
             line: Vec::new(),
+            elements: 0,
             replies: 0,
             misses: 0,
         }
@@ -116,6 +121,13 @@ impl ReplyCounter {
                     }
                     rest
                 }
+                State::Count => {
+                    let (rest, ended) = self.gather_line(bytes)?;
+                    if ended {
+                        self.open_array()?;
+                    }
+                    rest
+                }
                 State::Body { left } => self.skip_body(bytes, left),
             };
         }
@@ -123,9 +135,14 @@ impl ReplyCounter {
     }
 
     fn complete(&mut self, null: bool) {
-        self.replies += 1;
-        self.misses += u64::from(null);
         self.state = State::Start;
+        if self.elements > 1 {
+            self.elements -= 1;
+            return;
+        }
+        self.replies += 1;
+        self.misses += u64::from(null && self.elements == 0);
+        self.elements = 0;
     }
 
     fn skip_line<'a>(&mut self, bytes: &'a [u8], null: bool) -> &'a [u8] {
@@ -160,12 +177,28 @@ impl ReplyCounter {
         Ok((&bytes[used..], end.is_some()))
     }
 
-    fn open_bulk(&mut self) -> Result<(), ReplyError> {
+    fn open_array(&mut self) -> Result<(), ReplyError> {
+        match self.length() {
+            // An array in an array would have to be counted within it.
+            _ if self.elements > 0 => return Err(ReplyError::UnexpectedType(b'*')),
+            Some(length @ (-1 | 0)) => self.complete(length < 0),
+            Some(length) if length > 0 => {
+                self.elements = length as u64;
+                self.state = State::Start;
+            }
+            _ => return Err(ReplyError::BadLength(self.take_line())),
+        }
+        self.line.clear();
+        Ok(())
+    }
+
+    fn length(&self) -> Option<i64> {
         let digits = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
-        let length = std::str::from_utf8(digits)
-            .ok()
-            .and_then(|text| text.parse::<i64>().ok());
-        match length {
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
+    fn open_bulk(&mut self) -> Result<(), ReplyError> {
+        match self.length() {
             Some(-1) => self.complete(true),
             Some(length) if length >= 0 => {
                 self.state = State::Body {
@@ -191,6 +224,7 @@ fn opening(byte: u8) -> Result<State, ReplyError> {
         b'_' => Ok(State::Line { null: true }),
         b'-' => Ok(State::ErrorLine),
         b'$' => Ok(State::Length),
+        b'*' => Ok(State::Count),
         other => Err(ReplyError::UnexpectedType(other)),
     }
 }
@@ -201,7 +235,8 @@ mod tests {
     use proptest::prelude::*;
 
     const STREAM: &[u8] =
-        b"+OK\r\n$5\r\nhello\r\n:42\r\n$-1\r\n$0\r\n\r\n$4\r\n\r\n$1\r\n_\r\n+PONG\r\n";
+        b"+OK\r\n$5\r\nhello\r\n*3\r\n$1\r\n*\r\n$-1\r\n:1\r\n:42\r\n$-1\r\n$0\r\n\r\n\
+                            *0\r\n$4\r\n\r\n$1\r\n*-1\r\n_\r\n+PONG\r\n";
 
     fn counts(pieces: &[&[u8]]) -> (u64, u64) {
         let mut counter = ReplyCounter::new();
@@ -217,7 +252,7 @@ mod tests {
         for first in 0..=STREAM.len() {
             for second in first..=STREAM.len() {
                 let pieces = [&STREAM[..first], &STREAM[first..second], &STREAM[second..]];
-                assert_eq!(counts(&pieces), (8, 2), "split at {first} and {second}");
+                assert_eq!(counts(&pieces), (11, 3), "split at {first} and {second}");
             }
         }
     }
@@ -251,6 +286,10 @@ mod tests {
         assert_eq!(
             ReplyCounter::new().feed(b"$-2\r\n"),
             Err(ReplyError::BadLength("-2".into()))
+        );
+        assert_eq!(
+            ReplyCounter::new().feed(b"*1\r\n*1\r\n"),
+            Err(ReplyError::UnexpectedType(b'*'))
         );
         let endless = vec![b'1'; MAX_LINE_BYTES + 1];
         let mut counter = ReplyCounter::new();

@@ -8,6 +8,8 @@
 
 use anyhow::{Result, ensure};
 
+use crate::lists::ListRequest;
+
 const KEY_PREFIX: &[u8] = b"key:";
 
 /// Longest key and value the generator writes.
@@ -26,6 +28,9 @@ pub(crate) enum Mix {
     Set,
     /// Reads and writes, each with probability one half.
     Mixed,
+    /// Requests on one list.
+    #[value(skip)]
+    List(ListRequest),
 }
 
 /// In which order keys are taken.
@@ -179,7 +184,7 @@ impl Content {
     /// Whether the next request writes.
     pub(crate) fn pick_write(&mut self) -> bool {
         match self.shape.mix {
-            Mix::Get => false,
+            Mix::Get | Mix::List(_) => false,
             Mix::Set => true,
             Mix::Mixed => self.random.next() >> 63 == 1,
         }
@@ -204,6 +209,8 @@ pub(crate) struct RequestWriter {
     get_head: Vec<u8>,
     set_head: Vec<u8>,
     set_middle: Vec<u8>,
+    /// The request on a list, if there are no others, and its beginning.
+    list: Option<(ListRequest, Vec<u8>)>,
 }
 
 impl RequestWriter {
@@ -212,16 +219,29 @@ impl RequestWriter {
     pub(crate) fn new(shape: Shape) -> Result<Self> {
         let content = Content::new(shape)?;
         let key_bytes = content.key_bytes();
+        let list = match shape.mix {
+            Mix::List(request) => Some((request, request.head(shape.value_bytes))),
+            _ => None,
+        };
         Ok(Self {
             content,
             get_head: format!("*2\r\n$3\r\nGET\r\n${key_bytes}\r\n").into_bytes(),
             set_head: format!("*3\r\n$3\r\nSET\r\n${key_bytes}\r\n").into_bytes(),
             set_middle: format!("\r\n${}\r\n", shape.value_bytes).into_bytes(),
+            list,
         })
     }
 
     /// Appends the next request.
     pub(crate) fn push(&mut self, out: &mut Vec<u8>) {
+        if let Some((request, head)) = &self.list {
+            out.extend_from_slice(head);
+            if request.has_element() {
+                self.content.write_value(out);
+                out.extend_from_slice(b"\r\n");
+            }
+            return;
+        }
         let key = self.content.pick_key();
         if self.content.pick_write() {
             out.extend_from_slice(&self.set_head);

@@ -1,4 +1,5 @@
-//! The client of `failover`: increments a counter again and again on a thread of its own.
+//! A client that increments a counter again and again, on a thread of its own, and so knows what
+//! each answer must be.
 //!
 //! It never gives up: an error is counted and the connection opened anew. After an error it cannot
 //! know whether the last write was done, so the next answer is taken as it comes.
@@ -17,20 +18,22 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the client has seen.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Writes that were answered.
-    pub(super) writes: u64,
-    pub(super) errors: u64,
-    pub(super) first_error: Option<String>,
+    pub(crate) writes: u64,
+    pub(crate) errors: u64,
+    pub(crate) first_error: Option<String>,
     /// Answers that do not follow on the one before: a write lost or done twice.
-    pub(super) wrong_answers: u64,
+    pub(crate) wrong_answers: u64,
+    /// The longest time to an answer.
+    pub(crate) longest: Duration,
     /// When the first write that was sent after the watched moment was answered.
-    pub(super) answered: Option<Instant>,
+    pub(crate) answered: Option<Instant>,
     watched: Option<Instant>,
 }
 
 /// A running client. Dropping it stops it.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,16 +45,16 @@ struct Shared {
 }
 
 impl Writer {
-    /// Connects and begins to write to a key that does not exist yet.
+    /// Connects and begins to write to a key that does not exist yet, with a pause after each write.
     ///
     /// # Errors
     /// If the node cannot be reached.
-    pub(super) fn start(address: SocketAddr, key: String) -> Result<Self> {
+    pub(crate) fn start(address: SocketAddr, key: String, pause: Duration) -> Result<Self> {
         let admin = Admin::connect(address).context("the writing client")?;
         let shared = Arc::new(Shared::default());
         let thread = std::thread::spawn({
             let shared = Arc::clone(&shared);
-            move || work(&shared, address, &key, admin)
+            move || work(&shared, address, &key, pause, admin)
         });
         Ok(Self {
             shared,
@@ -60,19 +63,24 @@ impl Writer {
     }
 
     /// What has been seen so far.
-    pub(super) fn progress(&self) -> Progress {
+    pub(crate) fn progress(&self) -> Progress {
         self.shared.lock().clone()
     }
 
     /// From now on looks for the first write sent after this moment.
-    pub(super) fn watch(&self, moment: Instant) {
+    pub(crate) fn watch(&self, moment: Instant) {
         let mut progress = self.shared.lock();
         progress.watched = Some(moment);
         progress.answered = None;
     }
 
+    /// Forgets the longest time so far.
+    pub(crate) fn forget_longest(&self) {
+        self.shared.lock().longest = Duration::ZERO;
+    }
+
     /// Waits for the write in flight and returns what has been seen.
-    pub(super) fn stop(self) -> Progress {
+    pub(crate) fn stop(self) -> Progress {
         let shared = Arc::clone(&self.shared);
         drop(self);
         shared.lock().clone()
@@ -95,7 +103,7 @@ impl Shared {
     }
 }
 
-fn work(shared: &Shared, address: SocketAddr, key: &str, admin: Admin) {
+fn work(shared: &Shared, address: SocketAddr, key: &str, pause: Duration, admin: Admin) {
     let mut connection = Some(admin);
     let mut expected = Some(1);
     while !shared.stop.load(Ordering::Relaxed) {
@@ -104,6 +112,9 @@ fn work(shared: &Shared, address: SocketAddr, key: &str, admin: Admin) {
             Ok(value) => {
                 shared.lock().record(sent, expected, value);
                 expected = Some(value + 1);
+                if !pause.is_zero() {
+                    std::thread::sleep(pause);
+                }
             }
             Err(error) => {
                 shared.lock().record_error(&error);
@@ -128,6 +139,7 @@ fn write(connection: &mut Option<Admin>, address: SocketAddr, key: &str) -> Resu
 impl Progress {
     fn record(&mut self, sent: Instant, expected: Option<u64>, value: u64) {
         self.writes += 1;
+        self.longest = self.longest.max(sent.elapsed());
         self.wrong_answers += u64::from(expected.is_some_and(|expected| expected != value));
         let watched = self.watched.is_some_and(|moment| sent >= moment);
         if watched && self.answered.is_none() {
@@ -171,7 +183,8 @@ mod tests {
     #[test]
     fn a_lost_connection_is_an_error_and_the_client_goes_on() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let writer = Writer::start(listener.local_addr().unwrap(), "k".into()).unwrap();
+        let writer =
+            Writer::start(listener.local_addr().unwrap(), "k".into(), Duration::ZERO).unwrap();
         for _ in 0..2 {
             drop(listener.accept().unwrap());
         }
