@@ -3,7 +3,6 @@
 //! Who leads may change while a test runs on a busy machine, so what depends on it is asked again
 //! until it fits.
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod node;
 
 use node::{Node, wait_until};

@@ -1,6 +1,5 @@
 //! GROUP, CLUSTER and what INFO and ROLE say of replication, on a node without a cluster.
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod node;
 
 use node::Node;

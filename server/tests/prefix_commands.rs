@@ -1,6 +1,5 @@
 //! PREFIX and GROUP CREATE on a node that runs without a cluster: it owns everything, and says so.
 
-#[allow(dead_code, reason = "other tests need more of it")]
 mod node;
 
 use node::Node;
