@@ -1,7 +1,7 @@
 //! The directory: each node's copy of who owns which prefix and who is in which group.
 //!
 //! [`Directory`] joins what is known: signed records that flood from node to node and are checked up
-//! to the root group ([`store`]), and what the node's own replicas say, unsigned and never passed on.
+//! to the root group (`store`), and what the node's own replicas say, unsigned and never passed on.
 //! For each prefix the higher epoch wins, for each group the higher configuration. Readers get a
 //! [`View`], without a lock; writers are serialized.
 //!

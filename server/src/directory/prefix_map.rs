@@ -13,7 +13,7 @@
 //! to the parent's length, or to what the key and the predecessor have in common. Keys mostly lie
 //! behind their prefix without another in between, and then one search is all.
 //!
-//! A node searches the eight bytes behind what all in it have in common, in one array ([`index`]),
+//! A node searches the eight bytes behind what all in it have in common, in one array (`index`),
 //! so that a search waits for memory about once a level, and the upper levels stay in the cache.
 //!
 //! It knows nothing of epochs, groups and records. It cannot fail.

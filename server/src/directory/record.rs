@@ -4,7 +4,7 @@
 //! # Format
 //!
 //! A record is version, kind, its fields, the author (node and disk) and an ed25519 signature over
-//! all bytes before it, which begin with [`SIGNED_FOR`] so that a signature is good for nothing
+//! all bytes before it, which begin with `SIGNED_FOR` so that a signature is good for nothing
 //! else. Numbers are LEB128 or little-endian, bytes follow their length. Every field has a bound, so
 //! a record is at most [`RECORD_BYTES_MAX`]. There is one encoding of a record: bytes that decode
 //! and encode to something else are refused, so that a record cannot be spread in several shapes.

@@ -4,7 +4,7 @@
 //! peers, at random, the newest it knows of all nodes; what differs is exchanged. So news reaches
 //! everybody in a few rounds, and traffic depends on the number of nodes, not on what they serve:
 //! of the directory only the root of the digest tree is told. How unusual a node's silence is, by the
-//! times between its heartbeats so far, is its *suspicion* ([`suspicion`], phi accrual).
+//! times between its heartbeats so far, is its *suspicion* (`suspicion`, phi accrual).
 //!
 //! Nothing that decides about authority depends on any of this: a suspect is a node that routing
 //! avoids and operators look at. What nodes say is not signed, and passed on by others.

@@ -1,6 +1,6 @@
 //! Lists: sequences of byte strings that are cheap to change at both ends.
 //!
-//! A small list is one [`pack::Pack`], a single block of memory, which Redis calls `listpack`; a
+//! A small list is one `pack::Pack`, a single block of memory, which Redis calls `listpack`; a
 //! long one is a deque of packs, which Redis calls `quicklist`. When the one becomes the other
 //! follows Redis 7.2, and so is part of the interface: before elements are added,
 //! [`List::expect`] is told how long they are, and [`List::settle`] ends every removal.
