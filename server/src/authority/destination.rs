@@ -167,12 +167,15 @@ impl Authority {
     /// Refuses if the prefix has arrived at this epoch or a later one, be it that it has gone on or was
     /// dropped since.
     fn refuse_committed(&self, prefix: &[u8], epoch: u64) -> Result<(), Refusal> {
-        let owned = self.domain_or_empty(prefix).owned;
+        let domain = self.domain_or_empty(prefix);
+        let owned = domain.owned;
         let is_here = owned.is_some_and(|owned| owned.epoch >= epoch);
         let departed = self.departed(prefix);
         let departed = departed.is_some_and(|departed| departed.epoch > epoch);
         let is_retired = self.retired.get(prefix).is_some_and(|&last| last > epoch);
-        if is_here || departed || is_retired {
+        // The owner of the parent prefix knows when a move is over, wherever it led.
+        let is_over = domain.delegated.is_some_and(|known| known.epoch >= epoch);
+        if is_here || departed || is_retired || is_over {
             return Err(Refusal::Committed(prefix.to_vec(), epoch));
         }
         Ok(())

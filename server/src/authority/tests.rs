@@ -242,6 +242,21 @@ fn a_prefix_on_its_way_home_follows_when_its_parent_moves() {
 }
 
 #[test]
+fn an_order_of_a_move_that_is_over_is_refused_by_who_knows() {
+    let mut owner = Authority::new(HERE);
+    let _ = owner.delegate(b"a:", THERE).expect("created");
+    let _ = owner.freeze(b"a:", 2, 1).expect("frozen");
+    let _ = owner.depart(b"a:", 2, THERE).expect("departed");
+    let _ = owner.settle(b"a:", 2, THERE).expect("settled");
+    // A move to here that was over before: its arrival comes late.
+    let over = Err(Refusal::Committed(b"a:".to_vec(), 2));
+    assert_eq!(owner.arrive(b"a:", 2, THERE, 9), over);
+    let _ = owner.relocate(b"a:", HERE).expect("decided");
+    assert_eq!(owner.arrive(b"a:", 3, THERE, 1), Ok(Effect::Stage));
+    owner.check_invariants();
+}
+
+#[test]
 fn what_has_gone_is_a_hint_and_no_fence() {
     let mut group = Authority::new(THERE);
     let none = Delegations::default;

@@ -246,7 +246,13 @@ fn carry_out(
     let (keyspace, prefix) = (&mut *ctx.keyspace, args.arg(1));
     match effect {
         Effect::None => {}
-        Effect::Split => keyspace.split_realm(prefix),
+        Effect::Split => {
+            // What is left of an attempt to bring the prefix here that nobody finished.
+            if keyspace.has_realm(prefix) {
+                keyspace.drop_realm(prefix);
+            }
+            keyspace.split_realm(prefix);
+        }
         Effect::Merge => keyspace.merge_realm(prefix),
         Effect::Stage => {
             if keyspace.has_realm(prefix) {

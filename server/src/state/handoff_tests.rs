@@ -604,6 +604,22 @@ fn a_chunk_that_makes_no_sense_changes_nothing() {
     );
 }
 
+#[test]
+fn a_prefix_is_created_where_an_attempt_to_bring_it_was_left() {
+    let mut group = TestGroup::new(0);
+    let ok = Answer::Reply("+OK".to_owned());
+    let run = |group: &mut TestGroup, line: &str| {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        group.run(0, &words)
+    };
+    assert_eq!(run(&mut group, "SET a1 x"), ok);
+    // Nobody delegated it; the arrival is from another time.
+    assert_eq!(run(&mut group, "_ARRIVE a 2 1 1"), ok);
+    assert_eq!(run(&mut group, "_DELEGATE a 0"), ok);
+    group.replicas.iter().for_each(State::check_invariants);
+    assert_eq!(run(&mut group, "GET a1"), Answer::Reply("$1 x".to_owned()));
+}
+
 proptest! {
     #[test]
     fn arbitrary_chunks_never_panic(chunk in proptest::collection::vec(any::<u8>(), 0..80)) {
