@@ -86,7 +86,9 @@ impl TestGroup {
             replicas: [State::empty(), State::empty()],
             sequence: 1,
         };
-        group.apply(&entry(1, |out| out.genesis(DATABASES, 99, GroupId(id))));
+        group.apply(&entry(1, |out| {
+            out.genesis(DATABASES, 90 + u64::from(id), GroupId(id))
+        }));
         group
     }
 

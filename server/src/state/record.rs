@@ -5,9 +5,9 @@
 //! ```
 //!
 //! A value of several elements is its representation (u8) and the parts of its elements in order,
-//! each after its length; a list's are its packs. They come in chunks of whole elements, so that nobody needs all of a large
-//! value at once; a chunk follows its own length, and an empty one is the end. Fixed numbers are
-//! little-endian, the database and lengths are LEB128.
+//! each after its length; a list's are its packs. They come in chunks of whole elements, so that
+//! nobody needs all of a large value at once; a chunk follows its own length, and an empty one is the
+//! end. Fixed numbers are little-endian, the database and lengths are LEB128.
 //!
 //! Records can be compared by their hashes ([`record_hash`]), also those of two keyspaces, whose
 //! elements may stand in different orders.
@@ -204,4 +204,76 @@ pub(super) fn take_bytes<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], Stop> {
     let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
     *rest = after;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyspace::Member;
+
+    fn hash(seed: u64, fields: u32, last: &[u8]) -> NewValue<'static> {
+        let mut hash = Hash::default();
+        for number in 0..fields {
+            hash.set(&number.to_le_bytes(), b"value", seed);
+        }
+        hash.set(b"last", last, seed);
+        NewValue::Object(hash.into_object())
+    }
+
+    fn set(seed: u64, members: u32, last: &[u8]) -> NewValue<'static> {
+        let mut set = Set::default();
+        for number in 0..members {
+            set.add(Member::Bytes(&number.to_le_bytes()), seed);
+        }
+        set.add(Member::Bytes(last), seed);
+        NewValue::Object(set.into_object())
+    }
+
+    fn entry(value: NewValue<'_>) -> Entry {
+        Entry::new(b"key", value, Some(5), Stamp::default())
+    }
+
+    fn record(entry: &Entry) -> (Vec<u8>, u64) {
+        let mut record = Vec::new();
+        put_record(entry, 1, Stamp::default(), &mut record);
+        let hash = record_hash(entry, 1, &record);
+        (record, hash)
+    }
+
+    #[test]
+    fn two_keyspaces_that_hold_the_same_have_the_same_hash() {
+        let kinds: [fn(u64, u32, &[u8]) -> NewValue<'static>; 2] = [hash, set];
+        for value in kinds {
+            for count in [3, 1000] {
+                let ours = record(&entry(value(1, count, b"x")));
+                let theirs = record(&entry(value(2, count, b"x")));
+                assert_eq!(ours.1, theirs.1);
+                assert_eq!(
+                    ours.0 == theirs.0,
+                    count == 3,
+                    "large ones have another order"
+                );
+                assert_ne!(record(&entry(value(1, count, b"y"))).1, ours.1);
+                assert_ne!(record(&entry(value(1, count + 1, b"x"))).1, ours.1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_read_writes_the_same_bytes_again() {
+        for value in [
+            hash(7, 3, b""),
+            hash(7, 900, b"x"),
+            set(7, 100, b"x"),
+            set(7, 5000, b"y"),
+        ] {
+            let (bytes, _) = record(&entry(value));
+            let mut rest = &bytes[..];
+            let Ok(read) = take_record(&mut rest, 7) else {
+                panic!("a record")
+            };
+            assert!(rest.is_empty());
+            assert_eq!(record(&entry(read.value)).0, bytes);
+        }
+    }
 }
