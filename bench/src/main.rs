@@ -25,6 +25,7 @@ mod node_program;
 mod process;
 mod proxy;
 mod read_cost;
+mod regions;
 mod replies;
 mod report;
 mod requests;
@@ -67,6 +68,8 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// How long clients wait while a prefix moves from one group to another
     Move(moving::MoveArgs),
+    /// What clients of one region notice when other regions are far, cut off or down
+    Regions(regions::RegionsArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -107,6 +110,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::ReadCost(args) => read_cost::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Move(args) => moving::run(args),
+        Command::Regions(args) => regions::run(args),
         Command::Load(args) => single::run(args),
     }
 }

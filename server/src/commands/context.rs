@@ -223,37 +223,46 @@ impl WriteContext<'_> {
     }
 
     /// Edits the string at `key` in place, starting from an empty one if the key is absent; keeps
-    /// the expiry. `WRONGTYPE` if it is something else.
+    /// the expiry. `change` says besides its result whether it has changed anything; if not, WATCH
+    /// does not notice. `WRONGTYPE` if it is something else.
     pub fn edit_string<R>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(&mut Vec<u8>) -> R,
+        change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, CommandError> {
         self.drop_if_expired(self.database, key);
-        let bytes = match self.peek(key).map(Entry::value) {
-            // Edited in place below.
+        let raw = |bytes| NewValue::Object(Object::String(bytes));
+        let other_form = match self.peek(key).map(Entry::value) {
             Some(ValueRef::Object(Object::String(_))) => None,
             Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
-            Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
-            Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
-            None => Some(Vec::new()),
+            Some(ValueRef::String(bytes)) => Some(raw(bytes.to_vec())),
+            Some(ValueRef::Int(number)) => Some(raw(number.to_string().into_bytes())),
+            None => {
+                let (value, access) = (raw(Vec::new()), self.clock.fresh());
+                self.keyspace
+                    .set(self.database, key, value, Expiry::Keep, access);
+                None
+            }
         };
-        if let Some(bytes) = bytes {
-            let (value, access) = (NewValue::Object(Object::String(bytes)), self.clock.fresh());
-            self.keyspace
-                .set(self.database, key, value, Expiry::Keep, access);
+        if let Some(value) = other_form {
+            self.keyspace.reencode(self.database, key, value);
         }
+        let mut has_changed = false;
         let edit = self.keyspace.edit(
             self.database,
             key,
             self.clock,
             |object| matches!(object, Object::String(_)),
             |object| match object {
-                Object::String(bytes) => (Some(change(bytes)), true),
+                Object::String(bytes) => {
+                    let (result, changed) = change(bytes);
+                    has_changed = changed;
+                    (Some(result), changed)
+                }
                 _ => (None, false),
             },
         );
-        Counters::add(&self.counters.changes, 1);
+        Counters::add(&self.counters.changes, u64::from(has_changed));
         match edit {
             Edit::Done(Some(result)) => Ok(result),
             _ => unreachable!("the key was just found to hold, or given, a string object"),

@@ -47,6 +47,18 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// Memory is short, and the command might need some.
+    pub const OUT_OF_MEMORY: Self =
+        Self::text("OOM command not allowed when used memory > 'maxmemory'.");
+
+    /// What EXEC answers if one of the commands is refused like this when it is about to run.
+    #[must_use]
+    pub fn aborting_exec(&self) -> Self {
+        Self::composed(format!(
+            "EXECABORT Transaction discarded because of: {self}"
+        ))
+    }
+
     /// An error with a fixed text, its code included.
     #[must_use]
     pub const fn text(text: &'static str) -> Self {

@@ -118,8 +118,7 @@ fn run_transaction(
     answers: &mut Answers<'_>,
 ) {
     if let Some(refusal) = refusals.of_transaction(transaction) {
-        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
-        answers.error(&CommandError::composed(text));
+        answers.error(&refusal.aborting_exec());
         *answers.is_discarded = true;
         return;
     }

@@ -161,6 +161,21 @@ impl Keyspace {
         }
     }
 
+    /// Gives the value of `key`, which is there, another form that means the same: WATCH does not
+    /// notice.
+    pub fn reencode(&mut self, database: usize, key: &[u8], value: NewValue<'_>) {
+        let Some(entry) = self.entry(database, key) else {
+            return;
+        };
+        let stamp = Stamp {
+            version: entry.version(),
+            access: entry.access(),
+        };
+        self.change(database, key, |table| {
+            table.set(key, value, Expiry::Keep, stamp)
+        });
+    }
+
     /// Changes the expiry of `key`; false if the key is not there.
     pub fn set_expiry(&mut self, database: usize, key: &[u8], at_ms: Option<i64>) -> bool {
         let access = self.entry(database, key).map_or(0, Entry::access);

@@ -18,6 +18,7 @@ mod codec;
 mod configuration;
 mod digest;
 mod entry;
+mod examine;
 mod handoff;
 mod origins;
 mod proxied;
@@ -25,6 +26,8 @@ mod record;
 mod replay;
 #[cfg(test)]
 mod restart_tests;
+#[cfg(test)]
+mod testing;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
@@ -40,8 +43,9 @@ pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
     ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,
     PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, ProposalWriter, Proposals, ProxiedStep, Watched,
-    decode, decode_head, decode_proposal_head, split_proposals,
+    decode, decode_head, decode_proposal, decode_proposal_head, split_proposals,
 };
+pub use examine::examine_proposal;
 pub(crate) use handoff::import_chunk;
 pub use handoff::{ExportPosition, Exported};
 pub use origins::{Admission, Origins};
@@ -210,6 +214,7 @@ impl State {
             head,
             logged,
             ordinal: 0,
+            refuses_growth: false,
             clock,
             counters,
         }
@@ -224,6 +229,8 @@ pub struct Applier<'a> {
     logged: bool,
     /// Counts the writing commands of the entry, so that each has its own random sequence.
     ordinal: u64,
+    /// Whether the leader found memory short when it made the entry.
+    refuses_growth: bool,
     clock: &'a AccessClock,
     counters: &'a Counters,
 }
@@ -299,6 +306,17 @@ impl Applier<'_> {
             let keyspace = &self.state.keyspace;
             keyspace.watch_state(watched.database, &watched.key, now_ms) == watched.state
         })
+    }
+
+    /// From here on proxied commands that need memory are refused. The leader says so in the log,
+    /// because only it looks at its settings.
+    pub(super) fn refuse_growth(&mut self) {
+        self.refuses_growth = true;
+    }
+
+    /// Whether a proxied command is refused for want of memory.
+    pub(super) fn lacks_memory_for(&self, command: &Command) -> bool {
+        self.refuses_growth && command.is_write() && command.has(Flag::Denyoom)
     }
 
     /// Removes up to `limit` keys that have expired.

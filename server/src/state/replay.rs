@@ -311,6 +311,12 @@ impl EntryVisitor for Visitor<'_, '_> {
         proxied::run_transaction(applier, protocol, watched, &known, kept);
     }
 
+    fn refuse_growth(&mut self) {
+        if self.is_fit([]) {
+            self.applier.refuse_growth();
+        }
+    }
+
     fn expire(&mut self, limit: u64) {
         if self.is_fit([]) {
             self.applier.expire(limit);

@@ -14,10 +14,10 @@ use super::Member;
 use super::flights::Flight;
 use super::message::Message;
 use crate::commands::CommandError;
-use crate::group::eviction::{Victim, make_room};
+use crate::group::eviction::{Room, make_room};
 use crate::group::refusal::Refusals;
 use crate::keyspace::AccessClock;
-use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter};
+use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalHead, ProposalWriter};
 
 /// After an entry is decided, its clients are given time to come back with their next commands and
 /// share the next entry with those that wait already. Otherwise clients fall into groups that take
@@ -234,13 +234,13 @@ impl Member {
 
     /// The leader did not log a proposal. That it was never logged is known only if it was sent
     /// once.
-    pub(super) fn note_refused(&mut self, sequence: u64) {
+    pub(super) fn note_refused(&mut self, sequence: u64, reason: String) {
         let is_certain = self
             .flights
             .get(sequence)
             .is_some_and(|flight| flight.times_sent == 1);
         if is_certain && let Some(flight) = self.flights.take(sequence) {
-            self.fail_all(flight.proposals, &disk_full());
+            self.fail_all(flight.proposals, &CommandError::composed(reason));
         }
     }
 
@@ -277,10 +277,12 @@ impl Member {
         let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
         let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
-        let victims = self.victims(head);
+        let Room { victims, short } = self.room(head);
+        let refuses_growth =
+            short && (self.forwarded.iter()).any(|(head, _)| head.origin.is_proxied());
         let digest = self.shared.state.read().last_digest();
         let digest = digest.filter(|(index, _)| *index > self.leading.digest);
-        if !begins && victims.is_empty() && digest.is_none() {
+        if !begins && victims.is_empty() && digest.is_none() && !refuses_growth {
             return None;
         }
         if let Some((index, _)) = digest {
@@ -292,6 +294,9 @@ impl Member {
             }
             for victim in &victims {
                 writer.evict(victim.database, &victim.key);
+            }
+            if refuses_growth {
+                writer.refuse_growth();
             }
             if let Some((index, digest)) = digest {
                 writer.digest(index, digest);
@@ -310,16 +315,16 @@ impl Member {
     }
 
     /// Keys that have to go before something new comes.
-    fn victims(&mut self, head: EntryHead) -> Vec<Victim> {
+    fn room(&mut self, head: EntryHead) -> Room {
         let tuning = self.shared.tuning.load_full();
         let brings_something = !self.forwarded.is_empty() || self.flights.len() > 0;
         if tuning.max_memory_bytes == 0 || !brings_something {
-            return Vec::new();
+            return Room::default();
         }
         let state = self.shared.state.read();
         let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
         let random = || self.leading.next_random();
-        make_room(&state.keyspace, &tuning, &clock, random).victims
+        make_room(&state.keyspace, &tuning, &clock, random)
     }
 
     /// Without room on enough disks nothing is logged. A leader without room hands over to a member
@@ -354,14 +359,19 @@ impl Member {
         let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
         self.fail_all(proposals, &disk_full());
         for (head, _) in std::mem::take(&mut self.forwarded) {
-            let sequence = head.sequence;
-            if self.refuse_proxied(head.origin, sequence, &disk_full().to_string()) {
-                continue;
-            }
-            let to = NodeId(u64::from(head.origin.node));
-            self.send(to, Class::Ordered, &Message::Refused { sequence });
+            self.refuse_forwarded(&head, &disk_full().to_string());
         }
         true
+    }
+
+    /// Tells who has forwarded a proposal that it will not be logged.
+    pub(super) fn refuse_forwarded(&mut self, head: &ProposalHead, reason: &str) {
+        let sequence = head.sequence;
+        if !self.refuse_proxied(head.origin, sequence, reason) {
+            let to = NodeId(u64::from(head.origin.node));
+            let reason = reason.to_owned();
+            self.send(to, Class::Ordered, &Message::Refused { sequence, reason });
+        }
     }
 }
 

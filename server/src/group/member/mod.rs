@@ -53,7 +53,7 @@ use crate::commands::{CommandError, Counters};
 use crate::keyspace::Garbage;
 use crate::state::{
     Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
-    ReplayError, State, decode_proposal_head,
+    ReplayError, State, decode_proposal_head, examine_proposal,
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
@@ -380,7 +380,7 @@ impl Member {
                 members,
             } => self.note_introduction(from, configuration, members),
             Message::Forward { proposal } => self.take_forwarded(from, proposal)?,
-            Message::Refused { sequence } => self.note_refused(sequence),
+            Message::Refused { sequence, reason } => self.note_refused(sequence, reason),
             Message::Progress { decided, received } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.progress = Some((decided, received));
@@ -423,6 +423,12 @@ impl Member {
             (known.origin, known.sequence) == (head.origin, head.sequence)
         };
         if leads && !self.forwarded.iter().any(is_known) {
+            // Whatever the log holds, every replica has to be able to run.
+            let databases = self.shared.state.read().keyspace.databases();
+            if let Err(reason) = examine_proposal(&proposal, databases) {
+                self.refuse_forwarded(&head, &reason);
+                return Ok(());
+            }
             self.forwarded.push((head, proposal));
             // Its clients are answered when it hears that this is decided.
             self.replica.hurry(from);
