@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod benchmark;
 mod catchup;
 mod checkpoint;
 mod cluster;
@@ -78,6 +79,8 @@ enum Command {
 enum Compare {
     /// redis-server
     Redis(compare::CompareArgs),
+    /// redis-server, by all tests of redis-benchmark
+    Benchmark(benchmark::BenchmarkArgs),
     /// etcd: three durable nodes of either on this machine
     Etcd(compare_etcd::CompareEtcdArgs),
 }
@@ -102,6 +105,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
     interrupt::install()?;
     match command {
         Command::Compare(Compare::Redis(args)) => compare::run(args),
+        Command::Compare(Compare::Benchmark(args)) => benchmark::run(args),
         Command::Compare(Compare::Etcd(args)) => compare_etcd::run(args),
         Command::Memory(Memory::Redis(args)) => memory::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
