@@ -2,7 +2,7 @@
 //!
 //! It carries records between the flood and the links, tells the directory what this node's own
 //! replicas know, publishes records for the groups that this node leads, and takes the seats that
-//! records give to this node.
+//! records give to this node. It also carries gossip, and knows what to say in it of this node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::{Class, Frame, Hello};
-use bailiwick_replication::{GroupId, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::DIRECTORY_SERVICE;
+use super::census::Census;
+use super::{DIRECTORY_SERVICE, GOSSIP_SERVICE};
 use crate::directory::flood::Flood;
 use crate::directory::keys::NodeKey;
+use crate::directory::membership::{NodeFacts, Seat};
 use crate::directory::record::{GroupRecord, Member, PrefixRecord, Record};
 use crate::directory::{Directory, ROOT_GROUP};
 use crate::group::{Charter, Founding, Group, Host, NODE_SERVICES, clock};
@@ -28,12 +30,19 @@ use crate::state::State;
 const TICK: Duration = Duration::from_millis(50);
 /// Records signed in one look; the next ones follow in the next.
 const MAX_PUBLISHED: usize = 4096;
+/// From turn to turn of the gossip, in nanoseconds at least.
+const GOSSIP_NS: u64 = 50_000_000;
+/// How often others are told that the directory has changed, in nanoseconds at least.
+const DIGEST_NS: u64 = 1_000_000_000;
+/// From look to look for records whose authors have left, in nanoseconds.
+const ORPHANS_NS: u64 = 1_000_000_000;
 
 /// What the links' thread leaves for the registry.
 pub(super) enum Event {
     Up(Hello),
     Down(NodeId),
     Records(NodeId, Vec<Bytes>),
+    Gossip(NodeId, Vec<Bytes>),
     CalledFor(GroupId),
 }
 
@@ -41,6 +50,7 @@ pub(super) enum Event {
 pub(super) struct Registry {
     host: Arc<Host>,
     directory: Arc<Directory>,
+    census: Arc<Census>,
     key: NodeKey,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -70,13 +80,25 @@ struct Keeper<'a> {
     /// Groups for which this node was taken for a member.
     called_for: BTreeSet<GroupId>,
     generation: u64,
+    /// When others were told of the directory's digest, and what.
+    digest: (u64, u64),
+    /// When to look for orphans next.
+    orphans_at: u64,
+    /// When gossip had its turn last.
+    gossiped_at: u64,
 }
 
 impl Registry {
-    pub(super) fn new(host: Arc<Host>, directory: Arc<Directory>, key: NodeKey) -> Self {
+    pub(super) fn new(
+        host: Arc<Host>,
+        directory: Arc<Directory>,
+        census: Arc<Census>,
+        key: NodeKey,
+    ) -> Self {
         Self {
             host,
             directory,
+            census,
             key,
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -102,6 +124,9 @@ impl Registry {
             seen: BTreeMap::new(),
             called_for: BTreeSet::new(),
             generation: u64::MAX,
+            digest: (0, 0),
+            orphans_at: 0,
+            gossiped_at: 0,
         };
         keeper.introduce();
         loop {
@@ -135,8 +160,10 @@ impl Keeper<'_> {
             self.look_at(group);
         }
         drop(seats);
+        self.look_for_orphans(now);
         self.flood.tick(now, fastrand::u64(..));
         self.send();
+        self.gossip(now);
         let generation = self.registry.directory.view().generation();
         if generation != self.generation || !self.called_for.is_empty() {
             self.generation = generation;
@@ -150,8 +177,15 @@ impl Keeper<'_> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Up(hello) => self.flood.link_up(hello.node),
-            Event::Down(node) => self.flood.link_down(node),
+            Event::Up(hello) => {
+                self.flood.link_up(hello.node);
+                self.registry.census.link_up(hello.node);
+            }
+            Event::Down(node) => {
+                self.flood.link_down(node);
+                self.registry.census.link_down(node);
+            }
+            Event::Gossip(from, payloads) => self.registry.census.receive(from, &payloads),
             Event::Records(from, payloads) => {
                 for payload in &payloads {
                     self.flood.receive(from, payload);
@@ -165,15 +199,55 @@ impl Keeper<'_> {
 
     fn send(&mut self) {
         for (to, payload) in self.flood.take_messages() {
-            let frame = Frame {
-                class: Class::Ordered,
-                group: NODE_SERVICES,
-                configuration: DIRECTORY_SERVICE,
-                payload,
-            };
-            // What is lost with the link is found missing later.
-            self.registry.host.links().send(to, frame);
+            self.send_as(DIRECTORY_SERVICE, to, payload);
         }
+    }
+
+    /// What is lost with the link is found missing later.
+    fn send_as(&self, service: ConfigurationId, to: NodeId, payload: Bytes) {
+        let frame = Frame {
+            class: Class::Ordered,
+            group: NODE_SERVICES,
+            configuration: service,
+            payload,
+        };
+        self.registry.host.links().send(to, frame);
+    }
+
+    /// Tells other nodes of this one, and of what it heard.
+    fn gossip(&mut self, now: u64) {
+        if now < self.gossiped_at + GOSSIP_NS {
+            return;
+        }
+        self.gossiped_at = now;
+        let facts = self.facts(now);
+        for (to, payload) in self.registry.census.turn(facts, now, fastrand::u64(..)) {
+            self.send_as(GOSSIP_SERVICE, to, payload);
+        }
+    }
+
+    /// What there is to say of this node.
+    fn facts(&mut self, now: u64) -> NodeFacts {
+        if now >= self.digest.0 + DIGEST_NS {
+            let directory = &self.registry.directory;
+            self.digest = (now, directory.with_store(|store| store.digest().root()));
+        }
+        let seats = self.node.seats.all();
+        let seats = seats.values().filter(|group| group.standing().takes_part());
+        let seats = seats.map(|group| Seat {
+            group: group.id(),
+            leads_since: group.standing().leadership(),
+        });
+        let mut facts = super::first_facts(&self.registry.host, &self.registry.key);
+        facts.seats = seats.collect();
+        facts.directory = self.digest.1;
+        // A port that only a flag gives is not in the cluster's file.
+        if facts.cluster.is_empty()
+            && let Some(own) = self.node.own_cluster_address()
+        {
+            facts.cluster = own.to_string();
+        }
+        facts
     }
 
     /// Makes this node's key known.
@@ -224,9 +298,6 @@ impl Keeper<'_> {
         for record in records {
             self.publish(record);
         }
-        if leads {
-            self.adopt_orphans(group.id());
-        }
     }
 
     /// What a group has decided and the directory does not know yet.
@@ -274,11 +345,28 @@ impl Keeper<'_> {
         })
     }
 
-    /// Signs what members of this group signed that are none any more.
-    fn adopt_orphans(&mut self, id: GroupId) {
+    /// Signs anew what members of groups that this node leads had signed and are none any more. Their
+    /// leaving changes nothing in the group's authority, so it has to be looked for.
+    fn look_for_orphans(&mut self, now: u64) {
+        if now < self.orphans_at {
+            return;
+        }
+        self.orphans_at = now + ORPHANS_NS;
+        if self.registry.directory.counters().orphans == 0 {
+            return;
+        }
+        let seats = self.node.seats.all();
+        let led = seats.values().filter(|group| group.standing().leads());
+        let led: Vec<GroupId> = led.map(|group| group.id()).collect();
         let (me, key) = (self.registry.me(), &self.registry.key);
-        if let Err(error) = self.flood.adopt_orphans(me, key, &[id]) {
-            tracing::error!(%error, "a record cannot be signed anew");
+        match self.flood.adopt_orphans(me, key, &led) {
+            Ok(0) => {}
+            Ok(adopted) => {
+                tracing::info!(adopted, "signed records anew whose authors have left");
+                // There may be more than are signed at a time.
+                self.orphans_at = now;
+            }
+            Err(error) => tracing::error!(%error, "a record cannot be signed anew"),
         }
     }
 
