@@ -58,8 +58,17 @@ impl Estate {
     /// # Errors
     /// The key cannot be used.
     pub fn new(host: &Arc<Host>, secret: [u8; 32]) -> Result<Arc<Self>, KeyError> {
-        let key = NodeKey::open(&host.data().path().join(KEY_FILE), secret)?;
-        let directory = Arc::new(Directory::new(anchor(host), KeyRing::new()));
+        let path = host.data().path().join(KEY_FILE);
+        let key = NodeKey::open(&path, secret)?;
+        let cluster = host.cluster();
+        let own = cluster.node(host.me().node);
+        key.check(&path, own.and_then(|own| own.key))?;
+        tracing::info!(key = %key.public(), "this node signs its records with this key");
+        let mut keys = KeyRing::new();
+        for node in &cluster.nodes {
+            node.key.into_iter().for_each(|key| keys.give(node.id, key));
+        }
+        let directory = Arc::new(Directory::new(anchor(host), keys));
         let me = (host.me().node, host.incarnation());
         let census = Census::new(me, first_facts(host, &key), clock::boot_ns());
         let config = host.config();

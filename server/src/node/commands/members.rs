@@ -11,7 +11,6 @@ use super::links::NO_CLUSTER;
 use super::{Flow, NodeContext, NodeOutcome};
 use crate::commands::CommandError;
 use crate::directory::membership::{Liveness, MemberStatus, Seat};
-use crate::estate::Estate;
 use crate::node::topology::node_name;
 
 /// What a field holds.
@@ -32,9 +31,10 @@ pub(super) fn members(context: &mut NodeContext<'_>) -> NodeOutcome {
     let own_directory = estate
         .directory
         .with_store(|store| store.digest().root());
+    let name_of = |group| estate.group_name(group);
     let mut rows: Vec<(NodeId, Fields)> = heard
         .iter()
-        .map(|status| (status.node, fields(status, own_directory, estate)))
+        .map(|status| (status.node, fields(status, own_directory, &name_of)))
         .collect();
     for node in &cluster.nodes {
         if !heard.iter().any(|status| status.node == node.id) {
@@ -55,7 +55,11 @@ pub(super) fn members(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-fn fields(status: &MemberStatus, own_directory: u64, estate: &Estate) -> Fields {
+fn fields(
+    status: &MemberStatus,
+    own_directory: u64,
+    name_of: &impl Fn(GroupId) -> String,
+) -> Fields {
     let facts = &status.facts;
     let text = |text: &str| Value::Text(text.to_owned());
     let directory = if facts.directory == own_directory {
@@ -66,7 +70,7 @@ fn fields(status: &MemberStatus, own_directory: u64, estate: &Estate) -> Fields 
     let groups = |leads: bool| {
         let seats = facts.seats.iter();
         let seats = seats.filter(|seat: &&Seat| seat.leads_since.is_some() == leads);
-        Value::Names(seats.map(|seat| group_name(estate, seat.group)).collect())
+        Value::Names(seats.map(|seat| name_of(seat.group)).collect())
     };
     vec![
         ("state", text(state_name(status.liveness))),
@@ -83,10 +87,6 @@ fn fields(status: &MemberStatus, own_directory: u64, estate: &Estate) -> Fields 
         ("directory", text(directory)),
         ("key", text(&facts.key.to_string())),
     ]
-}
-
-fn group_name(estate: &Estate, group: GroupId) -> String {
-    estate.group_name(group)
 }
 
 fn state_name(liveness: Liveness) -> &'static str {
@@ -115,5 +115,65 @@ fn write_map(fields: &[(&'static str, Value)], out: &mut Encoder<'_>) {
                 names.iter().for_each(|name| out.bulk(name.as_bytes()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::keys::PublicKey;
+    use crate::directory::membership::NodeFacts;
+
+    fn status(liveness: Liveness) -> MemberStatus {
+        let seat = |group, leads_since| Seat {
+            group: GroupId(group),
+            leads_since,
+        };
+        let facts = NodeFacts {
+            region: "eu".to_owned(),
+            client: "10.0.0.2:6379".to_owned(),
+            cluster: String::new(),
+            peer: "10.0.0.2:7379".to_owned(),
+            key: PublicKey::new([0xab; 32]),
+            disk: 7,
+            seats: vec![seat(0, None), seat(1, Some(9)), seat(2, Some(4))],
+            directory: 99,
+        };
+        MemberStatus {
+            node: NodeId(2),
+            incarnation: 1_700,
+            facts,
+            liveness,
+            liveness_ms: 250,
+            suspicion: 0.456,
+            silent_ms: 31,
+        }
+    }
+
+    fn shown(status: &MemberStatus, own_directory: u64) -> String {
+        let fields = fields(status, own_directory, &|group| format!("g{}", group.0));
+        let shown = fields.iter().map(|(name, value)| match value {
+            Value::Text(text) => format!("{name}={text}"),
+            Value::Number(number) => format!("{name}={number}"),
+            Value::Level(level) => format!("{name}={level}"),
+            Value::Names(names) => format!("{name}={}", names.join(",")),
+        });
+        shown.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn a_node_is_shown_as_it_says_and_as_its_silence_is_judged() {
+        let key = "ab".repeat(32);
+        assert_eq!(
+            shown(&status(Liveness::Alive), 99),
+            format!(
+                "state=alive state-age-ms=250 suspicion=0.46 silent-ms=31 region=eu \
+                 client=10.0.0.2:6379 cluster= peer=10.0.0.2:7379 incarnation=1700 leads=g1,g2 \
+                 follows=g0 directory=same key={key}"
+            )
+        );
+        let suspect = shown(&status(Liveness::Suspect), 98);
+        assert!(suspect.starts_with("state=suspect "), "{suspect}");
+        assert!(suspect.contains(" directory=differs "), "{suspect}");
     }
 }
