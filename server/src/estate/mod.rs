@@ -192,7 +192,10 @@ fn first_facts(host: &Host, key: &NodeKey) -> NodeFacts {
     NodeFacts {
         region: own.region.clone(),
         client: own.client.to_string(),
-        cluster: own.cluster.as_ref().map_or_else(String::new, ToString::to_string),
+        cluster: own
+            .cluster
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
         peer: own.peer.to_string(),
         key: key.public(),
         disk: me.disk,

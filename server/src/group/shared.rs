@@ -1,8 +1,8 @@
 //! What the threads of a node share of a group: its state, its settings, its statistics, and how it
 //! stands with its leader.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{LogIndex, NodeId};

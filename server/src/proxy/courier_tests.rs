@@ -202,7 +202,11 @@ fn a_claim_that_turned_out_wrong_is_not_asked_over_and_over() {
     let again = step_among(&mut courier, &gossip, 100 + 10 * MS).remove(0);
     assert_eq!(again.0, NodeId(2), "the next in turn");
     let (parcel, leader) = (parcel_of(&again.1), None);
-    courier.receive(again.0, Message::Elsewhere { parcel, leader }, 100 + 10 * MS);
+    courier.receive(
+        again.0,
+        Message::Elsewhere { parcel, leader },
+        100 + 10 * MS,
+    );
     let third = step_among(&mut courier, &gossip, 100 + 20 * MS).remove(0);
     assert_ne!(third.0, NodeId(2));
 }

@@ -169,7 +169,13 @@ fn a_new_leader_is_known_to_fifty_nodes_in_less_than_two_seconds() {
     network.isolated.insert(NodeId(5));
     network.lead(6, Some(2));
     let start = network.now_ns;
-    while network.leaders().iter().filter(|leader| **leader == 6).count() < 49 {
+    while network
+        .leaders()
+        .iter()
+        .filter(|leader| **leader == 6)
+        .count()
+        < 49
+    {
         assert!(network.now_ns - start < 2 * SECOND);
         network.run(TICK);
     }

@@ -370,11 +370,7 @@ impl Member {
         let replica = &self.replica;
         let standing = &self.shared.standing;
         standing.publish(replica.decided(), replica.lease_until());
-        standing.set_leader(
-            replica.leader(),
-            replica.leadership(),
-            replica.is_member(),
-        );
+        standing.set_leader(replica.leader(), replica.leadership(), replica.is_member());
     }
 
     fn handle(&mut self, from: NodeId, message: Message, now: u64) -> Result<(), String> {

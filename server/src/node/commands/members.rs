@@ -28,9 +28,7 @@ pub(super) fn members(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (cluster, _) = context.node.settings.cluster().ok_or(NO_CLUSTER)?;
     let estate = context.node.estate().ok_or(CommandError::Loading)?;
     let heard = estate.census.members();
-    let own_directory = estate
-        .directory
-        .with_store(|store| store.digest().root());
+    let own_directory = estate.directory.with_store(|store| store.digest().root());
     let name_of = |group| estate.group_name(group);
     let mut rows: Vec<(NodeId, Fields)> = heard
         .iter()
@@ -50,7 +48,10 @@ pub(super) fn members(context: &mut NodeContext<'_>) -> NodeOutcome {
     out.array(rows.len());
     for ((node, fields), name) in rows.into_iter().zip(names) {
         let head = [("node", Value::Number(node.0)), ("name", Value::Text(name))];
-        write_map(&head.into_iter().chain(fields).collect::<Vec<_>>(), &mut out);
+        write_map(
+            &head.into_iter().chain(fields).collect::<Vec<_>>(),
+            &mut out,
+        );
     }
     Ok(Flow::Continue)
 }
