@@ -14,6 +14,7 @@ mod cluster;
 mod compare;
 mod compare_etcd;
 mod cpu;
+mod directory;
 mod etcd;
 mod failover;
 mod interrupt;
@@ -67,6 +68,8 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// How long clients wait while a prefix moves from one group to another
     Move(moving::MoveArgs),
+    /// How long a node that joins takes to learn of all prefixes
+    Directory(directory::DirectoryArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -107,6 +110,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::ReadCost(args) => read_cost::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Move(args) => moving::run(args),
+        Command::Directory(args) => directory::run(args),
         Command::Load(args) => single::run(args),
     }
 }
