@@ -191,7 +191,9 @@ fn wait_until_known(args: &DirectoryArgs, cluster: &mut Cluster, place: Place) -
 fn known(cluster: &Cluster, place: Place) -> Result<u64> {
     let mut admin = Admin::connect(cluster.address(place))?;
     let known = admin.info("cluster", "directory_prefixes")?;
-    Ok(known.context("INFO without 'directory_prefixes'")?.parse()?)
+    Ok(known
+        .context("INFO without 'directory_prefixes'")?
+        .parse()?)
 }
 
 fn pause(args: &DirectoryArgs, cluster: &mut Cluster, begun: Instant) -> Result<()> {

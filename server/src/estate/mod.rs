@@ -120,6 +120,10 @@ impl Estate {
     /// What people call a group.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> String {
+        if id == ROOT_GROUP {
+            // Groups know it by another name among themselves.
+            return self.host.cluster().root().name.clone();
+        }
         let view = self.directory.view();
         match view.group(id) {
             Some(group) => group.name.clone(),

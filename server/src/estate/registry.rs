@@ -28,6 +28,9 @@ use crate::state::State;
 
 /// From look to look at most.
 const TICK: Duration = Duration::from_millis(50);
+/// How many times as long as a look took the group is left alone after it: a look goes over all of its
+/// prefixes, and commits of a group with very many should not wait for looks most of the time.
+const REST: u64 = 4;
 /// Records signed in one look; the next ones follow in the next.
 const MAX_PUBLISHED: usize = 4096;
 /// From turn to turn of the gossip, in nanoseconds at least.
@@ -69,6 +72,8 @@ struct Seen {
     leads: bool,
     /// Something is still to be published.
     is_behind: bool,
+    /// Not to be looked at before, in nanoseconds.
+    rests_until: u64,
 }
 
 /// What the thread owns.
@@ -157,7 +162,7 @@ impl Keeper<'_> {
         }
         let seats = self.node.seats.all();
         for group in seats.values() {
-            self.look_at(group);
+            self.look_at(group, clock::boot_ns());
         }
         drop(seats);
         self.look_for_orphans(now);
@@ -268,13 +273,15 @@ impl Keeper<'_> {
 
     /// Learns from a group's state what it says of prefixes, and makes known what it has decided, if
     /// this node leads it.
-    fn look_at(&mut self, group: &Group) {
+    fn look_at(&mut self, group: &Group, now: u64) {
         let leads = group.standing().leads();
         let state = group.state();
         let changes = state.authority.changes();
         let before = self.seen.get(&group.id()).copied();
-        let is_same =
-            |seen: &Seen| seen.changes == changes && seen.leads == leads && !seen.is_behind;
+        let is_same = |seen: &Seen| {
+            let is_known = seen.changes == changes && seen.leads == leads && !seen.is_behind;
+            is_known || now < seen.rests_until
+        };
         if before.as_ref().is_some_and(is_same) || state.keyspace.databases() == 0 {
             return;
         }
@@ -289,10 +296,12 @@ impl Keeper<'_> {
         };
         drop(state);
         let is_behind = records.len() >= MAX_PUBLISHED;
+        let ended = clock::boot_ns();
         let seen = Seen {
             changes,
             leads,
             is_behind,
+            rests_until: ended + REST * ended.saturating_sub(now),
         };
         self.seen.insert(group.id(), seen);
         for record in records {

@@ -13,6 +13,7 @@ use sha1::{Digest as _, Sha1};
 use super::Node;
 use crate::cluster::{Address, Cluster, NodeEntry};
 use crate::directory::View;
+use crate::estate::Estate;
 use crate::routing::redirect::Port;
 use crate::routing::slots::SlotMap;
 use crate::routing::topology::{GroupInfo, NodeInfo, Topology};
@@ -94,7 +95,7 @@ impl Node {
             (node.id, info)
         };
         let groups = match self.estate() {
-            Some(estate) => self.groups(&estate.directory.view()),
+            Some(estate) => self.groups(estate),
             None => BTreeMap::new(),
         };
         Some(Topology {
@@ -127,9 +128,10 @@ impl Node {
         Some(cluster.node(*me)?.client.with_port(listening.port()))
     }
 
-    fn groups(&self, view: &View) -> BTreeMap<GroupId, GroupInfo> {
-        let info = |id: GroupId, name: &str, configuration: u64, members: Vec<NodeId>| {
-            let (name, leader) = (name.to_owned(), self.leader_of(id));
+    fn groups(&self, estate: &Estate) -> BTreeMap<GroupId, GroupInfo> {
+        let view = estate.directory.view();
+        let info = |id: GroupId, configuration: u64, members: Vec<NodeId>| {
+            let (name, leader) = (estate.group_name(id), self.leader_of(id));
             let info = GroupInfo {
                 name,
                 configuration,
@@ -140,12 +142,7 @@ impl Node {
         };
         let groups = view.groups().map(|group| {
             let members = group.members.iter().map(|member| member.node);
-            info(
-                group.id,
-                &group.name,
-                group.configuration,
-                members.collect(),
-            )
+            info(group.id, group.configuration, members.collect())
         });
         groups.collect()
     }
