@@ -15,6 +15,7 @@ mod cluster;
 mod compare;
 mod compare_etcd;
 mod cpu;
+mod directory;
 mod etcd;
 mod failover;
 mod interrupt;
@@ -71,6 +72,8 @@ enum Command {
     Move(moving::MoveArgs),
     /// What clients of one region notice when other regions are far, cut off or down
     Regions(regions::RegionsArgs),
+    /// How long a node that joins takes to learn of all prefixes
+    Directory(directory::DirectoryArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -115,6 +118,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Proxy(args) => proxy::run(args),
         Command::Move(args) => moving::run(args),
         Command::Regions(args) => regions::run(args),
+        Command::Directory(args) => directory::run(args),
         Command::Load(args) => single::run(args),
     }
 }

@@ -327,6 +327,7 @@ pub enum NodeCommand {
     Unwatch,
     // Cluster.
     ClusterLinks,
+    ClusterMembers,
     ClusterInfo,
     ClusterMyid,
     ClusterMyshardid,

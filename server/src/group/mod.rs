@@ -178,6 +178,12 @@ impl Group {
         &self.shared.standing
     }
 
+    /// Calls this whenever the log has changed what the group serves or has handed out; it must not
+    /// wait. The first one counts. A node without a cluster never calls it.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.shared.on_authority(call);
+    }
+
     /// This node's seat in a group that may have several members; `None` for a node that runs
     /// without a cluster.
     #[must_use]

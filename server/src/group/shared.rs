@@ -1,8 +1,8 @@
 //! What the threads of a node share of a group: its state, its settings, its statistics, and how it
 //! stands with its leader.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{LogIndex, NodeId};
@@ -20,6 +20,8 @@ pub struct Shared {
     pub(super) standing: Standing,
     /// What people call the group; empty as long as it is not known.
     name: RwLock<String>,
+    /// Whom to tell when the authority has changed.
+    on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Shared {
@@ -32,6 +34,20 @@ impl Shared {
             totals: Totals::default(),
             standing,
             name: RwLock::default(),
+            on_authority: OnceLock::new(),
+        }
+    }
+
+    /// Calls this, on the replica's thread, whenever the log has changed what the group serves or
+    /// has handed out. It must not wait. The first one counts.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_authority.set(Box::new(call));
+    }
+
+    /// The authority has changed.
+    pub(super) fn note_authority(&self) {
+        if let Some(call) = self.on_authority.get() {
+            call();
         }
     }
 
@@ -86,6 +102,7 @@ pub struct Standing {
     decided: AtomicU64,
     leader: AtomicU64,
     leads: AtomicBool,
+    leadership: AtomicU64,
     takes_part: AtomicBool,
 }
 
@@ -106,10 +123,17 @@ impl Standing {
         self.lease_until_ns.store(lease_until_ns, Ordering::SeqCst);
     }
 
-    pub(super) fn set_leader(&self, leader: Option<NodeId>, leads: bool, takes_part: bool) {
+    pub(super) fn set_leader(
+        &self,
+        leader: Option<NodeId>,
+        leadership: Option<u64>,
+        takes_part: bool,
+    ) {
         let leader = leader.map_or(0, |node| node.0);
         self.leader.store(leader, Ordering::Relaxed);
-        self.leads.store(leads, Ordering::Relaxed);
+        self.leadership
+            .store(leadership.unwrap_or(0), Ordering::Relaxed);
+        self.leads.store(leadership.is_some(), Ordering::Release);
         self.takes_part.store(takes_part, Ordering::Relaxed);
     }
 
@@ -123,6 +147,14 @@ impl Standing {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
+    }
+
+    /// Which leadership it is, if this node leads; rises from one leadership to the next, whoever
+    /// has it.
+    #[must_use]
+    pub fn leadership(&self) -> Option<u64> {
+        let leads = self.leads.load(Ordering::Acquire);
+        leads.then(|| self.leadership.load(Ordering::Relaxed))
     }
 
     /// Who leads, if this node knows of somebody; `None` in a group of one as well.

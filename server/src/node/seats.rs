@@ -23,9 +23,17 @@ pub struct Seats {
     /// The one that was taken first.
     first: OnceLock<Arc<Group>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Called when a group's authority has changed.
+    on_authority: OnceLock<Arc<dyn Fn() + Send + Sync>>,
 }
 
 impl Seats {
+    /// From now on calls this, on a replica's thread, whenever the log of a group that is added later
+    /// has changed what the group serves or has handed out. It must not wait.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_authority.set(Arc::new(call));
+    }
+
     /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
     /// group must be a new one.
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
@@ -35,6 +43,9 @@ impl Seats {
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
         self.by_id.store(Arc::new(by_id));
         let _ = self.first.set(group.clone());
+        if let Some(call) = self.on_authority.get().cloned() {
+            group.on_authority(move || call());
+        }
         threads.extend(group.start(on_ready));
     }
 

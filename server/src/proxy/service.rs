@@ -111,10 +111,11 @@ impl Proxy {
         }
     }
 
-    /// Who leads a group, as its members said last when they were asked for something.
+    /// Who leads a group, as was heard last: from its members when they were asked for something, or
+    /// by gossip.
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        self.courier.lock().leader(group)
+        self.courier.lock().leader(group, &*self.groups)
     }
 
     /// Looks again: somebody may have become known.

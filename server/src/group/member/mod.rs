@@ -370,7 +370,7 @@ impl Member {
         let replica = &self.replica;
         let standing = &self.shared.standing;
         standing.publish(replica.decided(), replica.lease_until());
-        standing.set_leader(replica.leader(), replica.is_leader(), replica.is_member());
+        standing.set_leader(replica.leader(), replica.leadership(), replica.is_member());
     }
 
     fn handle(&mut self, from: NodeId, message: Message, now: u64) -> Result<(), String> {
@@ -494,6 +494,7 @@ impl Member {
         let policy = self.shared.tuning.load().access;
         let counters = Counters::default();
         let mut state = self.shared.state.write();
+        let authority_before = state.authority.changes();
         let (flights, answered) = (&mut self.flights, &mut self.answered);
         let origin = self.options.origin;
         let present = self.replica.configuration().id;
@@ -523,7 +524,11 @@ impl Member {
         }
         self.garbage.append(&mut state.keyspace.take_garbage());
         self.shared.totals.add(&counters);
+        let has_new_authority = state.authority.changes() != authority_before;
         drop(state);
+        if has_new_authority {
+            self.shared.note_authority();
+        }
         for (origin, sequence) in proxied {
             self.note_proxied(origin, sequence);
         }
@@ -565,6 +570,7 @@ impl Member {
         adopt(&mut self.replica, &state);
         drop(state);
         drop(old);
+        self.shared.note_authority();
         for flight in lost {
             self.fail_all(flight.proposals, &uncertain());
         }

@@ -8,6 +8,7 @@ use super::basic::{REDIS_VERSION, mode_name};
 use super::info::{Lines, percent, ratio};
 use super::overview::Overview;
 use crate::config::EvictionPolicy;
+use crate::estate::Estate;
 use crate::group::Group;
 use crate::handoff::order;
 use crate::node::clients::ClientFlag;
@@ -340,7 +341,24 @@ pub(super) fn cluster(node: &Node, port: Port, lines: &mut Lines) {
     lines.field("cluster_links", links.len());
     lines.field("cluster_links_up", up.count());
     lines.field("cluster_links_rejected", host.links().rejected());
+    if let Some(estate) = node.estate() {
+        directory(estate, lines);
+    }
     handoffs(node, lines);
+}
+
+/// What this node knows of prefixes and of other nodes.
+fn directory(estate: &Estate, lines: &mut Lines) {
+    let (records, gossip) = (estate.directory.counters(), estate.census.counters());
+    let prefixes = estate.directory.view().prefix_count();
+    lines.field("directory_prefixes", prefixes);
+    lines.field("directory_records", records.records);
+    lines.field("directory_records_waiting", records.waiting);
+    lines.field("directory_records_orphaned", records.orphans);
+    let refused: u64 = records.refused.iter().sum();
+    lines.field("directory_records_refused", refused);
+    lines.field("gossip_messages_received", gossip.received);
+    lines.field("gossip_messages_refused", gossip.refused);
 }
 
 /// Prefixes that leave groups which this node leads. The prefix comes last, since it can hold any

@@ -18,6 +18,7 @@ mod info;
 mod info_state;
 mod info_stats;
 mod links;
+mod members;
 mod memory;
 mod monitoring;
 mod overview;
@@ -161,6 +162,7 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
             unreachable!("{which:?} is the connection's own business")
         }
         C::ClusterLinks => links::links(context),
+        C::ClusterMembers => members::members(context),
         C::ClusterInfo
         | C::ClusterMyid
         | C::ClusterMyshardid

@@ -112,7 +112,7 @@ fn unknown(node: NodeId, leader: Option<NodeId>) -> Description {
         members: Vec::new(),
         leader,
         ballot: 0,
-        lease_left_ms: 0,
+        lease_left_ms: Some(0),
         end: LogIndex::ZERO,
         trimmed: LogIndex::ZERO,
         transfer: None,
@@ -197,7 +197,7 @@ nodes = [1, 2, 3]
             configuration: ConfigurationId(4),
             members,
             ballot: 7,
-            lease_left_ms: 250,
+            lease_left_ms: Some(250),
             end: LogIndex(103),
             trimmed: LogIndex(30),
             ..unknown(NodeId(node), Some(NodeId(2)))
