@@ -13,6 +13,7 @@ use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
 use crate::group::Group;
+use crate::group::bells::Bells;
 
 type ById = BTreeMap<GroupId, Arc<Group>>;
 
@@ -23,6 +24,8 @@ pub struct Seats {
     /// The one that was taken first.
     first: OnceLock<Arc<Group>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Where clients wait for keys.
+    pub bells: Arc<Bells>,
 }
 
 impl Seats {
@@ -31,6 +34,9 @@ impl Seats {
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
         let mut threads = self.threads.lock();
         let mut by_id = ById::clone(&self.by_id.load());
+        let (node, incarnation) = group.life();
+        self.bells.set_life(node, incarnation);
+        group.set_bells(self.bells.clone());
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
         self.by_id.store(Arc::new(by_id));

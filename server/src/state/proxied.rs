@@ -107,7 +107,10 @@ pub(super) fn run_command(
     replies: &mut Vec<u8>,
 ) {
     let mut body = Vec::new();
-    let status = match applier.command(command, database, args, protocol, &mut body) {
+    applier.is_proxied = true;
+    let outcome = applier.command(command, database, args, protocol, &mut body);
+    applier.is_proxied = false;
+    let status = match outcome {
         Ok(()) => DONE,
         Err(CommandError::Stray(stray)) => {
             body.clear();
