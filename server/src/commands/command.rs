@@ -1,9 +1,11 @@
 //! The description of a command: the rows of the command table.
 
+use std::ops::Range;
+
 use bailiwick_frame::{Args, Encoder};
 
 use super::parse::int32;
-use super::{Outcome, ReadContext, WriteContext, is_option};
+use super::{Outcome, ReadContext, WriteContext, is_option, lookup_logged};
 
 /// Runs a command that changes nothing.
 pub type ReadHandler = fn(&ReadContext<'_>, Args<'_>, &mut Encoder<'_>) -> Outcome;
@@ -124,6 +126,11 @@ pub enum Keys {
         /// Index from which on these words are options.
         from: u8,
     },
+    /// Those of the request that begins at `at`.
+    Inner {
+        /// Index of the request's command.
+        at: u8,
+    },
 }
 
 impl Keys {
@@ -147,7 +154,13 @@ impl Keys {
 
     /// Indexes of the keys in a request; none if it cannot have as many as it says.
     pub fn indexes(self, args: Args<'_>) -> impl Iterator<Item = usize> + use<> {
-        let (apart, range, step) = match self {
+        let (apart, range, step) = self.find(args);
+        apart.into_iter().chain(range.step_by(step))
+    }
+
+    /// The index of a key that stands apart, those of the others, and their distance.
+    fn find(self, args: Args<'_>) -> (Option<usize>, Range<usize>, usize) {
+        match self {
             Self::None => (None, 0..0, 1),
             Self::Stored { from } => {
                 let stored = stored_key(args, from.into());
@@ -176,8 +189,19 @@ impl Keys {
                     ),
                 }
             }
-        };
-        apart.into_iter().chain(range.step_by(step))
+            Self::Inner { at } => {
+                let (inner, at) = (args.from(at.into()), usize::from(at));
+                let found = Some(inner).filter(|inner| !inner.is_empty());
+                match found.map(lookup_logged) {
+                    Some(Ok(command)) => {
+                        let (apart, range, step) = command.keys.find(inner);
+                        let range = range.start + at..range.end + at;
+                        (apart.map(|apart| apart + at), range, step)
+                    }
+                    _ => (None, 0..0, 1),
+                }
+            }
+        }
     }
 }
 
@@ -216,6 +240,19 @@ pub enum Spread {
     Flush,
 }
 
+/// Where a request says how long it is ready to wait for its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Nowhere: the command does not wait.
+    Never,
+    /// In the first argument, in seconds.
+    First,
+    /// In the last argument, in seconds.
+    Last,
+    /// Behind the option BLOCK, in milliseconds; without it the request does not wait.
+    Option,
+}
+
 /// One row of the command table, or of a container's table of subcommands.
 pub struct Command {
     /// Lower-case name; for a subcommand its own part only.
@@ -246,6 +283,8 @@ pub struct Command {
     pub handler: Handler,
     /// What becomes of it where it concerns several groups.
     pub spread: Spread,
+    /// How long it waits for its keys.
+    pub timeout: Timeout,
 }
 
 /// What most rows have in common, for struct update syntax.
@@ -264,6 +303,7 @@ pub const DEFAULT: Command = Command {
     parent: "",
     handler: Handler::Container,
     spread: Spread::Refused,
+    timeout: Timeout::Never,
 };
 
 impl Command {

@@ -9,6 +9,7 @@ use crate::authority::Authority;
 use crate::keyspace::{
     AccessClock, Aggregate, Edit, Entry, Expiry, Keyspace, NewValue, Object, ValueRef,
 };
+use crate::state::Waiters;
 
 /// The longest string a command may build, in bytes: Redis's `proto-max-bulk-len`.
 const STRING_MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -51,6 +52,8 @@ pub struct ReadContext<'a> {
     pub touch: bool,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
 }
 
 impl<'a> ReadContext<'a> {
@@ -122,6 +125,12 @@ pub struct WriteContext<'a> {
     pub clock: &'a AccessClock,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Who waits for keys.
+    pub waiters: &'a mut Waiters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
+    /// The client's node need not be a member of the group.
+    pub is_proxied: bool,
 }
 
 impl WriteContext<'_> {
@@ -136,6 +145,7 @@ impl WriteContext<'_> {
             clock: self.clock,
             touch: true,
             counters: self.counters,
+            may_wait: self.may_wait,
         }
     }
 

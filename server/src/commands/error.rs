@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::authority::Stray;
+use crate::state::Awaits;
 
 /// A refusal: the client gets it as an error reply, and the connection lives on. The display form
 /// is the reply without its leading `-`.
@@ -41,6 +42,9 @@ pub enum CommandError {
     /// One of the keys is not served by the group. Nothing was done; another group may do it.
     #[error("{0}")]
     Stray(Box<Stray>),
+    /// There is nothing to reply with yet, and the client may wait. Nothing was done.
+    #[error("ERR this command waits for keys")]
+    Blocks(Box<Awaits>),
     /// Anything said only once; the text begins with its code.
     #[error("{0}")]
     Text(Cow<'static, str>),

@@ -12,6 +12,8 @@ mod bit;
 mod bit_scan;
 mod bitfield;
 mod bitop;
+mod block;
+mod block_list;
 mod categories;
 mod client;
 mod cluster;
@@ -65,10 +67,11 @@ mod string_tests;
 mod testing;
 mod transaction;
 
+pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
 pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
-    Spread, WriteHandler,
+    Spread, Timeout, WriteHandler,
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;

@@ -227,6 +227,7 @@ mod tests {
             clock: &clock,
             touch: true,
             counters: &fixture.counters,
+            may_wait: false,
         };
         let ranges = [(0, 1), (1, 2), (2, 3)].map(|(start, end)| ArgRange { start, end });
         let args = Args::new(b"oxa", &ranges);

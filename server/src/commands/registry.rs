@@ -20,6 +20,7 @@ static TABLES: &[&[Command]] = &[
     super::list::COMMANDS,
     super::list_edit::COMMANDS,
     super::list_move::COMMANDS,
+    super::block_list::COMMANDS,
     super::hash::COMMANDS,
     super::hash_number::COMMANDS,
     super::hash_walk::COMMANDS,
@@ -30,6 +31,7 @@ static TABLES: &[&[Command]] = &[
     super::sorted_set::member::COMMANDS,
     super::sorted_set::range::COMMANDS,
     super::sorted_set::remove::COMMANDS,
+    super::sorted_set::block::COMMANDS,
     super::sorted_set::combine::COMMANDS,
     super::sorted_set::sample::COMMANDS,
     super::geo::place::COMMANDS,
@@ -51,6 +53,7 @@ static TABLES: &[&[Command]] = &[
     super::diagnostics::COMMANDS,
     super::authority::COMMANDS,
     super::authority_reads::COMMANDS,
+    super::block::COMMANDS,
 ];
 
 /// How much of an unknown command's arguments its error repeats.

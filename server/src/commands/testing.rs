@@ -9,6 +9,7 @@ use bailiwick_replication::GroupId;
 use super::{Counters, Handler, ReadContext, WriteContext, lookup_logged};
 use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
+use crate::state::Waiters;
 
 /// Where a test starts: a moment like any other, so that sums with it are noticed.
 pub(super) const START_MS: i64 = 1_700_000_000_123;
@@ -22,6 +23,7 @@ pub(super) struct Fixture {
     pub(super) random: u64,
     pub(super) protocol: Protocol,
     pub(super) counters: Counters,
+    pub(super) waiters: Waiters,
 }
 
 impl Default for Fixture {
@@ -34,6 +36,7 @@ impl Default for Fixture {
             random: 7,
             protocol: Protocol::Resp2,
             counters: Counters::default(),
+            waiters: Waiters::default(),
         }
     }
 }
@@ -64,6 +67,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 clock: &clock,
                 touch: true,
                 counters: &fixture.counters,
+                may_wait: false,
             };
             handler(&context, args, &mut out)
         }
@@ -76,6 +80,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 random: fixture.random,
                 clock: &clock,
                 counters: &fixture.counters,
+                waiters: &mut fixture.waiters,
+                may_wait: false,
+                is_proxied: false,
             };
             let outcome = handler(&mut context, args, &mut out);
             fixture.random = context.random;

@@ -27,7 +27,7 @@ use parking_lot::RwLockReadGuard;
 
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
-    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext,
+    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, timeout_of,
 };
 use crate::group::{Group, Item, Proposal, ROOT_GROUP};
 use crate::keyspace::AccessClock;
@@ -233,6 +233,16 @@ impl Connection {
                     break;
                 }
             };
+            if timeout_of(&command, args, self.now_ns / 1_000_000).is_some() {
+                if !items.is_empty() {
+                    stop = Stop::Propose;
+                    break;
+                }
+                self.note_command(command);
+                next += 1;
+                stop = Stop::Pending(Pending::Keys);
+                break;
+            }
             match command.handler {
                 Handler::Read(handler)
                     if items.is_empty() && reads.may_run(runs_in, (&command, args), &worker) =>
@@ -542,6 +552,7 @@ impl<'a> Reads<'a> {
             clock: &view.clock,
             touch,
             counters: &view.counters,
+            may_wait: false,
         };
         handler(&context, args, encoder)
     }

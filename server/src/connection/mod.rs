@@ -4,11 +4,13 @@
 //! writes the replies with one system call where it can. While it waits for a request it holds no
 //! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
+mod blocking;
 mod execute;
 mod follow;
 mod join;
 mod listing;
 mod node_command;
+mod orphans;
 mod redirect;
 mod session;
 mod spread;
@@ -30,6 +32,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 
+pub use orphans::{Orphans, run_orphans};
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
 pub use spread::Weights;
 

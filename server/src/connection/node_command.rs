@@ -118,12 +118,16 @@ impl Connection {
     /// Waits for what the request at `request` asked for.
     pub(super) async fn wait_for(&mut self, pending: Pending, request: usize) -> Result<(), End> {
         self.flush().await?;
+        if matches!(pending, Pending::Keys) {
+            return self.run_blocking(request).await;
+        }
         self.guard.client.set(ClientFlag::Blocked, true);
         match pending {
             Pending::Pause { until_ms } => self.wait_for_pause(until_ms).await,
             Pending::Blocking(run) => self.wait_for_work(run, request).await?,
             Pending::Watch(group) => self.watch_by_asking(group, request).await,
             Pending::Spread => self.run_spread(request).await,
+            Pending::Keys => {}
             Pending::Monitor => self.become_monitor(),
         }
         self.guard.client.set(ClientFlag::Blocked, false);

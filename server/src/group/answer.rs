@@ -104,6 +104,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
                 }
             }
         }
+        applier.serve();
         if proposal.wants_ends {
             proposal.ends.push(answers.out.len());
         }

@@ -108,11 +108,14 @@ impl Group {
         };
         for victim in &victims {
             applier.evict(victim.database, &victim.key);
+            applier.serve();
         }
         answer_all(&mut applier, proposals, &refusals);
         applier.finish();
         self.shared.totals.add(&counters);
         let garbage = state.keyspace.take_garbage();
+        // Nobody else is there to be called.
+        let _ = self.shared.ring(&mut state);
         drop(state);
         if !garbage.is_empty() {
             self.checkpoints.release(garbage);

@@ -21,6 +21,7 @@
 
 mod alone;
 mod answer;
+pub mod bells;
 mod checkpoint_files;
 mod checkpointer;
 pub mod clock;
@@ -73,6 +74,7 @@ pub use vault::{Piece, Vault};
 use crate::commands::Counters;
 use crate::state::State;
 use alone::Alone;
+use bells::Bells;
 
 /// The group that owns the empty prefix.
 pub const ROOT_GROUP: GroupId = GroupId(0);
@@ -192,6 +194,23 @@ impl Group {
             Engine::Alone(_) => None,
             Engine::Member(seat) => Some(seat),
         }
+    }
+
+    /// Which node this is, and in which life, as its waiters are known by.
+    #[must_use]
+    pub fn life(&self) -> (u32, u64) {
+        match &self.engine {
+            Engine::Alone(alone) => {
+                let origin = alone.committer.lock().origin;
+                (origin.node, origin.incarnation)
+            }
+            Engine::Member(seat) => (seat.node().0 as u32, seat.host().incarnation()),
+        }
+    }
+
+    /// From now on, whoever waits for this group's keys is told by these.
+    pub fn set_bells(&self, bells: Arc<Bells>) {
+        self.shared.set_bells(bells);
     }
 
     /// The settings in force.

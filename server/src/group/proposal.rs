@@ -165,6 +165,13 @@ impl Arguments {
         self.ends.len() - 1
     }
 
+    /// Copies a request that stands nowhere as a whole; returns its index.
+    pub fn push_all<'a>(&mut self, args: impl IntoIterator<Item = &'a [u8]>) -> usize {
+        args.into_iter().for_each(|arg| self.push_arg(arg));
+        self.ends.push(self.ranges.len());
+        self.ends.len() - 1
+    }
+
     fn push_arg(&mut self, arg: &[u8]) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(arg);

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
-use bailiwick_replication::{LogIndex, NodeId};
+use bailiwick_replication::{GroupId, LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use super::bells::Bells;
 use super::planted::{self, Planted};
 use super::{Totals, Tuning};
-use crate::state::State;
+use crate::state::{State, WaiterId, Woken};
 
 /// Shared by connections, the group's own threads and whoever asks.
 pub struct Shared {
@@ -22,6 +23,8 @@ pub struct Shared {
     name: RwLock<String>,
     /// Whom to tell when the authority has changed.
     on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Where clients of this node wait; empty as long as there can be none.
+    bells: OnceLock<Arc<Bells>>,
 }
 
 impl Shared {
@@ -35,6 +38,7 @@ impl Shared {
             standing,
             name: RwLock::default(),
             on_authority: OnceLock::new(),
+            bells: OnceLock::new(),
         }
     }
 
@@ -61,6 +65,32 @@ impl Shared {
     pub fn set_name(&self, name: &str) {
         if *self.name.read() != name {
             name.clone_into(&mut self.name.write());
+        }
+    }
+
+    pub(super) fn set_bells(&self, bells: Arc<Bells>) {
+        let _ = self.bells.set(bells);
+    }
+
+    /// Rings for those who were woken since the last call, and returns those who have something to
+    /// fetch. To be called with the state in hand, see [`Bells`].
+    pub(super) fn ring(&self, state: &mut State) -> Vec<WaiterId> {
+        let mut to_call = Vec::new();
+        for (id, woken) in state.waiters.take_woken() {
+            if woken == Woken::Look {
+                to_call.push(id);
+            }
+            if let Some(bells) = self.bells.get() {
+                bells.ring(id, woken.into());
+            }
+        }
+        to_call
+    }
+
+    /// The state was replaced as a whole. To be called with the new one in hand.
+    pub(super) fn note_replaced(&self, group: GroupId, state: &State) {
+        if let Some(bells) = self.bells.get() {
+            bells.note_replaced(group, |id| state.waiters.get(id).is_some());
         }
     }
 

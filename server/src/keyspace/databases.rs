@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 
 use super::realm::Realm;
 use super::{
-    AccessClock, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table, Visibility,
+    AccessClock, Awaited, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table,
+    Visibility,
 };
 use crate::directory::PrefixMap;
 
@@ -51,6 +52,8 @@ pub struct Keyspace {
     pub(super) creations: Box<[u32]>,
     /// To be dropped by somebody who has time for it.
     pub(super) garbage: Vec<Garbage>,
+    /// Keys that blocked clients wait for.
+    pub awaited: Awaited,
 }
 
 /// How many keys a database has.
@@ -84,6 +87,7 @@ impl Keyspace {
             version: 0,
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
+            awaited: Awaited::default(),
         }
     }
 
@@ -247,7 +251,10 @@ impl Keyspace {
                     table.remove_expired(now_ms, limit - removed, gone)
                 });
                 let realm = &mut self.realms[slot];
-                keys.iter().for_each(|key| realm.note(database, key));
+                for key in &keys {
+                    realm.note(database, key);
+                    self.awaited.note(database, key);
+                }
             }
         }
         removed
@@ -286,6 +293,7 @@ impl Keyspace {
             self.realms[slot].note_all();
             self.garbage.push(Garbage::Table(cleared));
         }
+        self.awaited.note_all();
     }
 
     /// Exchanges two databases. Nothing may be frozen.
@@ -300,6 +308,7 @@ impl Keyspace {
             }
         }
         self.totals.swap(first, second);
+        self.awaited.note_all();
         // What was absent here may have come and gone there.
         self.forget_absences();
     }
@@ -413,6 +422,7 @@ impl Keyspace {
     ) -> R {
         self.add_tables(slot, database);
         self.realms[slot].note(database, key);
+        self.awaited.note(database, key);
         self.change_table(slot, database, change)
     }
 
@@ -429,6 +439,7 @@ impl Keyspace {
             return None;
         }
         realm.note(database, key);
+        self.awaited.note(database, key);
         Some(self.change_table(slot, database, change))
     }
 

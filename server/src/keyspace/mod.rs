@@ -6,6 +6,7 @@
 
 mod access;
 mod aggregate;
+mod awaited;
 mod databases;
 mod entry;
 mod garbage;
@@ -29,6 +30,7 @@ mod value;
 
 pub use access::{AccessClock, AccessPolicy};
 pub use aggregate::{Aggregate, Elements, Parts};
+pub use awaited::Awaited;
 pub use databases::{CREATION_SLOTS, Keyspace, WatchState};
 pub use entry::{Entry, Stamp};
 pub use garbage::Garbage;

@@ -5,9 +5,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 /// What a connection is, as the letters of `CLIENT LIST` say it.
@@ -26,11 +29,20 @@ pub enum ClientFlag {
     NoTouch = 16,
     /// READONLY.
     Readonly = 32,
-    /// Waits for `CLIENT PAUSE` or a slow command to end.
+    /// Waits for keys, or for `CLIENT PAUSE` or a slow command to end.
     Blocked = 64,
     /// Will be closed after its present reply.
     Closing = 128,
 }
+
+/// The client does not wait for keys.
+const IDLE: u8 = 0;
+/// It does.
+const WAITS: u8 = 1;
+/// It is to wait no longer, as if its time were over.
+const END: u8 = 2;
+/// It is to wait no longer, and to hear why.
+const END_WITH_ERROR: u8 = 3;
 
 /// One connection, as others see it.
 pub struct Client {
@@ -78,6 +90,9 @@ pub struct Client {
     pub busy: AtomicBool,
     /// Asked to close after the reply in progress, by itself or by `CLIENT KILL`.
     pub closing: AtomicBool,
+    /// One of [`IDLE`], [`WAITS`], and what `CLIENT UNBLOCK` makes of the latter.
+    blocking: AtomicU8,
+    unblocked: Notify,
     abort: OnceLock<AbortHandle>,
 }
 
@@ -108,6 +123,8 @@ impl Client {
             commands: AtomicU64::new(0),
             busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            blocking: AtomicU8::new(IDLE),
+            unblocked: Notify::new(),
             abort: OnceLock::new(),
         }
     }
@@ -127,6 +144,48 @@ impl Client {
             flags & !(flag as u32)
         };
         self.flags.store(changed, Ordering::Relaxed);
+    }
+
+    /// The client's request waits for keys from now on; on the connection's own thread.
+    pub fn begin_blocking(&self) {
+        // A request that is looked after waits all the time, and may have been told to end.
+        let _ = self.order(IDLE, WAITS);
+        self.set(ClientFlag::Blocked, true);
+    }
+
+    /// It does not any more.
+    pub fn end_blocking(&self) {
+        self.blocking.store(IDLE, Ordering::Release);
+        self.set(ClientFlag::Blocked, false);
+    }
+
+    /// `CLIENT UNBLOCK`: false if the client does not wait for keys, or was told already.
+    pub fn unblock(&self, with_error: bool) -> bool {
+        let order = if with_error { END_WITH_ERROR } else { END };
+        let is_taken = self.order(WAITS, order);
+        if is_taken {
+            self.unblocked.notify_one();
+        }
+        is_taken
+    }
+
+    /// Waits for `CLIENT UNBLOCK`; whether it wants an error.
+    pub async fn unblock_ordered(&self) -> bool {
+        loop {
+            match self.blocking.load(Ordering::Acquire) {
+                END => return false,
+                END_WITH_ERROR => return true,
+                // What was left of an order that came too late.
+                _ => self.unblocked.notified().await,
+            }
+        }
+    }
+
+    fn order(&self, from: u8, to: u8) -> bool {
+        let exchanged =
+            self.blocking
+                .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        exchanged.is_ok()
     }
 
     /// Lets [`Client::kill`] end the connection's task.

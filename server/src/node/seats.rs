@@ -13,6 +13,7 @@ use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
 use crate::group::Group;
+use crate::group::bells::Bells;
 
 type ById = BTreeMap<GroupId, Arc<Group>>;
 
@@ -25,6 +26,8 @@ pub struct Seats {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Called when a group's authority has changed.
     on_authority: OnceLock<Arc<dyn Fn() + Send + Sync>>,
+    /// Where clients wait for keys.
+    pub bells: Arc<Bells>,
 }
 
 impl Seats {
@@ -39,6 +42,9 @@ impl Seats {
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
         let mut threads = self.threads.lock();
         let mut by_id = ById::clone(&self.by_id.load());
+        let (node, incarnation) = group.life();
+        self.bells.set_life(node, incarnation);
+        group.set_bells(self.bells.clone());
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
         self.by_id.store(Arc::new(by_id));

@@ -198,7 +198,7 @@ impl Courier {
                 let error = CommandError::composed(reason);
                 self.fail(open.into_iter().flat_map(|open| open.proposals), &error);
             }
-            Message::Read { .. } | Message::Write { .. } => {}
+            Message::Read { .. } | Message::Write { .. } | Message::Woken { .. } => {}
         }
     }
 

@@ -4,7 +4,7 @@
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
 //!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group
 //!         | authority bytes u32 | authority | record* | staged*
-//! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at
+//! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at | waiters
 //! staged  = REALM u8 | prefix | record*
 //! ```
 //!
@@ -12,7 +12,7 @@
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Records do not say to which realm they belong:
+//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys. Records do not say to which realm they belong:
 //! the authority has all prefixes, of which the longest decides; only what is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
@@ -33,6 +33,7 @@ use super::configuration::{Configuration, put_members, take_members};
 use super::digest::Digests;
 use super::origins::Origins;
 use super::record::{REALM, Stop, take, take_bytes, take_record};
+use super::waiters::Waiters;
 use super::{MAX_DATABASES, State, empty_keyspace};
 use crate::authority::Authority;
 use crate::keyspace::{CREATION_SLOTS, Frozen, FrozenKeyspace, Keyspace, Segment};
@@ -40,12 +41,14 @@ use writer::BLOCK_BYTES;
 pub use writer::ContentWriter;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const CONTENT_VERSION: u32 = 4;
+pub const CONTENT_VERSION: u32 = 5;
 
 /// The version without origins and configuration.
 const VERSION_1: u32 = 1;
 /// The last version without authority: all of it is the root group's.
 const VERSION_3: u32 = 3;
+/// The last version without waiters.
+const VERSION_4: u32 = 4;
 
 /// A state at one log index that no longer changes.
 pub struct FrozenState {
@@ -156,6 +159,7 @@ fn group_part(state: &State) -> Vec<u8> {
             put_varint(&mut out, configuration.sealed_at.0);
         }
     }
+    state.waiters.put(&mut out);
     out
 }
 
@@ -285,8 +289,8 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     for _ in 0..slots {
         creations.push(u32::from_le_bytes(take(rest)?));
     }
-    let (origins, configuration) = match version {
-        VERSION_1 => (Origins::default(), None),
+    let (origins, configuration, waiters) = match version {
+        VERSION_1 => GroupPart::default(),
         _ => take_group(rest, version)?,
     };
     let authority = match version {
@@ -297,6 +301,7 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
     }
+    waiters.await_all(&mut keyspace.awaited);
     Ok(State {
         keyspace,
         authority,
@@ -304,6 +309,7 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
         time_ms,
         origins,
         configuration,
+        waiters,
         digests: Digests::default(),
     })
 }
@@ -320,14 +326,17 @@ fn take_authority(rest: &mut &[u8]) -> Result<Authority, Stop> {
         .ok_or(Stop::Malformed)
 }
 
-fn take_group(rest: &mut &[u8], version: u32) -> Result<(Origins, Option<Configuration>), Stop> {
+/// What of a state belongs to no key and no prefix.
+type GroupPart = (Origins, Option<Configuration>, Waiters);
+
+fn take_group(rest: &mut &[u8], version: u32) -> Result<GroupPart, Stop> {
     let len = u32::from_le_bytes(take(rest)?) as usize;
     let (group, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
     *rest = after;
     read_group(group, version).map_err(|_| Stop::Malformed)
 }
 
-fn read_group(group: &[u8], version: u32) -> Result<(Origins, Option<Configuration>), DecodeError> {
+fn read_group(group: &[u8], version: u32) -> Result<GroupPart, DecodeError> {
     let mut reader = Reader::new(group);
     let mut origins = Origins::take(&mut reader)?;
     if version > VERSION_3 {
@@ -345,10 +354,14 @@ fn read_group(group: &[u8], version: u32) -> Result<(Origins, Option<Configurati
         }
         _ => return Err(DecodeError::Malformed(reader.at() - 1)),
     };
+    let waiters = match version {
+        ..=VERSION_4 => Waiters::default(),
+        _ => Waiters::take(&mut reader)?,
+    };
     if !reader.is_done() {
         return Err(DecodeError::Malformed(reader.at()));
     }
-    Ok((origins, configuration))
+    Ok((origins, configuration, waiters))
 }
 
 fn read_record(

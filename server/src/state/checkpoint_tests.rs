@@ -240,6 +240,26 @@ fn content_of_version_1_restores() {
 }
 
 #[test]
+fn content_of_version_4_restores_without_waiters() {
+    const GROUP_AT: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4 * CREATION_SLOTS;
+    const NO_WAITERS: [u8; 3] = [0; 3];
+    let state = state(10);
+    let mut bytes = content(&state);
+    let len = u32::from_le_bytes(*bytes[GROUP_AT..].first_chunk().expect("a length"));
+    let end = GROUP_AT + 4 + len as usize;
+    assert_eq!(bytes[end - NO_WAITERS.len()..end], NO_WAITERS);
+    bytes.drain(end - NO_WAITERS.len()..end);
+    let len = len - NO_WAITERS.len() as u32;
+    bytes[GROUP_AT..GROUP_AT + 4].copy_from_slice(&len.to_le_bytes());
+    let mut restorer = Restorer::of_version(4).expect("a known version");
+    restorer.block(&bytes).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert!(restored.waiters.is_empty());
+    assert_eq!(listing(&restored), listing(&state));
+    assert_eq!(restored.origins, state.origins);
+}
+
+#[test]
 fn content_of_unknown_versions_is_refused() {
     assert!(Restorer::of_version(0).is_none());
     assert!(Restorer::of_version(CONTENT_VERSION + 1).is_none());

@@ -123,6 +123,10 @@ fn put_frame(out: &mut Vec<u8>, state: &State) {
         out.extend_from_slice(&slot.to_le_bytes());
     }
     state.origins.put(out);
+    // Without waiters a digest is what it was before there could be any.
+    if !state.waiters.is_empty() {
+        state.waiters.put(out);
+    }
     if let Some(configuration) = &state.configuration {
         put_members(out, configuration.id, &configuration.members);
         put_varint(out, configuration.sealed_at.0);

@@ -28,6 +28,8 @@ mod replay;
 mod restart_tests;
 #[cfg(test)]
 mod testing;
+mod serve;
+mod waiters;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
@@ -51,6 +53,7 @@ pub use handoff::{ExportPosition, Exported};
 pub use origins::{Admission, Origins};
 pub use proxied::{ProxiedReply, decode_replies};
 pub use replay::{Replay, ReplayError};
+pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
 use crate::commands::{
@@ -80,6 +83,8 @@ pub struct State {
     pub origins: Origins,
     /// The membership that the last SEAL began; `None` before the first one.
     pub configuration: Option<Configuration>,
+    /// Which clients wait for keys.
+    pub waiters: Waiters,
     /// No part of a checkpoint: who loads one has nothing to compare yet.
     digests: Digests,
 }
@@ -117,6 +122,7 @@ impl State {
             time_ms: 0,
             origins: Origins::default(),
             configuration: None,
+            waiters: Waiters::default(),
             digests: Digests::default(),
         }
     }
@@ -126,6 +132,7 @@ impl State {
         self.authority.check_invariants();
         self.keyspace.check_invariants();
         self.origins.check_invariants();
+        self.waiters.check_invariants();
         let domains = self.authority.domains();
         let expected = domains.filter_map(|(prefix, domain)| Some((prefix, domain.visibility()?)));
         assert_eq!(self.keyspace.realms(), expected.collect());
@@ -215,6 +222,8 @@ impl State {
             logged,
             ordinal: 0,
             refuses_growth: false,
+            authority_changed: false,
+            is_proxied: false,
             clock,
             counters,
         }
@@ -231,6 +240,10 @@ pub struct Applier<'a> {
     ordinal: u64,
     /// Whether the leader found memory short when it made the entry.
     refuses_growth: bool,
+    /// A command has run that may have changed which keys are served here.
+    authority_changed: bool,
+    /// The item that runs is of a node that need not be a member.
+    is_proxied: bool,
     clock: &'a AccessClock,
     counters: &'a Counters,
 }
@@ -247,6 +260,14 @@ impl Applier<'_> {
     #[must_use]
     pub fn admit(&mut self, origin: Origin, sequence: u64, floor: u64) -> Admission {
         assert!(self.logged, "a proposal is admitted without a log entry");
+        if !self.state.waiters.is_empty()
+            && let Some(before) = origin.incarnation.checked_sub(1)
+        {
+            // Nobody is there any more for whom an earlier life of this node waited.
+            let (node, state) = (origin.node & !PROXIED, &mut *self.state);
+            let awaited = &mut state.keyspace.awaited;
+            state.waiters.forsake(node, before, true, awaited);
+        }
         self.state.origins.admit(origin, sequence, floor)
     }
 
@@ -361,6 +382,11 @@ impl Applier<'_> {
             members: members.to_vec(),
             sealed_at: self.state.applied,
         });
+        let is_member = |node| {
+            let mut nodes = members.iter().map(|member| member.node.0);
+            nodes.any(|member| member == u64::from(node))
+        };
+        self.state.waiters.keep_for_all_but(is_member);
     }
 
     /// Compares a digest of the log with this replica's, if it remembers one for that index. An
@@ -396,16 +422,10 @@ impl Applier<'_> {
             Handler::Write(handler) => {
                 assert!(self.logged, "'{}' runs without a log entry", command.name);
                 self.ordinal += 1;
-                let mut context = WriteContext {
-                    keyspace: &mut self.state.keyspace,
-                    authority: &mut self.state.authority,
-                    database,
-                    now_ms: self.head.time_ms,
-                    random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
-                    clock: self.clock,
-                    counters: self.counters,
-                };
-                handler(&mut context, args, encoder)
+                // All steps of a handoff are such commands.
+                let is_step = command.has(Flag::Internal) && command.keys == Keys::None;
+                self.authority_changed |= is_step && !self.state.waiters.is_empty();
+                handler(&mut self.write_context(database), args, encoder)
             }
             Handler::Read(handler) => {
                 let context = ReadContext {
@@ -416,12 +436,29 @@ impl Applier<'_> {
                     clock: self.clock,
                     touch: true,
                     counters: self.counters,
+                    may_wait: false,
                 };
                 handler(&context, args, encoder)
             }
             Handler::Node(_) | Handler::Container => Err(CommandError::text(
                 "ERR this command does not run in the log",
             )),
+        }
+    }
+
+    /// What a writing command sees, which is the `ordinal`-th of the entry.
+    fn write_context(&mut self, database: usize) -> WriteContext<'_> {
+        WriteContext {
+            keyspace: &mut self.state.keyspace,
+            authority: &mut self.state.authority,
+            database,
+            now_ms: self.head.time_ms,
+            random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
+            clock: self.clock,
+            counters: self.counters,
+            waiters: &mut self.state.waiters,
+            may_wait: false,
+            is_proxied: self.is_proxied,
         }
     }
 }

@@ -111,7 +111,10 @@ pub(super) fn run_command(
         Encoder::new(&mut body, protocol).error(&CommandError::OUT_OF_MEMORY.to_string());
         return put(replies, FAILED, &body);
     }
-    let status = match applier.command(command, database, args, protocol, &mut body) {
+    applier.is_proxied = true;
+    let outcome = applier.command(command, database, args, protocol, &mut body);
+    applier.is_proxied = false;
+    let status = match outcome {
         Ok(()) => DONE,
         Err(CommandError::Stray(stray)) => {
             body.clear();

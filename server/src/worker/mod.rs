@@ -28,6 +28,7 @@ pub use listener::{ListenError, Listeners};
 use slots::Slots;
 pub use ticket::Ticket;
 
+use crate::connection::{Orphans, run_orphans};
 use crate::group::{Group, Item, Mailbox, Proposal};
 use crate::node::clients::{Client, ClientFlag};
 use crate::node::stats::WorkerStats;
@@ -62,6 +63,8 @@ pub struct Worker {
     committer: RefCell<Option<Waker>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     clients: RefCell<BTreeMap<u64, Arc<Client>>>,
+    /// Waiters that connections have left behind.
+    pub orphans: Orphans,
 }
 
 /// Runs a thread until the node shuts down. The first worker also removes expired keys.
@@ -75,6 +78,7 @@ pub fn run(node: Arc<Node>, listeners: Vec<(Port, std::net::TcpListener)>, is_fi
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         tokio::task::spawn_local(run_committer(worker.clone()));
+        tokio::task::spawn_local(run_orphans(worker.clone()));
         tokio::task::spawn_local(disconnect_idle(worker.clone()));
         if is_first {
             tokio::task::spawn_local(remove_expired(worker.clone()));
@@ -108,6 +112,7 @@ impl Worker {
             committer: RefCell::default(),
             buffers: RefCell::default(),
             clients: RefCell::default(),
+            orphans: Orphans::default(),
         }
     }
 

@@ -4,10 +4,11 @@
 //! `serving` is about commands on keys that live elsewhere, `listings` about commands on all keys,
 //! `prefixes` about who owns what, `cut` about regions that are cut off, `moves` about moving under
 //! load while leaders die, `membership` about what nodes know of each other, `clients` about client
-//! libraries.
+//! libraries, `blocking` about clients that wait for keys.
 
 #![allow(clippy::unwrap_used)]
 
+mod blocking;
 mod clients;
 mod cut;
 mod listings;

@@ -30,7 +30,7 @@ static FLAGS: &[(Flag, &str)] = &[
 /// Writes the entry of a command, those of its subcommands inside it.
 pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
     let (first, last, step) = match command.keys {
-        Keys::None => (0, 0, 0),
+        Keys::None | Keys::Inner { .. } => (0, 0, 0),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         // Whoever reads only these three numbers learns of the key that stands apart.
         Keys::Counted { target: 0, .. } => (0, 0, 0),
@@ -77,7 +77,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
     for (i, flags) in uses.iter().enumerate() {
         let is_last = i + 1 == uses.len();
         let (begin, search) = match command.keys {
-            Keys::None => (0, Search::Range { last: 0, step: 0 }),
+            Keys::None | Keys::Inner { .. } => (0, Search::Range { last: 0, step: 0 }),
             Keys::Range { first, last, step } => {
                 let begin = i64::from(first) + i as i64;
                 let last = match last {

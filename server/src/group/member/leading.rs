@@ -1,7 +1,7 @@
 //! What a member does as leader: it makes entries.
 //!
 //! An entry holds, in this order, the leader's own *chores* (the first item of a new log, keys that
-//! must go for room, a digest of the state; sent once, and answered to nobody), the flights of the
+//! must go for room, nodes whose clients are not waited for any more, a digest of the state; sent once, and answered to nobody), the flights of the
 //! leader's own clients, and what others forwarded. Its time is the leader's clock, or the last
 //! entry's time if that is later.
 
@@ -11,6 +11,7 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::Member;
+use super::contacts::Forsaken;
 use super::flights::Flight;
 use super::message::Message;
 use crate::commands::CommandError;
@@ -137,6 +138,8 @@ impl Member {
             self.leading.proposed = None;
             self.leading.linger = None;
             tracing::info!(ballot, "this node leads the group");
+            // The last leader may have died before it could call them.
+            self.call_served(|_| true);
         }
     }
 
@@ -164,7 +167,8 @@ impl Member {
         let own = self.replica.member().node;
         let due = self.flights.due(own, ballot, now);
         let head = self.next_head(clock_ms);
-        let chores = self.chores(head);
+        let forsaken = self.forsaken(now);
+        let chores = self.chores(head, &forsaken);
         if due.is_empty() && self.forwarded.is_empty() && chores.is_none() {
             return;
         }
@@ -273,7 +277,7 @@ impl Member {
     }
 
     /// The leader's own items for the next entry, as an encoded proposal.
-    fn chores(&mut self, head: EntryHead) -> Option<Vec<u8>> {
+    fn chores(&mut self, head: EntryHead, forsaken: &[Forsaken]) -> Option<Vec<u8>> {
         let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
         let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
@@ -282,7 +286,8 @@ impl Member {
             short && (self.forwarded.iter()).any(|(head, _)| head.origin.is_proxied());
         let digest = self.shared.state.read().last_digest();
         let digest = digest.filter(|(index, _)| *index > self.leading.digest);
-        if !begins && victims.is_empty() && digest.is_none() && !refuses_growth {
+        let is_idle = victims.is_empty() && digest.is_none() && forsaken.is_empty();
+        if !begins && is_idle && !refuses_growth {
             return None;
         }
         if let Some((index, _)) = digest {
@@ -292,6 +297,7 @@ impl Member {
             if begins {
                 writer.genesis(databases.min(MAX_DATABASES), hash_seed, group);
             }
+            forsaken.iter().for_each(|forsaken| forsaken.put(writer));
             for victim in &victims {
                 writer.evict(victim.database, &victim.key);
             }

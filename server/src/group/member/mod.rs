@@ -23,6 +23,7 @@
 
 mod bootstrap;
 mod changes;
+mod contacts;
 mod describe;
 mod flights;
 mod leading;
@@ -57,6 +58,7 @@ use crate::state::{
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
+use contacts::Contacts;
 use flights::{Flight, Flights};
 use leading::Leading;
 use message::Message;
@@ -135,6 +137,7 @@ pub struct Member {
     transfer: Transfer,
     bootstrap: Bootstrap,
     peers: BTreeMap<NodeId, Peer>,
+    contacts: Contacts,
     orders: Vec<Order>,
     last_request: u64,
     change: Option<ActiveChange>,
@@ -169,6 +172,7 @@ impl Member {
             transfer: Transfer::new(vault),
             bootstrap: Bootstrap::new(options.founders.clone(), options.others.clone()),
             peers: BTreeMap::new(),
+            contacts: Contacts::default(),
             orders: Vec::new(),
             // Answers to an earlier life's orders must not be taken for answers to this one's.
             last_request: options.origin.incarnation << 20,
@@ -215,6 +219,7 @@ impl Member {
         self.peers.remove(&node);
         self.bootstrap.forget(node);
         self.proxied.forget(node);
+        self.note_silence(node);
     }
 
     /// Handles what another node sent. An error means that it makes no sense: the link is to be
@@ -525,9 +530,13 @@ impl Member {
         self.garbage.append(&mut state.keyspace.take_garbage());
         self.shared.totals.add(&counters);
         let has_new_authority = state.authority.changes() != authority_before;
+        let to_call = self.shared.ring(&mut state);
         drop(state);
         if has_new_authority {
             self.shared.note_authority();
+        }
+        if self.replica.is_leader() {
+            self.call(to_call);
         }
         for (origin, sequence) in proxied {
             self.note_proxied(origin, sequence);
@@ -566,6 +575,7 @@ impl Member {
         let origin = self.options.origin;
         let is_applied = |sequence, _: &_| state.origins.contains(origin, sequence);
         let lost = self.flights.take_if(is_applied);
+        self.shared.note_replaced(self.options.group, &state);
         self.replica.install_checkpoint(index);
         adopt(&mut self.replica, &state);
         drop(state);

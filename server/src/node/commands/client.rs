@@ -319,7 +319,7 @@ pub(super) fn reply(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-/// Nobody ever waits in a blocking command here, so nobody is woken.
+/// Answers 1 if the client waited for keys; if it is served at that very moment, it gets that reply.
 pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
     let args = context.args;
     match args.len() {
@@ -332,8 +332,12 @@ pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
         }
         _ => return Err(context.subcommand_error()),
     }
-    parse_canonical_int(args.arg(2)).ok_or(CommandError::NotInteger)?;
-    context.encoder().integer(0);
+    let id = parse_canonical_int(args.arg(2)).ok_or(CommandError::NotInteger)?;
+    let with_error = args.len() == 4 && is_option(args, 3, "error");
+    let client = u64::try_from(id).ok();
+    let client = client.and_then(|id| context.node.clients.get(id));
+    let is_told = client.is_some_and(|client| client.unblock(with_error));
+    context.encoder().integer(i64::from(is_told));
     Ok(Flow::Continue)
 }
 

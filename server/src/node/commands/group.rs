@@ -239,6 +239,7 @@ fn describe(overview: &Overview<'_>) -> String {
     lines.field("leader", description.leader.unwrap_or_default());
     lines.field("decided", decided);
     lines.field("applied", overview.applied);
+    lines.field("waiters", overview.waiters);
     if overview.cluster.is_some() {
         consensus(overview, &mut lines);
     }

@@ -63,6 +63,8 @@ pub enum Pending {
     Watch(GroupId),
     /// The parts of the request, which go to several groups.
     Spread,
+    /// What the request does, or the keys that it waits for.
+    Keys,
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
