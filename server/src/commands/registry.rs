@@ -36,6 +36,8 @@ static TABLES: &[&[Command]] = &[
     super::geo::search::COMMANDS,
     super::keys::COMMANDS,
     super::rename::COMMANDS,
+    super::dump::COMMANDS,
+    super::sort::COMMANDS,
     super::expire::COMMANDS,
     super::listing::COMMANDS,
     super::flush::COMMANDS,

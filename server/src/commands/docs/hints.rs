@@ -40,6 +40,7 @@ pub(super) fn actual_uses(command: &Command, args: Args<'_>) -> &'static [&'stat
             .iter()
             .skip(3)
             .any(|arg| arg.eq_ignore_ascii_case(b"get")),
+        "sort" => return &[READ, OVERWRITE],
         "bitfield" => {
             return if bitfield_only_reads(args) {
                 &[READ]
@@ -138,6 +139,7 @@ static TABLE: &[Row] = &[
         &["request_policy:multi_shard", "response_policy:agg_sum"],
         &[DELETE],
     ),
+    ("dump", &["nondeterministic_output"], &[READ]),
     (
         "exists",
         &["request_policy:multi_shard", "response_policy:agg_sum"],
@@ -311,6 +313,7 @@ static TABLE: &[Row] = &[
     ),
     ("memory|usage", &[], &[INSPECT]),
     ("mget", &["request_policy:multi_shard"], &[READ]),
+    ("migrate", &["nondeterministic_output"], &[REMOVE]),
     ("move", &[], &[CHANGE]),
     (
         "mset",
@@ -350,6 +353,7 @@ static TABLE: &[Row] = &[
     ),
     ("rename", &[], &[REMOVE, OVERWRITE]),
     ("renamenx", &[], &[REMOVE, INSERT]),
+    ("restore", &[], &[OVERWRITE]),
     ("rpop", &[], &[REMOVE]),
     ("rpoplpush", &[], &[REMOVE, EXTEND]),
     ("rpush", &[], &[EXTEND]),
@@ -399,6 +403,8 @@ static TABLE: &[Row] = &[
     ("smembers", &["nondeterministic_output_order"], &[READ]),
     ("smismember", &[], &[READ]),
     ("smove", &[], &[REMOVE, EXTEND]),
+    ("sort", &[], &[READ, READ, OVERWRITE]),
+    ("sort_ro", &[], &[READ, READ]),
     ("spop", &["nondeterministic_output"], &[REMOVE]),
     ("srandmember", &["nondeterministic_output"], &[READ]),
     ("srem", &[], &[TRIM]),
