@@ -233,7 +233,9 @@ impl WriteContext<'_> {
         let bytes = match self.peek(key).map(Entry::value) {
             // Edited in place below.
             Some(ValueRef::Object(Object::String(_))) => None,
-            Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
+            Some(ValueRef::Object(object)) => {
+                Some(object.as_string().ok_or(CommandError::WrongType)?.to_vec())
+            }
             Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
             Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
             None => Some(Vec::new()),
@@ -380,8 +382,10 @@ impl<'a> StringRef<'a> {
         match entry.value() {
             ValueRef::Int(number) => Ok(Self::Int(number)),
             ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(_) => Err(CommandError::WrongType),
+            ValueRef::Object(object) => object
+                .as_string()
+                .map(Self::Bytes)
+                .ok_or(CommandError::WrongType),
         }
     }
 

@@ -25,6 +25,7 @@ mod double;
 mod dump;
 mod error;
 mod expire;
+mod fence;
 mod field;
 mod flush;
 mod geo;

@@ -10,6 +10,7 @@ use super::{Command, CommandError, Flag};
 /// The tables of the modules, in the order in which COMMAND lists them.
 static TABLES: &[&[Command]] = &[
     super::string::COMMANDS,
+    super::fence::COMMANDS,
     super::string_multi::COMMANDS,
     super::range::COMMANDS,
     super::number::COMMANDS,

@@ -130,7 +130,7 @@ fn content(value: ValueRef<'_>) -> Vec<Vec<u8>> {
             ValueRef::Int(number) => number.to_string().into_bytes(),
             ValueRef::String(bytes) => bytes.to_vec(),
             ValueRef::Object(Object::String(bytes)) => bytes.clone(),
-            ValueRef::Object(other) => panic!("{other:?} has elements"),
+            ValueRef::Object(other) => panic!("{other:?} is no string"),
         }];
     };
     let mut parts = Vec::new();

@@ -26,6 +26,11 @@ pub(super) fn put_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
             out.push(kind::STRING);
             put_string(bytes, out);
         }
+        // The token belongs to this cluster, and means nothing elsewhere.
+        ValueRef::Object(Object::Fenced(fenced)) => {
+            out.push(kind::STRING);
+            put_string(&fenced.value, out);
+        }
         ValueRef::Object(Object::List(list)) => put_list(list, out),
         ValueRef::Object(Object::Set(set)) => put_set(set, out),
         ValueRef::Object(Object::Hash(hash)) => put_hash(hash, out),

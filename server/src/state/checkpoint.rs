@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
-//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group
+//!         | databases u32 | creation slots u32 | slot u32 * | fence u64 | group bytes u32 | group
 //!         | authority bytes u32 | authority | record* | staged*
 //! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at
 //! staged  = REALM u8 | prefix | record*
@@ -10,6 +10,7 @@
 //!
 //! with records as in [`record`](super::record).
 //!
+//! Up to version 4 there was no fence, since no token had been given.
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
 //! part, as everything belonged to the root group. Records do not say to which realm they belong:
@@ -40,12 +41,14 @@ use writer::BLOCK_BYTES;
 pub use writer::ContentWriter;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const CONTENT_VERSION: u32 = 4;
+pub const CONTENT_VERSION: u32 = 5;
 
 /// The version without origins and configuration.
 const VERSION_1: u32 = 1;
 /// The last version without authority: all of it is the root group's.
 const VERSION_3: u32 = 3;
+/// The last version without fencing tokens.
+const VERSION_4: u32 = 4;
 
 /// A state at one log index that no longer changes.
 pub struct FrozenState {
@@ -58,6 +61,7 @@ pub struct FrozenState {
     seed: u64,
     version: u32,
     creations: Vec<u32>,
+    fence: u64,
     /// Origins and configuration, encoded.
     group: Vec<u8>,
     databases: usize,
@@ -80,6 +84,7 @@ impl FrozenState {
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),
+            fence: state.keyspace.fence(),
             group: group_part(state),
             databases: state.keyspace.databases(),
             authority: state.authority.clone(),
@@ -112,6 +117,7 @@ impl FrozenState {
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
         }
+        out.extend_from_slice(&self.fence.to_le_bytes());
         let group_bytes = u32::try_from(self.group.len())
             .expect("windows are bounded, and a cluster has few nodes");
         out.extend_from_slice(&group_bytes.to_le_bytes());
@@ -285,6 +291,10 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     for _ in 0..slots {
         creations.push(u32::from_le_bytes(take(rest)?));
     }
+    let fence = match version {
+        VERSION_1..=VERSION_4 => 0,
+        _ => u64::from_le_bytes(take(rest)?),
+    };
     let (origins, configuration) = match version {
         VERSION_1 => (Origins::default(), None),
         _ => take_group(rest, version)?,
@@ -297,6 +307,7 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
     }
+    keyspace.raise_fence(fence);
     Ok(State {
         keyspace,
         authority,

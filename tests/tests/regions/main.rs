@@ -3,13 +3,14 @@
 //!
 //! `serving` is about commands on keys that live elsewhere, `listings` about commands on all keys,
 //! `prefixes` about who owns what, `cut` about regions that are cut off, `moves` about moving under
-//! load while leaders die, `clients` about client libraries.
+//! load while leaders die, `locks` about tokens of locks that move, `clients` about client libraries.
 
 #![allow(clippy::unwrap_used)]
 
 mod clients;
 mod cut;
 mod listings;
+mod locks;
 mod moves;
 mod prefixes;
 mod serving;
