@@ -15,6 +15,7 @@ mod cluster;
 mod compare;
 mod compare_etcd;
 mod cpu;
+mod deletes;
 mod directory;
 mod etcd;
 mod failover;
@@ -60,6 +61,8 @@ enum Command {
     Memory(Memory),
     /// Latency with and without a BGSAVE going on
     Checkpoint(checkpoint::CheckpointArgs),
+    /// How long others wait while a large value goes, or something large grows
+    LatencyOfDeletes(deletes::DeletesArgs),
     /// How long writes wait when the leader of three nodes is killed
     Failover(failover::FailoverArgs),
     /// Throughput of three nodes while a follower that missed writes catches up
@@ -112,6 +115,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Compare(Compare::Etcd(args)) => compare_etcd::run(args),
         Command::Memory(Memory::Redis(args)) => memory::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
+        Command::LatencyOfDeletes(args) => deletes::run(args),
         Command::Failover(args) => failover::run(args),
         Command::Catchup(args) => catchup::run(args),
         Command::ReadCost(args) => read_cost::run(args),

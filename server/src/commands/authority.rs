@@ -10,7 +10,7 @@
 //! | root group | `_GROUP name member..`, `_MEMBERS group configuration member..` (`node:disk`), `_FOUNDED` |
 //! | owner of the parent prefix | `_DELEGATE prefix to`, `_MOVE prefix to`, `_DROP prefix`, `_SETTLE prefix epoch group` |
 //! | source | `_LEAVE prefix epoch to`, `_FREEZE prefix epoch [attempt]`, `_THAW prefix epoch [attempt]`, `_DEPART prefix epoch to` |
-//! | destination | `_ARRIVE prefix epoch from attempt`, `_IMPORT prefix epoch attempt chunk payload`, `_COMMIT prefix epoch attempt count digest delegations`, `_ABORT prefix epoch attempt` |
+//! | destination | `_ARRIVE prefix epoch from attempt`, `_IMPORT prefix epoch attempt chunk payload`, `_COMMIT prefix epoch attempt count digest delegations [fence]`, `_ABORT prefix epoch attempt` |
 //!
 //! `_GROUP` answers with the group's number, all others with OK. Refusals are those of
 //! [`Refusal`].
@@ -113,7 +113,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         name: "_commit",
-        arity: 7,
+        arity: -7,
         handler: Handler::Write(commit),
         ..ROW
     },
@@ -224,6 +224,9 @@ fn commit(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     let effect = ctx
         .authority
         .commit(args.arg(1), epoch, attempt, sums, delegations)?;
+    if args.len() > 7 {
+        ctx.keyspace.raise_fence(number(args, 7)?);
+    }
     carry_out(ctx, args, effect, out)
 }
 

@@ -121,6 +121,12 @@ pub enum Keys {
         /// Index of the number of keys.
         count: u8,
     },
+    /// The first argument, and what stands behind STORE among the options of SORT; besides, keys
+    /// that are known only when the command runs.
+    Sorted {
+        /// Whether STORE is an option.
+        stores: bool,
+    },
     /// The first argument, and what stands behind STORE or STOREDIST.
     Stored {
         /// Index from which on these words are options.
@@ -164,6 +170,10 @@ impl Keys {
             Self::None => (None, 0..0, 1),
             Self::Stored { from } => {
                 let stored = stored_key(args, from.into());
+                (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
+            }
+            Self::Sorted { stores } => {
+                let stored = sorted_into(args).filter(|_| stores);
                 (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
             }
             Self::Range { first, last, step } => {
@@ -210,6 +220,24 @@ fn stored_key(args: Args<'_>, mut at: usize) -> Option<usize> {
     let mut found = None;
     while at + 1 < args.len() {
         if is_option(args, at, "store") || is_option(args, at, "storedist") {
+            found = Some(at + 1);
+            at += 1;
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The key behind STORE among the options of SORT, which are passed over together with what belongs
+/// to them. The last one counts.
+fn sorted_into(args: Args<'_>) -> Option<usize> {
+    let (mut found, mut at) = (None, 2);
+    while at < args.len() {
+        if is_option(args, at, "limit") {
+            at += 2;
+        } else if is_option(args, at, "by") || is_option(args, at, "get") {
+            at += 1;
+        } else if is_option(args, at, "store") && at + 1 < args.len() {
             found = Some(at + 1);
             at += 1;
         }

@@ -244,7 +244,10 @@ impl WriteContext<'_> {
         let raw = |bytes| NewValue::Object(Object::String(bytes));
         let other_form = match self.peek(key).map(Entry::value) {
             Some(ValueRef::Object(Object::String(_))) => None,
-            Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
+            Some(ValueRef::Object(object)) => {
+                let bytes = object.as_string().ok_or(CommandError::WrongType)?;
+                Some(raw(bytes.to_vec()))
+            }
             Some(ValueRef::String(bytes)) => Some(raw(bytes.to_vec())),
             Some(ValueRef::Int(number)) => Some(raw(number.to_string().into_bytes())),
             None => {
@@ -399,8 +402,10 @@ impl<'a> StringRef<'a> {
         match entry.value() {
             ValueRef::Int(number) => Ok(Self::Int(number)),
             ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(_) => Err(CommandError::WrongType),
+            ValueRef::Object(object) => object
+                .as_string()
+                .map(Self::Bytes)
+                .ok_or(CommandError::WrongType),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{Command, CommandError, Flag};
 /// The tables of the modules, in the order in which COMMAND lists them.
 static TABLES: &[&[Command]] = &[
     super::string::COMMANDS,
+    super::fence::COMMANDS,
     super::string_multi::COMMANDS,
     super::range::COMMANDS,
     super::number::COMMANDS,
@@ -38,6 +39,8 @@ static TABLES: &[&[Command]] = &[
     super::geo::search::COMMANDS,
     super::keys::COMMANDS,
     super::rename::COMMANDS,
+    super::dump::COMMANDS,
+    super::sort::COMMANDS,
     super::expire::COMMANDS,
     super::listing::COMMANDS,
     super::flush::COMMANDS,

@@ -49,6 +49,12 @@ pub struct Keyspace {
     memory_bytes: usize,
     /// Counts writes; wraps around.
     version: u32,
+    /// The last fencing token that was given, or a higher one.
+    ///
+    /// Invariant: no key that the group serves was ever given a higher one, by whatever group. It
+    /// never falls; and who gets a prefix from another group raises it to what that one had when it
+    /// stopped serving the prefix. So the tokens of a key grow, wherever it is served.
+    fence: u64,
     pub(super) creations: Box<[u32]>,
     /// To be dropped by somebody who has time for it.
     pub(super) garbage: Vec<Garbage>,
@@ -85,6 +91,7 @@ impl Keyspace {
             totals: vec![Totals::default(); databases],
             memory_bytes: 0,
             version: 0,
+            fence: 0,
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
             awaited: Awaited::default(),
@@ -331,6 +338,23 @@ impl Keyspace {
     #[must_use]
     pub fn watch_counters(&self) -> (u32, &[u32]) {
         (self.version, &self.creations)
+    }
+
+    /// A fencing token that is higher than all that were given before.
+    pub fn next_fence(&mut self) -> u64 {
+        self.fence += 1;
+        self.fence
+    }
+
+    /// No token that was given is higher than this one.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Makes all future tokens higher than `fence`.
+    pub fn raise_fence(&mut self, fence: u64) {
+        self.fence = self.fence.max(fence);
     }
 
     /// Restores what [`Keyspace::watch_counters`] gave; false if it does not fit this version.

@@ -42,4 +42,4 @@ pub use segment::{KeyHash, SEGMENT_MAX_ENTRIES, Segment};
 pub use set::{Member, Set};
 pub use sorted_set::{Scored, SortedSet, Walk};
 pub use table::{Edit, Expiry, Frozen, Table};
-pub use value::{INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};
+pub use value::{Fenced, INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
-//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group
+//!         | databases u32 | creation slots u32 | slot u32 * | fence u64 | group bytes u32 | group
 //!         | authority bytes u32 | authority | record* | staged*
 //! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at | waiters
 //! staged  = REALM u8 | prefix | record*
@@ -12,8 +12,9 @@
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys. Records do not say to which realm they belong:
-//! the authority has all prefixes, of which the longest decides; only what is arriving stands apart.
+//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, and no
+//! fencing token had been given. Records do not say to which realm they belong: the authority has all
+//! prefixes, of which the longest decides; only what is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -47,7 +48,7 @@ pub const CONTENT_VERSION: u32 = 5;
 const VERSION_1: u32 = 1;
 /// The last version without authority: all of it is the root group's.
 const VERSION_3: u32 = 3;
-/// The last version without waiters.
+/// The last version without waiters and fencing tokens.
 const VERSION_4: u32 = 4;
 
 /// A state at one log index that no longer changes.
@@ -61,6 +62,7 @@ pub struct FrozenState {
     seed: u64,
     version: u32,
     creations: Vec<u32>,
+    fence: u64,
     /// Origins and configuration, encoded.
     group: Vec<u8>,
     databases: usize,
@@ -83,6 +85,7 @@ impl FrozenState {
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),
+            fence: state.keyspace.fence(),
             group: group_part(state),
             databases: state.keyspace.databases(),
             authority: state.authority.clone(),
@@ -115,6 +118,7 @@ impl FrozenState {
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
         }
+        out.extend_from_slice(&self.fence.to_le_bytes());
         let group_bytes = u32::try_from(self.group.len())
             .expect("windows are bounded, and a cluster has few nodes");
         out.extend_from_slice(&group_bytes.to_le_bytes());
@@ -289,6 +293,10 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     for _ in 0..slots {
         creations.push(u32::from_le_bytes(take(rest)?));
     }
+    let fence = match version {
+        VERSION_1..=VERSION_4 => 0,
+        _ => u64::from_le_bytes(take(rest)?),
+    };
     let (origins, configuration, waiters) = match version {
         VERSION_1 => GroupPart::default(),
         _ => take_group(rest, version)?,
@@ -302,6 +310,7 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
         return Err(Stop::Malformed);
     }
     waiters.await_all(&mut keyspace.awaited);
+    keyspace.raise_fence(fence);
     Ok(State {
         keyspace,
         authority,

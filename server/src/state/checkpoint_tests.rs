@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::keyspace::{
-    Aggregate, Expiry, Hash, Member, NewValue, Object, Set, SortedSet, ValueRef,
+    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, ValueRef,
 };
 use crate::state::{ConfigurationId, Origin};
 use bailiwick_replication::NodeId;
@@ -263,6 +263,29 @@ fn content_of_version_4_restores_without_waiters() {
 fn content_of_unknown_versions_is_refused() {
     assert!(Restorer::of_version(0).is_none());
     assert!(Restorer::of_version(CONTENT_VERSION + 1).is_none());
+}
+
+#[test]
+fn tokens_of_locks_and_their_counter_come_back() {
+    let mut state = state(0);
+    let token = (0..3).map(|_| state.keyspace.next_fence()).last();
+    let token = token.expect("three were given");
+    let value = Box::from(&b"holder"[..]);
+    let fenced = Object::Fenced(Box::new(Fenced { value, token }));
+    let keyspace = &mut state.keyspace;
+    keyspace.set(
+        1,
+        b"lock",
+        NewValue::Object(fenced.clone()),
+        Expiry::None,
+        0,
+    );
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let mut restored = restorer.finish().expect("complete");
+    let entry = restored.keyspace.entry(1, b"lock").expect("restored");
+    assert_eq!(entry.value(), ValueRef::Object(&fenced));
+    assert_eq!(restored.keyspace.next_fence(), token + 1);
 }
 
 #[test]

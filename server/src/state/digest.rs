@@ -119,6 +119,7 @@ fn put_frame(out: &mut Vec<u8>, state: &State) {
     out.extend_from_slice(&state.authority.digest().to_le_bytes());
     let (version, creations) = state.keyspace.watch_counters();
     out.extend_from_slice(&version.to_le_bytes());
+    out.extend_from_slice(&state.keyspace.fence().to_le_bytes());
     for slot in creations {
         out.extend_from_slice(&slot.to_le_bytes());
     }
@@ -145,6 +146,7 @@ fn put_entry(out: &mut Vec<u8>, database: usize, entry: &Entry, round: u64) {
         ValueRef::Int(number) => (0, number as u64),
         ValueRef::String(bytes) => (1, string(bytes, round)),
         ValueRef::Object(Object::String(bytes)) => (2, string(bytes, round)),
+        ValueRef::Object(Object::Fenced(fenced)) => (16, string(&fenced.value, fenced.token)),
         ValueRef::Object(Object::List(list)) => (3, elements(list, round)),
         ValueRef::Object(Object::Set(set)) => (4, elements(set, round)),
         ValueRef::Object(Object::Hash(hash)) => (5, elements(hash, round)),

@@ -4,7 +4,7 @@
 //! `serving` is about commands on keys that live elsewhere, `listings` about commands on all keys,
 //! `prefixes` about who owns what, `cut` about regions that are cut off, `moves` about moving under
 //! load while leaders die, `membership` about what nodes know of each other, `clients` about client
-//! libraries, `blocking` about clients that wait for keys.
+//! libraries, `locks` about tokens of locks that move, `blocking` about clients that wait for keys.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,6 +12,7 @@ mod blocking;
 mod clients;
 mod cut;
 mod listings;
+mod locks;
 mod membership;
 mod moves;
 mod prefixes;

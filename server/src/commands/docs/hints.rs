@@ -40,6 +40,7 @@ pub(super) fn actual_uses(command: &Command, args: Args<'_>) -> &'static [&'stat
             .iter()
             .skip(3)
             .any(|arg| arg.eq_ignore_ascii_case(b"get")),
+        "sort" => return &[READ, OVERWRITE],
         "bitfield" => {
             return if bitfield_only_reads(args) {
                 &[READ]
@@ -146,6 +147,7 @@ static TABLE: &[Row] = &[
         &["request_policy:multi_shard", "response_policy:agg_sum"],
         &[DELETE],
     ),
+    ("dump", &["nondeterministic_output"], &[READ]),
     (
         "exists",
         &["request_policy:multi_shard", "response_policy:agg_sum"],
@@ -319,6 +321,7 @@ static TABLE: &[Row] = &[
     ),
     ("memory|usage", &[], &[INSPECT]),
     ("mget", &["request_policy:multi_shard"], &[READ]),
+    ("migrate", &["nondeterministic_output"], &[REMOVE]),
     ("move", &[], &[CHANGE]),
     (
         "mset",
@@ -358,6 +361,7 @@ static TABLE: &[Row] = &[
     ),
     ("rename", &[], &[REMOVE, OVERWRITE]),
     ("renamenx", &[], &[REMOVE, INSERT]),
+    ("restore", &[], &[OVERWRITE]),
     ("rpop", &[], &[REMOVE]),
     ("rpoplpush", &[], &[REMOVE, EXTEND]),
     ("rpush", &[], &[EXTEND]),
@@ -407,6 +411,8 @@ static TABLE: &[Row] = &[
     ("smembers", &["nondeterministic_output_order"], &[READ]),
     ("smismember", &[], &[READ]),
     ("smove", &[], &[REMOVE, EXTEND]),
+    ("sort", &[], &[READ, READ, OVERWRITE]),
+    ("sort_ro", &[], &[READ, READ]),
     ("spop", &["nondeterministic_output"], &[REMOVE]),
     ("srandmember", &["nondeterministic_output"], &[READ]),
     ("srem", &[], &[TRIM]),

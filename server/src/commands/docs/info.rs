@@ -34,7 +34,7 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         // Whoever reads only these three numbers learns of the key that stands apart.
         Keys::Counted { target: 0, .. } => (0, 0, 0),
-        Keys::Stored { .. } => (1, 1, 1),
+        Keys::Stored { .. } | Keys::Sorted { .. } => (1, 1, 1),
         Keys::Counted { target, .. } => (target.into(), target.into(), 1),
     };
     let tips = hints::of(command).tips;
@@ -57,7 +57,7 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
 }
 
 fn write_flags(command: &Command, out: &mut Encoder<'_>) {
-    let is_moving = matches!(command.keys, Keys::Counted { .. } | Keys::Stored { .. });
+    let is_moving = !matches!(command.keys, Keys::None | Keys::Range { .. });
     let has = |flag| command.has(flag) || flag == Flag::Movablekeys && is_moving;
     let flags = FLAGS.iter().filter(|(flag, _)| has(*flag));
     out.set(flags.clone().count());
@@ -95,13 +95,16 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
             }
             Keys::Counted { count, .. } if is_last => (count.into(), Search::Counted),
             Keys::Counted { target, .. } => (target.into(), Search::Range { last: 0, step: 1 }),
-            Keys::Stored { .. } => (1, Search::Range { last: 0, step: 1 }),
+            // What patterns name, and what follows an option that can stand anywhere.
+            Keys::Sorted { .. } if i > 0 => (0, Search::Unknown),
+            Keys::Stored { .. } | Keys::Sorted { .. } => (1, Search::Range { last: 0, step: 1 }),
         };
         out.map(3);
         out.bulk(b"flags");
         write_uses(flags, out);
         out.bulk(b"begin_search");
         match (command.keys, i) {
+            (Keys::Sorted { .. }, 1..) => write_typed("unknown", &[], out),
             (Keys::Stored { from }, 1..) => write_keyword(STORE_OPTIONS[i - 1], from, out),
             _ => write_typed("index", &[("index", begin)], out),
         }
@@ -114,6 +117,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
 enum Search {
     Range { last: i64, step: i64 },
     Counted,
+    Unknown,
 }
 
 impl Search {
@@ -123,6 +127,7 @@ impl Search {
                 let range = [("lastkey", last), ("keystep", step), ("limit", 0)];
                 write_typed("range", &range, out);
             }
+            Self::Unknown => write_typed("unknown", &[], out),
             Self::Counted => {
                 let keynum = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
                 write_typed("keynum", &keynum, out);

@@ -60,6 +60,13 @@ impl<'a> Element<'a> {
         self.with_bytes(<[u8]>::to_vec)
     }
 
+    /// Writes the entry behind what is in `out`.
+    pub fn append_entry(self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.entry_bytes(), 0);
+        self.write(&mut out[start..]);
+    }
+
     /// How long the entry is.
     pub(super) fn entry_bytes(self) -> usize {
         let body = self.body_bytes();

@@ -46,9 +46,8 @@ impl Digest {
     fn mix_value(&mut self, entry: &Entry) {
         let value = entry.value();
         let type_number = match value {
-            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Object(Object::String(_)) => {
-                TYPE_STRING
-            }
+            ValueRef::Int(_) | ValueRef::String(_) => TYPE_STRING,
+            ValueRef::Object(Object::String(_) | Object::Fenced(_)) => TYPE_STRING,
             ValueRef::Object(Object::List(_)) => TYPE_LIST,
             ValueRef::Object(Object::Set(_)) => TYPE_SET,
             ValueRef::Object(Object::Hash(_)) => TYPE_HASH,
@@ -59,6 +58,7 @@ impl Digest {
             ValueRef::Int(number) => self.mix(itoa::Buffer::new().format(number).as_bytes()),
             ValueRef::String(bytes) => self.mix(bytes),
             ValueRef::Object(Object::String(bytes)) => self.mix(bytes),
+            ValueRef::Object(Object::Fenced(fenced)) => self.mix(&fenced.value),
             ValueRef::Object(Object::List(list)) => {
                 list.visit(0, list.len(), &mut |element| self.mix(element));
             }

@@ -15,6 +15,7 @@ mod geo;
 mod hash;
 mod list;
 mod set;
+mod sort;
 mod sorted_set;
 mod strings;
 mod words;
@@ -40,6 +41,7 @@ static FAMILIES: &[Table] = &[
     list::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
+    sort::COMMANDS,
 ];
 
 /// How likely a family is part of a sequence.
@@ -120,6 +122,8 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
                 b"SPOP" => {}
                 // Its set is to have a single member.
                 b"SADD" if step.words[1] == b"one" => {}
+                // Another order of its words may ask for what has no order.
+                b"SORT" | b"SORT_RO" => {}
                 _ if !sorted_set::may_mutate(&step.words) => {}
                 _ if chance(&mut rng, MUTATION_CHANCE) => mutate(&mut rng, &mut step.words),
                 _ => {}
@@ -187,12 +191,13 @@ fn expand_into(rng: &mut Rng, template: &str, words: &mut Vec<Vec<u8>>) {
 }
 
 /// What stands for `%kind`; the kinds of lists begin with an L, those of sorted sets with a Z, those
-/// of places with a G.
+/// of places with a G, those of SORT with a Q.
 fn words_of(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     match kind.split_at(1) {
         ("L", kind) => list::words(rng, kind),
         ("Z", kind) => sorted_set::words(rng, kind),
         ("G", kind) => geo::words(rng, kind),
+        ("Q", kind) => sort::words(rng, kind),
         _ => vec![word(rng, kind)],
     }
 }
