@@ -7,7 +7,7 @@
 
 use std::mem::size_of;
 
-use super::{Elements, Hash, List, Set, SortedSet};
+use super::{Elements, Hash, List, Set, SortedSet, Stream};
 
 /// The longest string kept inside its entry, in bytes. Longer ones become an [`Object::String`].
 pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
@@ -33,6 +33,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Object {
@@ -45,6 +47,7 @@ impl Object {
             Self::Set(set) => Some(set),
             Self::Hash(hash) => Some(hash),
             Self::SortedSet(set) => Some(set),
+            Self::Stream(stream) => Some(stream),
         }
     }
 
@@ -67,6 +70,7 @@ impl Object {
                 Self::Set(set) => set.heap_bytes(),
                 Self::Hash(hash) => hash.heap_bytes(),
                 Self::SortedSet(set) => set.heap_bytes(),
+                Self::Stream(stream) => stream.heap_bytes(),
             }
     }
 }
@@ -101,6 +105,7 @@ impl<'a> ValueRef<'a> {
             Self::Object(Object::Set(_)) => "set",
             Self::Object(Object::Hash(_)) => "hash",
             Self::Object(Object::SortedSet(_)) => "zset",
+            Self::Object(Object::Stream(_)) => "stream",
         }
     }
 

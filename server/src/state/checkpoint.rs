@@ -12,7 +12,7 @@
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Records do not say to which realm they belong:
+//! part, as everything belonged to the root group. Up to version 4 there were no streams. Records do not say to which realm they belong:
 //! the authority has all prefixes, of which the longest decides; only what is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
@@ -40,7 +40,7 @@ use writer::BLOCK_BYTES;
 pub use writer::ContentWriter;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const CONTENT_VERSION: u32 = 4;
+pub const CONTENT_VERSION: u32 = 5;
 
 /// The version without origins and configuration.
 const VERSION_1: u32 = 1;
