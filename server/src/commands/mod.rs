@@ -31,6 +31,7 @@ mod glob;
 mod hash;
 mod hash_number;
 mod hash_walk;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod lcs;
@@ -57,6 +58,7 @@ mod set_options;
 mod set_random;
 mod share;
 mod sorted_set;
+mod stream;
 mod string;
 mod string_multi;
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
         Keys::None => (0, 0, 0),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         // Whoever reads only these three numbers learns of the key that stands apart.
-        Keys::Counted { target: 0, .. } => (0, 0, 0),
+        Keys::Counted { target: 0, .. } | Keys::Streams { .. } => (0, 0, 0),
         Keys::Stored { .. } => (1, 1, 1),
         Keys::Counted { target, .. } => (target.into(), target.into(), 1),
     };
@@ -57,7 +57,10 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
 }
 
 fn write_flags(command: &Command, out: &mut Encoder<'_>) {
-    let is_moving = matches!(command.keys, Keys::Counted { .. } | Keys::Stored { .. });
+    let is_moving = matches!(
+        command.keys,
+        Keys::Counted { .. } | Keys::Stored { .. } | Keys::Streams { .. }
+    );
     let has = |flag| command.has(flag) || flag == Flag::Movablekeys && is_moving;
     let flags = FLAGS.iter().filter(|(flag, _)| has(*flag));
     out.set(flags.clone().count());
@@ -96,6 +99,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
             Keys::Counted { count, .. } if is_last => (count.into(), Search::Counted),
             Keys::Counted { target, .. } => (target.into(), Search::Range { last: 0, step: 1 }),
             Keys::Stored { .. } => (1, Search::Range { last: 0, step: 1 }),
+            Keys::Streams { from } => (from.into(), Search::FirstHalf),
         };
         out.map(3);
         out.bulk(b"flags");
@@ -103,6 +107,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
         out.bulk(b"begin_search");
         match (command.keys, i) {
             (Keys::Stored { from }, 1..) => write_keyword(STORE_OPTIONS[i - 1], from, out),
+            (Keys::Streams { from }, _) => write_keyword("STREAMS", from, out),
             _ => write_typed("index", &[("index", begin)], out),
         }
         out.bulk(b"find_keys");
@@ -112,8 +117,13 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
 
 /// Which arguments are keys, from the one on at which a specification begins.
 enum Search {
-    Range { last: i64, step: i64 },
+    Range {
+        last: i64,
+        step: i64,
+    },
     Counted,
+    /// To the middle of what is left.
+    FirstHalf,
 }
 
 impl Search {
@@ -121,6 +131,10 @@ impl Search {
         match *self {
             Self::Range { last, step } => {
                 let range = [("lastkey", last), ("keystep", step), ("limit", 0)];
+                write_typed("range", &range, out);
+            }
+            Self::FirstHalf => {
+                let range = [("lastkey", -1), ("keystep", 1), ("limit", 2)];
                 write_typed("range", &range, out);
             }
             Self::Counted => {
