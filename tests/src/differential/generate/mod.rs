@@ -13,9 +13,11 @@
 
 mod geo;
 mod hash;
+mod hyperloglog;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod strings;
 mod words;
 
@@ -40,6 +42,8 @@ static FAMILIES: &[Table] = &[
     list::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
+    stream::COMMANDS,
+    hyperloglog::COMMANDS,
 ];
 
 /// How likely a family is part of a sequence.
@@ -82,6 +86,7 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
     tables.extend(FAMILIES.iter().filter(|_| chance(&mut rng, FAMILY_CHANCE)));
     let mut in_multi = [false; CONNECTIONS];
     let mut connection = 0;
+    let mut new_ids = 0;
     let mut steps = Vec::with_capacity(count);
     for _ in 0..count {
         if chance(&mut rng, SWITCH_CHANCE) {
@@ -121,10 +126,12 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
                 // Its set is to have a single member.
                 b"SADD" if step.words[1] == b"one" => {}
                 _ if !sorted_set::may_mutate(&step.words) => {}
+                _ if !stream::may_mutate(&step.words) => {}
                 _ if chance(&mut rng, MUTATION_CHANCE) => mutate(&mut rng, &mut step.words),
                 _ => {}
             }
         }
+        stream::fill(&mut step.words, &mut new_ids);
         steps.push(step);
     }
     // A transaction left open would hide what it did.
@@ -187,12 +194,14 @@ fn expand_into(rng: &mut Rng, template: &str, words: &mut Vec<Vec<u8>>) {
 }
 
 /// What stands for `%kind`; the kinds of lists begin with an L, those of sorted sets with a Z, those
-/// of places with a G.
+/// of places with a G, those of streams with an X, those of sketches with a P.
 fn words_of(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     match kind.split_at(1) {
         ("L", kind) => list::words(rng, kind),
         ("Z", kind) => sorted_set::words(rng, kind),
         ("G", kind) => geo::words(rng, kind),
+        ("X", kind) => stream::words(rng, kind),
+        ("P", kind) => hyperloglog::words(rng, kind),
         _ => vec![word(rng, kind)],
     }
 }
