@@ -92,6 +92,8 @@ pub enum Group {
     Hash,
     Geo,
     Bitmap,
+    HyperLogLog,
+    Stream,
     Transactions,
     Connection,
     Server,
@@ -137,6 +139,11 @@ pub enum Keys {
         /// Index of the request's command.
         at: u8,
     },
+    /// The first half of what stands behind STREAMS.
+    Streams {
+        /// Index at or behind which the word stands.
+        from: u8,
+    },
 }
 
 impl Keys {
@@ -176,6 +183,7 @@ impl Keys {
                 let stored = sorted_into(args).filter(|_| stores);
                 (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
             }
+            Self::Streams { .. } => (None, stream_keys(args), 1),
             Self::Range { first, last, step } => {
                 let last = if last < 0 {
                     args.len() as isize + last as isize
@@ -244,6 +252,25 @@ fn sorted_into(args: Args<'_>) -> Option<usize> {
         at += 1;
     }
     found
+}
+
+/// The keys of XREAD and XREADGROUP; none if there is not one ID for each.
+fn stream_keys(args: Args<'_>) -> Range<usize> {
+    let mut at = 1;
+    while at < args.len() {
+        at += match () {
+            () if is_option(args, at, "block") || is_option(args, at, "count") => 2,
+            () if is_option(args, at, "group") => 3,
+            () if is_option(args, at, "noack") => 1,
+            () if is_option(args, at, "streams") => {
+                let words = args.len() - at - 1;
+                let keys = if words % 2 == 0 { words / 2 } else { 0 };
+                return at + 1..at + 1 + keys;
+            }
+            () => return 0..0,
+        };
+    }
+    0..0
 }
 
 /// What becomes of a command that reads or writes the keyspace and concerns several groups: its keys

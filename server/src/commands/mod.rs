@@ -35,6 +35,7 @@ mod glob;
 mod hash;
 mod hash_number;
 mod hash_walk;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod lcs;
@@ -62,6 +63,7 @@ mod set_random;
 mod share;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 mod string_multi;
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod realms_tests;
 mod segment;
 mod set;
 mod sorted_set;
+pub mod stream;
 mod table;
 #[cfg(test)]
 mod table_tests;
@@ -41,5 +42,6 @@ pub use realm::{Changes, Visibility};
 pub use segment::{KeyHash, SEGMENT_MAX_ENTRIES, Segment};
 pub use set::{Member, Set};
 pub use sorted_set::{Scored, SortedSet, Walk};
+pub use stream::{Stream, StreamId};
 pub use table::{Edit, Expiry, Frozen, Table};
 pub use value::{Fenced, INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};

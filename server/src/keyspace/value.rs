@@ -7,7 +7,7 @@
 
 use std::mem::size_of;
 
-use super::{Elements, Hash, List, Set, SortedSet};
+use super::{Elements, Hash, List, Set, SortedSet, Stream};
 
 /// The longest string kept inside its entry, in bytes. Longer ones become an [`Object::String`].
 pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
@@ -35,6 +35,8 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 /// A string that somebody stored together with a fencing token, which is a number from
@@ -68,6 +70,7 @@ impl Object {
             Self::Set(set) => Some(set),
             Self::Hash(hash) => Some(hash),
             Self::SortedSet(set) => Some(set),
+            Self::Stream(stream) => Some(stream),
         }
     }
 
@@ -91,6 +94,7 @@ impl Object {
                 Self::Set(set) => set.heap_bytes(),
                 Self::Hash(hash) => hash.heap_bytes(),
                 Self::SortedSet(set) => set.heap_bytes(),
+                Self::Stream(stream) => stream.heap_bytes(),
             }
     }
 }
@@ -126,6 +130,7 @@ impl<'a> ValueRef<'a> {
             Self::Object(Object::Set(_)) => "set",
             Self::Object(Object::Hash(_)) => "hash",
             Self::Object(Object::SortedSet(_)) => "zset",
+            Self::Object(Object::Stream(_)) => "stream",
         }
     }
 

@@ -12,9 +12,10 @@
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, and no
-//! fencing token had been given. Records do not say to which realm they belong: the authority has all
-//! prefixes, of which the longest decides; only what is arriving stands apart.
+//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, no
+//! fencing token had been given, and there were no streams. Records do not say to which realm they
+//! belong: the authority has all prefixes, of which the longest decides; only what is arriving stands
+//! apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;

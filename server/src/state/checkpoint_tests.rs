@@ -1,8 +1,9 @@
 //! States survive being written and read; content of version 1 restores; nothing hostile panics.
 
 use super::*;
+use crate::keyspace::stream::{Group, Pending};
 use crate::keyspace::{
-    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, ValueRef,
+    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, Stream, StreamId, ValueRef,
 };
 use crate::state::{ConfigurationId, Origin};
 use bailiwick_replication::NodeId;
@@ -377,6 +378,41 @@ fn a_list_comes_back_divided_as_it_was() {
             "quicklist"
         ]
     );
+}
+
+#[test]
+fn streams_keep_their_nodes_their_past_and_their_groups() {
+    let mut state = state(0);
+    let mut stream = Stream::default();
+    let id = |ms| StreamId { ms, seq: 1 };
+    for number in 1..=2000 {
+        let value = vec![b'v'; number as usize % 300];
+        stream.append(id(number), &[(b"name", &value)]);
+    }
+    assert!(stream.delete(id(1500)));
+    let mut group = Group::new(id(900), Some(900));
+    let consumer = group.see_consumer(b"consumer", 7);
+    for number in 1..=900 {
+        let pending = Pending {
+            consumer,
+            delivered_ms: 5,
+            deliveries: 1,
+        };
+        group.set_pending(id(number), pending);
+    }
+    assert!(stream.add_group(b"group", group));
+    for (key, stream) in [(&b"stream"[..], stream), (b"empty", Stream::default())] {
+        let value = NewValue::Object(Object::Stream(stream));
+        state.keyspace.set(1, key, value, Expiry::None, 0);
+    }
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert_eq!(listing(&restored), listing(&state));
+    for entry in state.keyspace.iter(1) {
+        let again = restored.keyspace.entry(1, entry.key()).expect("restored");
+        assert_eq!(again.value(), entry.value());
+    }
 }
 
 #[test]

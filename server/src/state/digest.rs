@@ -151,6 +151,7 @@ fn put_entry(out: &mut Vec<u8>, database: usize, entry: &Entry, round: u64) {
         ValueRef::Object(Object::Set(set)) => (4, elements(set, round)),
         ValueRef::Object(Object::Hash(hash)) => (5, elements(hash, round)),
         ValueRef::Object(Object::SortedSet(set)) => (6, elements(set, round)),
+        ValueRef::Object(Object::Stream(stream)) => (7, elements(stream, round)),
     };
     out.push(kind);
     out.extend_from_slice(&value.to_le_bytes());

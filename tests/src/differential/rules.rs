@@ -2,6 +2,7 @@
 
 mod geo;
 mod sorted_set;
+mod stream;
 
 use bailiwick_frame::Protocol;
 use bailiwick_frame::reply::extent;
@@ -152,7 +153,19 @@ static RULES: &[Rule] = &[
 ];
 
 /// Errors that Bailiwick words as Redis 7.2 does, and Redis 7.0 in another way: command, 7.0, 7.2.
-static REWORDED: &[(&str, &str, &str)] = &[];
+static REWORDED: &[(&str, &str, &str)] = &[
+    (
+        "XREAD",
+        "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+        "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified.",
+    ),
+    (
+        "XREADGROUP",
+        "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+        "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be \
+         specified.",
+    ),
+];
 
 /// Whether two replies to a command that are not the same bytes mean the same.
 pub(super) fn equivalent(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
@@ -169,6 +182,7 @@ pub(super) fn equivalent(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> boo
         .iter()
         .chain(sorted_set::RULES)
         .chain(geo::RULES)
+        .chain(stream::RULES)
         .find(|rule| rule.command == name || rule.command == full);
     rule.is_some_and(|rule| (rule.same)(words, ours, theirs))
 }

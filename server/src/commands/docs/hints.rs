@@ -70,6 +70,9 @@ fn bitfield_only_reads(args: Args<'_>) -> bool {
 
 const READ: &[&str] = &["RO", "access"];
 const CHANGE: &[&str] = &["RW", "access", "update"];
+/// What is kept beside the data may change.
+const CHANGE_CACHE: &[&str] = &["RW", "access"];
+const COMBINE: &[&str] = &["RW", "access", "insert"];
 const OVERWRITE: &[&str] = &["OW", "update"];
 const INSPECT: &[&str] = &["RO"];
 const REMOVE: &[&str] = &["RW", "access", "delete"];
@@ -344,6 +347,10 @@ static TABLE: &[Row] = &[
     ("pexpire", &[], &[UPDATE]),
     ("pexpireat", &[], &[UPDATE]),
     ("pexpiretime", &[], &[READ]),
+    ("pfadd", &[], &[EXTEND]),
+    ("pfcount", &[], &[CHANGE_CACHE]),
+    ("pfdebug", &[], &[CHANGE_CACHE]),
+    ("pfmerge", &[], &[COMBINE, READ]),
     (
         "ping",
         &["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -435,6 +442,27 @@ static TABLE: &[Row] = &[
         &[DELETE],
     ),
     ("watch", &[], &[INSPECT]),
+    ("xack", &[], &[UPDATE]),
+    ("xadd", &["nondeterministic_output"], &[UPDATE]),
+    ("xautoclaim", &["nondeterministic_output"], &[TRIM]),
+    ("xclaim", &["nondeterministic_output"], &[UPDATE]),
+    ("xdel", &[], &[TRIM]),
+    ("xgroup|create", &[], &[EXTEND]),
+    ("xgroup|createconsumer", &[], &[EXTEND]),
+    ("xgroup|delconsumer", &[], &[TRIM]),
+    ("xgroup|destroy", &[], &[TRIM]),
+    ("xgroup|setid", &[], &[UPDATE]),
+    ("xinfo|consumers", &["nondeterministic_output"], &[READ]),
+    ("xinfo|groups", &[], &[READ]),
+    ("xinfo|stream", &[], &[READ]),
+    ("xlen", &[], &[INSPECT]),
+    ("xpending", &["nondeterministic_output"], &[READ]),
+    ("xrange", &[], &[READ]),
+    ("xread", &[], &[READ]),
+    ("xreadgroup", &[], &[READ]),
+    ("xrevrange", &[], &[READ]),
+    ("xsetid", &[], &[UPDATE]),
+    ("xtrim", &["nondeterministic_output"], &[TRIM]),
     ("zadd", &[], &[UPDATE]),
     ("zcard", &[], &[INSPECT]),
     ("zcount", &[], &[READ]),

@@ -33,7 +33,7 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
         Keys::None | Keys::Inner { .. } => (0, 0, 0),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         // Whoever reads only these three numbers learns of the key that stands apart.
-        Keys::Counted { target: 0, .. } => (0, 0, 0),
+        Keys::Counted { target: 0, .. } | Keys::Streams { .. } => (0, 0, 0),
         Keys::Stored { .. } | Keys::Sorted { .. } => (1, 1, 1),
         Keys::Counted { target, .. } => (target.into(), target.into(), 1),
     };
@@ -98,6 +98,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
             // What patterns name, and what follows an option that can stand anywhere.
             Keys::Sorted { .. } if i > 0 => (0, Search::Unknown),
             Keys::Stored { .. } | Keys::Sorted { .. } => (1, Search::Range { last: 0, step: 1 }),
+            Keys::Streams { from } => (from.into(), Search::FirstHalf),
         };
         out.map(3);
         out.bulk(b"flags");
@@ -106,6 +107,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
         match (command.keys, i) {
             (Keys::Sorted { .. }, 1..) => write_typed("unknown", &[], out),
             (Keys::Stored { from }, 1..) => write_keyword(STORE_OPTIONS[i - 1], from, out),
+            (Keys::Streams { from }, _) => write_keyword("STREAMS", from, out),
             _ => write_typed("index", &[("index", begin)], out),
         }
         out.bulk(b"find_keys");
@@ -115,9 +117,14 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
 
 /// Which arguments are keys, from the one on at which a specification begins.
 enum Search {
-    Range { last: i64, step: i64 },
+    Range {
+        last: i64,
+        step: i64,
+    },
     Counted,
     Unknown,
+    /// To the middle of what is left.
+    FirstHalf,
 }
 
 impl Search {
@@ -128,6 +135,10 @@ impl Search {
                 write_typed("range", &range, out);
             }
             Self::Unknown => write_typed("unknown", &[], out),
+            Self::FirstHalf => {
+                let range = [("lastkey", -1), ("keystep", 1), ("limit", 2)];
+                write_typed("range", &range, out);
+            }
             Self::Counted => {
                 let keynum = [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)];
                 write_typed("keynum", &keynum, out);

@@ -241,6 +241,8 @@ fn group_name(group: Group) -> &'static str {
         Group::Hash => "hash",
         Group::Geo => "geo",
         Group::Bitmap => "bitmap",
+        Group::HyperLogLog => "hyperloglog",
+        Group::Stream => "stream",
         Group::Transactions => "transactions",
         Group::Connection => "connection",
         Group::Server => "server",

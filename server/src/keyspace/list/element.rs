@@ -68,13 +68,13 @@ impl<'a> Element<'a> {
     }
 
     /// How long the entry is.
-    pub(super) fn entry_bytes(self) -> usize {
+    pub(in crate::keyspace) fn entry_bytes(self) -> usize {
         let body = self.body_bytes();
         body + length_bytes(body)
     }
 
     /// Writes the entry to the beginning of `place`, which has room for it.
-    pub(super) fn write(self, place: &mut [u8]) {
+    pub(in crate::keyspace) fn write(self, place: &mut [u8]) {
         let body = self.body_bytes();
         match self {
             Self::Int(number) => write_int(number, &mut place[..body]),
@@ -104,7 +104,7 @@ impl<'a> Element<'a> {
 
 /// The element at the beginning of `bytes`, and how long its entry is.
 #[inline]
-pub(super) fn read(bytes: &[u8]) -> (Element<'_>, usize) {
+pub(in crate::keyspace) fn read(bytes: &[u8]) -> (Element<'_>, usize) {
     let first = bytes[0];
     // Nearly all elements of most lists have one of these two forms.
     if first < 0x80 {
@@ -133,7 +133,7 @@ pub(super) fn last_entry_bytes(bytes: &[u8]) -> usize {
 
 /// Like [`read`] for bytes that may be anything: `None` unless they begin with an entry in the one
 /// form that this module writes.
-pub(super) fn checked(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
+pub(in crate::keyspace) fn checked(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
     let first = *bytes.first()?;
     let head = match first {
         0..0xc0 => 1,
