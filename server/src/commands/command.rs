@@ -214,6 +214,10 @@ pub enum Spread {
     Random,
     /// Each group removes its keys.
     Flush,
+    /// Without keys, any group can do it, and what it needs decides which one should have.
+    Anywhere,
+    /// Each group does the same, so that all know the same.
+    Everywhere,
 }
 
 /// One row of the command table, or of a container's table of subcommands.
@@ -391,8 +395,7 @@ pub enum NodeCommand {
     Monitor,
     Role,
     Lolwut,
-    FunctionFlush,
-    ScriptFlush,
+    ScriptKill,
     /// HELP of any container.
     Help,
 }

@@ -537,11 +537,13 @@ impl<'a> Reads<'a> {
         let context = ReadContext {
             keyspace: &view.state.keyspace,
             authority: &view.state.authority,
+            scripts: &view.state.scripts,
             database,
             now_ms: view.now_ms,
             clock: &view.clock,
             touch,
             counters: &view.counters,
+            chance: None,
         };
         handler(&context, args, encoder)
     }

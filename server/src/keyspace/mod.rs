@@ -25,6 +25,7 @@ mod sorted_set;
 mod table;
 #[cfg(test)]
 mod table_tests;
+mod undo;
 mod value;
 
 pub use access::{AccessClock, AccessPolicy};

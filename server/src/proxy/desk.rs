@@ -283,11 +283,13 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
             let context = ReadContext {
                 keyspace: &state.keyspace,
                 authority: &state.authority,
+                scripts: &state.scripts,
                 database: *database,
                 now_ms,
                 clock: &clock,
                 touch: true,
                 counters: &counters,
+                chance: None,
             };
             reply.clear();
             let done = handler(
