@@ -49,6 +49,7 @@ pub enum Flag {
     Pubsub = 1 << 15,
     Movablekeys = 1 << 16,
     NoAsyncLoading = 1 << 17,
+    NoMandatoryKeys = 1 << 18,
     /// Stands in logs only: a node submits it by itself, and clients are told that there is no such
     /// command.
     Internal = 1 << 31,

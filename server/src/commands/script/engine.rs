@@ -12,6 +12,7 @@
 //! differ between replicas, and makes no difference: such a script is far from where collection
 //! would begin.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use mlua::{
@@ -33,6 +34,8 @@ const GARBAGE_BYTES: usize = 1 << 20;
 const KEPT_BYTES: usize = 16 << 20;
 /// So many instructions are counted at a time.
 const HOOK_STEPS: u32 = 100_000;
+/// In a state of its own, memory is looked at each time so many were executed.
+const LOOK_STEPS: u32 = 1000;
 /// Compiled scripts that a thread keeps.
 const MAX_COMPILED: usize = 1000;
 
@@ -193,11 +196,19 @@ impl Engine {
 
     /// Counts instructions from here on.
     fn start_counting(&self, is_own: bool) -> mlua::Result<()> {
-        let triggers = HookTriggers::new().every_nth_instruction(HOOK_STEPS);
+        let steps = if is_own { LOOK_STEPS } else { HOOK_STEPS };
+        let triggers = HookTriggers::new().every_nth_instruction(steps);
+        let looks = Cell::new(0);
         self.lua.set_global_hook(triggers, move |lua, _| {
             if is_own && lua.used_memory() > COLLECT_FROM_BYTES {
                 lua.gc_restart();
             }
+            looks.set(looks.get() + steps);
+            // Counted in the same portions in any state, so that the end comes at the same step.
+            if looks.get() < HOOK_STEPS {
+                return Ok(VmState::Continue);
+            }
+            looks.set(0);
             if current::with(|running| running.charge(HOOK_STEPS.into())) {
                 Ok(VmState::Continue)
             } else {

@@ -27,6 +27,7 @@ const NO_DEBUGGER: CommandError =
 pub(super) const RUNS: u32 = Flag::Noscript as u32
     | Flag::Stale as u32
     | Flag::SkipMonitor as u32
+    | Flag::NoMandatoryKeys as u32
     | Flag::Movablekeys as u32;
 
 const EVAL: Command = Command {
@@ -102,7 +103,7 @@ static SUBCOMMANDS: &[Command] = &[
         arity: 3,
         since: "3.2.0",
         summary: "Is refused: there is no debugger.",
-        syntax: "YES | SYNC | NO",
+        syntax: "<YES | SYNC | NO>",
         handler: Handler::Read(debug),
         spread: Spread::Anywhere,
         ..SUB

@@ -339,8 +339,6 @@ fn show(library: &Library, with_code: bool, out: &mut Encoder<'_>) {
 }
 
 fn stats(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let libraries = ctx.scripts.libraries();
-    let functions: usize = libraries.map(|library| library.functions.len()).sum();
     out.map(2);
     out.bulk(b"running_script");
     out.null();
@@ -349,9 +347,9 @@ fn stats(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     out.bulk(b"LUA");
     out.map(2);
     out.bulk(b"libraries_count");
-    out.integer(ctx.scripts.libraries().count() as i64);
+    out.integer(ctx.scripts.library_count() as i64);
     out.bulk(b"functions_count");
-    out.integer(functions as i64);
+    out.integer(ctx.scripts.functions() as i64);
     Ok(())
 }
 

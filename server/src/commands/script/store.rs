@@ -111,6 +111,19 @@ impl Scripts {
         self.scripts.len()
     }
 
+    /// Number of libraries.
+    #[must_use]
+    pub fn library_count(&self) -> usize {
+        self.libraries.len()
+    }
+
+    /// Number of functions in all libraries.
+    #[must_use]
+    pub fn functions(&self) -> usize {
+        let libraries = self.libraries.values();
+        libraries.map(|library| library.functions.len()).sum()
+    }
+
     /// Whether nothing is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -328,7 +328,7 @@ fn libraries_are_replaced_restored_and_removed() {
     let replaced = call(&mut fixture, &["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
     assert_eq!(replaced, Ok("\"a\"".to_owned()));
     let payload = super::payload::write([LIBRARY.as_bytes()].into_iter());
-    let mut restore = |fixture: &mut Fixture, policy: &str| {
+    let restore = |fixture: &mut Fixture, policy: &str| {
         let words = [&b"FUNCTION"[..], b"RESTORE", &payload, policy.as_bytes()];
         let words = Words::of(words);
         let clock = AccessClock::default();
