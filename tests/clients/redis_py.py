@@ -113,7 +113,7 @@ assert lock.acquire(blocking=False) is True
 assert r.lock("lock", timeout=30).acquire(blocking=False) is False
 assert lock.extend(5) is True and lock.reacquire() is True and lock.owned() is True
 lock.release()
-fails(redis.exceptions.LockError, lock.release, "unlocked lock")
+fails(redis.exceptions.LockError, lock.release, "unlocked")
 add_job = r.register_script("""
 local id = redis.call('INCR', KEYS[1])
 redis.call('HSET', KEYS[2] .. id, 'data', ARGV[1], 'at', redis.call('TIME')[1])

@@ -190,8 +190,6 @@ loadstring('x=5')()
 
 return load(function() return nil end)
 
-return load('return 1')
-
 local n = 0 return load(function() n = n + 1 return ({'return ', '7'})[n] end)()
 
 return coroutine.wrap(function(a) local b = coroutine.yield(a) return b end)(5)

@@ -56,18 +56,35 @@ const REQUESTS: &[&[&str]] = &[
     &["EVALSHA", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "0"],
     &["SCRIPT", "LOAD", "return 1"],
     &["EVALSHA", "E0E1F9FABFC9D4800C877A703B823AC0578FF8DB", "0"],
-    &["EVALSHA_RO", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "0"],
-    &["SCRIPT", "EXISTS", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db", "x"],
+    &[
+        "EVALSHA_RO",
+        "e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+        "0",
+    ],
+    &[
+        "SCRIPT",
+        "EXISTS",
+        "e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+        "x",
+    ],
     &["SCRIPT", "LOAD", "return ="],
     &["SCRIPT", "FLUSH", "XX"],
     &["SCRIPT", "FLUSH", "ASYNC", "X"],
     &["SCRIPT", "FLUSH", "SYNC"],
-    &["SCRIPT", "EXISTS", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"],
+    &[
+        "SCRIPT",
+        "EXISTS",
+        "e0e1f9fabfc9d4800c877a703b823ac0578ff8db",
+    ],
     &["SCRIPT", "KILL"],
     &["FUNCTION", "KILL"],
     &["SCRIPT", "NONE"],
     &["EVAL_RO", "return redis.call('set','a',1)", "0"],
-    &["EVAL", "#!lua flags=no-writes\nreturn redis.call('set','a',1)", "0"],
+    &[
+        "EVAL",
+        "#!lua flags=no-writes\nreturn redis.call('set','a',1)",
+        "0",
+    ],
     &["EVAL", "#!lua flags=foo\nreturn 1", "0"],
     &["EVAL", "#!lua name=foo\nreturn 1", "0"],
     &["EVAL", "#!python\nreturn 1", "0"],
@@ -93,7 +110,10 @@ impl Pair {
     fn start(protocol: Protocol) -> Self {
         let ours = Launch::bailiwick().unwrap();
         let ours = ours.args(["--fsync", "never", "--threads", "1"]);
-        let servers = [ours.start().unwrap(), Launch::redis().unwrap().start().unwrap()];
+        let servers = [
+            ours.start().unwrap(),
+            Launch::redis().unwrap().start().unwrap(),
+        ];
         let [ours, theirs] = servers.each_ref().map(|server| {
             let mut client = server.connect().unwrap();
             client.hello(protocol).unwrap();
@@ -115,7 +135,9 @@ impl Pair {
         };
         let (ours, theirs) = (raw(&mut self.ours), raw(&mut self.theirs));
         if ours != theirs {
-            differences.push(format!("{words:?}\n  Redis:     {theirs}\n  Bailiwick: {ours}"));
+            differences.push(format!(
+                "{words:?}\n  Redis:     {theirs}\n  Bailiwick: {ours}"
+            ));
         }
     }
 }
@@ -184,7 +206,10 @@ fn scripts_and_functions_survive_a_restart() {
     let launch = Launch::bailiwick_in(&directory);
     let mut server = launch.start().unwrap();
     let mut client = server.connect().unwrap();
-    let sha = client.call(["SCRIPT", "LOAD", "return 'kept'"]).unwrap().text();
+    let sha = client
+        .call(["SCRIPT", "LOAD", "return 'kept'"])
+        .unwrap()
+        .text();
     client.call(["EVAL", "return 'used'", "0"]).unwrap();
     // Part of this is in the checkpoint, and part behind it in the log.
     assert_eq!(client.run("SAVE").unwrap(), Value::ok());
@@ -224,7 +249,9 @@ fn all_replicas_do_the_same_whatever_scripts_draw() {
     for round in 0..300 {
         let node = nodes[round % nodes.len()];
         let mut client = cluster.connect(node).unwrap();
-        client.call(["EVAL", VARIED, "0", &round.to_string()]).unwrap();
+        client
+            .call(["EVAL", VARIED, "0", &round.to_string()])
+            .unwrap();
     }
     cluster.wait_for_agreement().unwrap();
 }
@@ -268,7 +295,10 @@ fn scripts_run_where_their_keys_are_or_not_at_all() {
     }
     let mixed = "redis.call('set', KEYS[1], 'x') return redis.call('get', 'eu:a')";
     let refused = client.call(["EVAL", mixed, "1", "us:a"]).unwrap();
-    assert!(matches!(&refused, Value::Error(text) if text.starts_with("CROSSSLOT")), "{refused:?}");
+    assert!(
+        matches!(&refused, Value::Error(text) if text.starts_with("CROSSSLOT")),
+        "{refused:?}"
+    );
     assert_eq!(client.run("GET us:a").unwrap(), Value::bytes("us:"));
 
     // A script that was loaded anywhere is known everywhere.

@@ -151,7 +151,10 @@ impl Asking {
                 }
             }
         });
-        let replies = all(asked).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let replies = all(asked)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
         let reply = spread::common(&replies).ok_or(spread::NONSENSE)?;
         out.buffer().extend_from_slice(&reply);
         Ok(())

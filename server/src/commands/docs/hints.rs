@@ -393,7 +393,10 @@ static TABLE: &[Row] = &[
     ("scard", &[], &[INSPECT]),
     (
         "script|exists",
-        &["request_policy:all_shards", "response_policy:agg_logical_and"],
+        &[
+            "request_policy:all_shards",
+            "response_policy:agg_logical_and",
+        ],
         &[],
     ),
     (

@@ -12,7 +12,9 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
         lua,
         &table,
         &[
-            ("tobit", |lua, given| one(lua, bits(lua, given, 0, "tobit")?)),
+            ("tobit", |lua, given| {
+                one(lua, bits(lua, given, 0, "tobit")?)
+            }),
             ("bnot", |lua, given| one(lua, !bits(lua, given, 0, "bnot")?)),
             ("band", |lua, given| fold(lua, given, "band", |a, b| a & b)),
             ("bor", |lua, given| fold(lua, given, "bor", |a, b| a | b)),

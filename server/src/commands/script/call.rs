@@ -32,7 +32,11 @@ const READ_ONLY: CommandError =
     CommandError::text("ERR Write commands are not allowed from read-only scripts.");
 
 /// Reads whose replies depend on what a node did besides applying the log.
-static PRIVATE: &[&str] = &["object|freq", "object|idletime", "memory|usage"];
+static PRIVATE: &[(&str, &str)] = &[
+    ("object", "freq"),
+    ("object", "idletime"),
+    ("memory", "usage"),
+];
 
 /// Why a command did not run, or not well.
 enum Failure {
@@ -143,7 +147,7 @@ fn execute(
     reply: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     let command = known(args)?;
-    if command.has(Flag::Noscript) || PRIVATE.contains(&&*command.full_name()) {
+    if command.has(Flag::Noscript) || PRIVATE.contains(&(command.parent, command.name)) {
         return Err(NOT_ALLOWED.into());
     }
     if command.is_write() && !running.may_write {

@@ -110,7 +110,11 @@ fn bulk<'r>(line: &[u8], rest: &'r [u8]) -> (&'r [u8], &'r [u8]) {
 }
 
 /// Writes what a script returned. `wants` is the version that it chose for itself.
-pub(super) fn write_reply(value: &Value, wants: Protocol, out: &mut Encoder<'_>) -> mlua::Result<()> {
+pub(super) fn write_reply(
+    value: &Value,
+    wants: Protocol,
+    out: &mut Encoder<'_>,
+) -> mlua::Result<()> {
     write(value, wants, 0, out)
 }
 

@@ -14,7 +14,7 @@ use super::random::Lrand;
 use crate::authority::Stray;
 use crate::commands::{ReadContext, WriteContext};
 
-/// Steps that a script may make, of which an instruction of Lua's machine is one: about five
+/// Steps that a script may make, of which an instruction of Lua's machine is one: a few
 /// seconds of work. **All replicas end a script at the same step**, so this is a constant: another
 /// number needs another version of the log.
 pub(super) const MAX_STEPS: u64 = 600_000_000;

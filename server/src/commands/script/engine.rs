@@ -15,9 +15,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use mlua::{
-    ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState,
-};
+use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
 
 use super::current::{self, Running};
 use super::{api, raw};

@@ -8,15 +8,14 @@ use super::api::hex;
 use super::current::Access;
 use super::engine::{Digest, Job, Kind, Source};
 use super::flags::{self, NO_WRITES};
-use super::run::{self, Terms};
+use super::run::{self, Name, Terms};
 use super::store::{Scripts, digest_of};
 use crate::commands::{
     Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, Outcome,
     ReadContext, Spread, WriteContext, is_option, parse,
 };
 
-const NO_SCRIPT: CommandError =
-    CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
+const NO_SCRIPT: CommandError = CommandError::text("NOSCRIPT No matching script. Please use EVAL.");
 const FLUSH_OPTIONS: CommandError =
     CommandError::text("ERR SCRIPT FLUSH only support SYNC|ASYNC option");
 /// What nothing but Redis's own debugger could do.
@@ -249,7 +248,7 @@ fn run_script(
 ) -> Outcome {
     let (source, flags) = compiled(digest, text)?;
     let terms = Terms {
-        name: &hex(&digest),
+        name: Name::Script(&digest),
         may_write: flags.is_none_or(|flags| flags & NO_WRITES == 0),
         is_at_home: !call.keys.is_empty(),
     };
@@ -273,7 +272,7 @@ fn read_script(
         return Err(CANNOT_WRITE);
     }
     let terms = Terms {
-        name: &hex(&digest),
+        name: Name::Script(&digest),
         may_write: false,
         is_at_home: !call.keys.is_empty(),
     };

@@ -6,9 +6,9 @@ use super::current::Access;
 use super::engine::{Job, Kind, Source};
 use super::eval::{CANNOT_WRITE, Call, RUNS};
 use super::flags::{self, NO_WRITES};
-use super::run::{self, Terms};
-use super::store::{Library, Scripts, digest_of};
 use super::payload;
+use super::run::{self, Name, Terms};
+use super::store::{Library, Scripts, digest_of};
 use crate::commands::{
     Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, Outcome,
     ReadContext, Spread, WriteContext, glob_matches, is_option, parse,
@@ -179,7 +179,7 @@ fn fcall(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     let library = ctx.scripts.find(name).ok_or(NOT_FOUND)?.clone();
     let call = parse_call(args)?;
     let terms = Terms {
-        name,
+        name: Name::Function(name),
         may_write: library.functions[name].flags & NO_WRITES == 0,
         is_at_home: !call.keys.is_empty(),
     };
@@ -195,7 +195,7 @@ fn fcall_ro(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Out
         return Err(CANNOT_WRITE);
     }
     let terms = Terms {
-        name,
+        name: Name::Function(name),
         may_write: false,
         is_at_home: !call.keys.is_empty(),
     };
@@ -293,7 +293,9 @@ fn list(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome
             pattern = Some(given.ok_or(missing)?);
         } else {
             let option = String::from_utf8_lossy(args.arg(at));
-            return Err(CommandError::composed(format!("ERR Unknown argument {option}")));
+            return Err(CommandError::composed(format!(
+                "ERR Unknown argument {option}"
+            )));
         }
         at += 1;
     }

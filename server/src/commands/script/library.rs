@@ -64,12 +64,10 @@ fn read(arguments: &Arguments) -> Result<Registration, String> {
         (2, Some(Value::String(name)), Some(Value::Function(callback))) => {
             registration(&name.as_bytes(), callback.clone(), None, 0)
         }
-        (2, Some(Value::String(_)), _) => Err(
-            "ERR second argument to redis.register_function must be a function".to_owned(),
-        ),
-        (2, ..) => {
-            Err("ERR first argument to redis.register_function must be a string".to_owned())
+        (2, Some(Value::String(_)), _) => {
+            Err("ERR second argument to redis.register_function must be a function".to_owned())
         }
+        (2, ..) => Err("ERR first argument to redis.register_function must be a string".to_owned()),
         _ => Err("ERR wrong number of arguments to redis.register_function".to_owned()),
     }
 }

@@ -18,8 +18,7 @@ const MAX_VERSION: u16 = 11;
 /// A code that says to be longer is not believed.
 const MAX_CODE_BYTES: usize = 64 << 20;
 
-const DAMAGED: CommandError =
-    CommandError::text("ERR DUMP payload version or checksum are wrong");
+const DAMAGED: CommandError = CommandError::text("ERR DUMP payload version or checksum are wrong");
 const NO_LIBRARY: CommandError = CommandError::text("ERR given type is not a function");
 const BAD_LIBRARY: CommandError = CommandError::text("ERR failed loading functions");
 
@@ -173,7 +172,10 @@ mod tests {
         // FUNCTION DUMP of redis-server 7.0.15.
         let packed = b"\xf5\xc3\x0d\x15\x02#!l\xe0\x09\x00\x01al";
         assert!(read(packed).is_err());
-        assert_eq!(unpack(b"\x02abc\xe0\x01\x02", 13), Some(b"abcabcabcabca".to_vec()));
+        assert_eq!(
+            unpack(b"\x02abc\xe0\x01\x02", 13),
+            Some(b"abcabcabcabca".to_vec())
+        );
         assert_eq!(unpack(b"\x02abc\xe0\x01\x03", 13), None);
     }
 

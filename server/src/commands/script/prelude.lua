@@ -7,11 +7,16 @@ local select, byte = select, string.byte
 
 -- What stands for a table that cannot be changed. Each is empty, which is looked at after each
 -- script, since functions such as table.insert could still put something into it.
+-- What one gets to see of their metatables.
+local nothing = setmetatable({}, { __newindex = base.readonly, __metatable = false })
+real[nothing] = {}
+stand_ins[#stand_ins + 1] = nothing
+
 local function protect(table)
   local stand_in = {}
   real[stand_in] = table
   stand_ins[#stand_ins + 1] = stand_in
-  return setmetatable(stand_in, { __index = table, __newindex = base.readonly, __metatable = false })
+  return setmetatable(stand_in, { __index = table, __newindex = base.readonly, __metatable = nothing })
 end
 
 local function keep(names, from)
@@ -115,7 +120,7 @@ local calling_environment = protect(setmetatable(calling, { __index = base.missi
 calling._G = calling_environment
 calling.KEYS, calling.ARGV = nil, nil
 -- A library has one environment, which changes its nature when it has been loaded.
-local library_index = { __newindex = base.readonly, __metatable = false }
+local library_index = { __newindex = base.readonly, __metatable = nothing }
 local library_environment = setmetatable({}, library_index)
 real[library_environment] = calling
 stand_ins[#stand_ins + 1] = library_environment

@@ -93,6 +93,15 @@ unsafe extern "C-unwind" fn pcall(state: *mut lua_State) -> c_int {
         let arguments = ffi::lua_gettop(state) - 1;
         let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
         let_pass(state, status);
+        if status != 0 && ffi::lua_type(state, -1) == ffi::LUA_TTABLE {
+            // Errors of commands are tables, and who catches one gets its text.
+            ffi::lua_pushstring(state, c"err".as_ptr());
+            ffi::lua_rawget(state, -2);
+            match ffi::lua_type(state, -1) {
+                ffi::LUA_TSTRING => ffi::lua_replace(state, -2),
+                _ => ffi::lua_pop(state, 1),
+            }
+        }
         ffi::lua_pushboolean(state, c_int::from(status == 0));
         ffi::lua_insert(state, 1);
         ffi::lua_gettop(state)
@@ -236,7 +245,8 @@ unsafe extern "C-unwind" fn rawset(state: *mut lua_State) -> c_int {
         ffi::lua_pushvalue(state, 1);
         ffi::lua_rawget(state, ffi::lua_upvalueindex(1));
         if ffi::lua_isnil(state, -1) == 0 {
-            return readonly(state);
+            ffi::lua_pushstring(state, c"Attempt to modify a readonly table".as_ptr());
+            ffi::lua_error(state);
         }
         ffi::lua_settop(state, 3);
         ffi::lua_rawset(state, 1);

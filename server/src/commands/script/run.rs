@@ -6,20 +6,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bailiwick_frame::{Encoder, Protocol};
 use mlua::Lua;
 
+use super::api::hex;
 use super::convert::write_reply;
 use super::current::{self, Access, Ended, MAX_STEPS, Running};
-use super::engine::{Engine, Finish, Job, Raised, Source};
+use super::engine::{Digest, Engine, Finish, Job, Raised, Source};
 use super::random::Lrand;
 use super::store::Described;
 use super::{json, library};
 use crate::commands::{CommandError, Outcome};
 use crate::routing::CROSSSLOT;
 
-const NO_MEMORY: &str = "ERR not enough memory: the script was ended, and nothing that it did stays";
+const NO_MEMORY: &str =
+    "ERR not enough memory: the script was ended, and nothing that it did stays";
 
 thread_local! {
     /// This thread's state, unless it is in use or has been thrown away.
@@ -37,10 +40,28 @@ enum Attempt {
 /// How to run something.
 pub(super) struct Terms<'a> {
     /// What errors call it.
-    pub(super) name: &'a str,
+    pub(super) name: Name<'a>,
     pub(super) may_write: bool,
     /// It named keys, all of which the group serves.
     pub(super) is_at_home: bool,
+}
+
+/// How errors name what was run.
+#[derive(Clone, Copy)]
+pub(super) enum Name<'a> {
+    /// A script, by its SHA-1.
+    Script(&'a Digest),
+    /// A function.
+    Function(&'a str),
+}
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Script(digest) => f.write_str(&hex(*digest)),
+            Self::Function(name) => f.write_str(name),
+        }
+    }
 }
 
 /// Says what is wrong with a source text, if Lua cannot compile it.
@@ -160,7 +181,7 @@ fn conclude(_: &Lua, finish: Finish, terms: &Terms<'_>, out: &mut Encoder<'_>) -
     }
 }
 
-fn explained(raised: &Raised, name: &str) -> CommandError {
+fn explained(raised: &Raised, name: Name<'_>) -> CommandError {
     let text = &raised.text;
     CommandError::composed(match &raised.place {
         Some((source, line)) => format!("{text} script: {name}, on {source}:{line}."),

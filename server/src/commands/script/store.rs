@@ -313,7 +313,9 @@ mod tests {
             code,
             functions: functions.into(),
         };
-        scripts.add_library(library.clone()).expect("no other has them");
+        scripts
+            .add_library(library.clone())
+            .expect("no other has them");
         let other = Library {
             name: "b".to_owned(),
             ..library

@@ -151,7 +151,7 @@ fn pack(lua: &Lua, arguments: &Arguments) -> Returns {
                 let text = text.as_bytes();
                 let size = if size == 0 { text.len() } else { size };
                 if text.len() < size {
-                    return Err(bad_argument(at, "pack", "string too short"));
+                    return Err(bad_argument(at + 1, "pack", "string too short"));
                 }
                 out.extend_from_slice(&text[..size]);
                 if option == b's' {

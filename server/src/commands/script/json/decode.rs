@@ -2,8 +2,8 @@
 
 use mlua::{Lua, Table, Value};
 
-use super::{Config, MAX_DEPTH};
 use super::scan::{Kind, Scanner, Token};
+use super::{Config, MAX_DEPTH};
 use crate::commands::script::value::Fail;
 
 /// The value of a text.
@@ -38,7 +38,9 @@ struct Decoder<'l, 't> {
 
 fn expected(what: &str, found: &Token) -> Fail {
     let (name, at) = (found.kind.name(), found.at + 1);
-    Fail::from(format!("Expected {what} but found {name} at character {at}"))
+    Fail::from(format!(
+        "Expected {what} but found {name} at character {at}"
+    ))
 }
 
 impl Decoder<'_, '_> {

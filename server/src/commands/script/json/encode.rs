@@ -171,7 +171,11 @@ impl Encoder<'_> {
 /// A number as C's `%.<digits>g` writes it.
 fn put_general(out: &mut Vec<u8>, number: f64, digits: usize) {
     if number == 0.0 {
-        let zero: &[u8] = if number.is_sign_negative() { b"-0" } else { b"0" };
+        let zero: &[u8] = if number.is_sign_negative() {
+            b"-0"
+        } else {
+            b"0"
+        };
         return out.extend_from_slice(zero);
     }
     let scientific = format!("{number:.*e}", digits - 1);
