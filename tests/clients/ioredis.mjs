@@ -86,6 +86,20 @@ async function main() {
   await assert.rejects(r.call("GET"), /ERR wrong number of arguments for 'get' command/);
   await assert.rejects(r.select(99), /ERR DB index is out of range/);
 
+  // Scripts: EVAL once, then EVALSHA.
+  r.defineCommand("moveOne", {
+    numberOfKeys: 2,
+    lua: "local id = redis.call('RPOP', KEYS[1]) if id then redis.call('LPUSH', KEYS[2], id) end return {id, ARGV[1]}",
+  });
+  await r.rpush("from", "a", "b");
+  assert.deepEqual(await r.moveOne("from", "to", "x"), ["b", "x"]);
+  assert.deepEqual(await r.moveOne("from", "to", "y"), ["a", "y"]);
+  assert.deepEqual(await r.moveOne("from", "to", "z"), [null, "z"]);
+  assert.deepEqual(await r.pipeline().moveOne("to", "from", 1).llen("from").exec(), [[null, ["b", "1"]], [null, 1]]);
+  await r.script("FLUSH");
+  assert.deepEqual(await r.moveOne("to", "from", "w"), ["a", "w"]);
+  await assert.rejects(r.eval("return nosuch", 0), /nonexistent global variable 'nosuch'/);
+
   // What connections and tools ask.
   assert.match(await r.info(), /redis_version:7\./);
   assert.equal(await r.client("SETNAME", "me"), "OK");

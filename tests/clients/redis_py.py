@@ -107,6 +107,44 @@ fails(redis.ResponseError, lambda: r.execute_command("GET"), "wrong number of ar
 fails(redis.ResponseError, lambda: connect(db=99).ping(), "DB index is out of range")
 fails(redis.ResponseError, lambda: r.set("k", "v", ex=0), "invalid expire time")
 
+# Scripts: locks, which are scripts, and others as queues have them.
+lock = r.lock("lock", timeout=30)
+assert lock.acquire(blocking=False) is True
+assert r.lock("lock", timeout=30).acquire(blocking=False) is False
+assert lock.extend(5) is True and lock.reacquire() is True and lock.owned() is True
+lock.release()
+fails(redis.exceptions.LockError, lock.release, "unlocked")
+add_job = r.register_script("""
+local id = redis.call('INCR', KEYS[1])
+redis.call('HSET', KEYS[2] .. id, 'data', ARGV[1], 'at', redis.call('TIME')[1])
+local options = cmsgpack.unpack(ARGV[2])
+if options.delay > 0 then
+  redis.call('ZADD', KEYS[3], options.delay, id)
+else
+  redis.call('LPUSH', KEYS[4], id)
+end
+return {id, cjson.encode({state = options.delay > 0 and 'delayed' or 'waiting'})}
+""")
+keys = ["q:id", "q:", "q:delayed", "q:wait"]
+packed = lambda delay: b"\x81\xa5delay" + bytes([delay])
+assert add_job(keys=keys, args=["{}", packed(0)]) == [1, b'{"state":"waiting"}']
+assert add_job(keys=keys, args=["{}", packed(9)]) == [2, b'{"state":"delayed"}']
+assert r.lrange("q:wait", 0, -1) == [b"1"] and r.zscore("q:delayed", "2") == 9
+# As kombu restores what was not acknowledged: keys that are not declared.
+restore = r.register_script("""
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do redis.call('RPUSH', 'restored', key) end
+return redis.call('LLEN', 'restored')""")
+assert restore(args=["q:d"]) == 1
+assert r.script_exists(restore.sha) == [True] and r.script_flush() is True
+assert r.script_exists(restore.sha) == [False]
+assert restore(args=["none"]) == 1
+fails(redis.exceptions.NoScriptError, lambda: r.evalsha("0" * 40, 0), "No matching script")
+fails(redis.ResponseError, lambda: r.eval("return redis.call('NOPE')", 0), "Unknown Redis command")
+library = "#!lua name=py\nredis.register_function('twice', function(keys, args) return args[1] * 2 end)"
+assert r.function_load(library, replace=True) in (b"py", "py")
+assert r.fcall("twice", 0, 21) == 42
+assert r.function_delete("py") in (True, b"OK")
+
 # What connections and tools ask.
 assert r.client_setname("me") and r.client_getname() in ("me", b"me")
 assert r.client_id() > 0

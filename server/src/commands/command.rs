@@ -51,6 +51,7 @@ pub enum Flag {
     Pubsub = 1 << 15,
     Movablekeys = 1 << 16,
     NoAsyncLoading = 1 << 17,
+    NoMandatoryKeys = 1 << 18,
     /// Stands in logs only: a node submits it by itself, and clients are told that there is no such
     /// command.
     Internal = 1 << 31,
@@ -293,6 +294,10 @@ pub enum Spread {
     Random,
     /// Each group removes its keys.
     Flush,
+    /// Without keys, any group can do it, and what it needs decides which one should have.
+    Anywhere,
+    /// Each group does the same, so that all know the same.
+    Everywhere,
 }
 
 /// Where a request says how long it is ready to wait for its keys.
@@ -487,8 +492,7 @@ pub enum NodeCommand {
     Monitor,
     Role,
     Lolwut,
-    FunctionFlush,
-    ScriptFlush,
+    ScriptKill,
     /// HELP of any container.
     Help,
 }

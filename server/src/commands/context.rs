@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use bailiwick_frame::Args;
 
-use super::{CommandError, Outcome};
+use super::{CommandError, Outcome, Scripts};
 use crate::authority::Authority;
 use crate::keyspace::{
     AccessClock, Aggregate, Edit, Entry, Expiry, Keyspace, NewValue, Object, ValueRef,
@@ -41,6 +41,8 @@ pub struct ReadContext<'a> {
     pub keyspace: &'a Keyspace,
     /// What of them the group serves.
     pub authority: &'a Authority,
+    /// The scripts that the group knows.
+    pub scripts: &'a Scripts,
     /// The connection's database.
     pub database: usize,
     /// The time that decides what has expired: the leader's for a local read, the entry's for a
@@ -54,6 +56,9 @@ pub struct ReadContext<'a> {
     pub counters: &'a Counters,
     /// Whether the client may be made to wait for keys.
     pub may_wait: bool,
+    /// Where random numbers come from that must be the same on every replica, for what a script
+    /// reads; otherwise they are the node's own.
+    pub chance: Option<&'a Cell<u64>>,
 }
 
 impl<'a> ReadContext<'a> {
@@ -101,11 +106,19 @@ impl<'a> ReadContext<'a> {
         self.get(key).map(held::<T>).transpose()
     }
 
-    /// The next number of the node's own random sequence: no part of the replicated state, which
-    /// a read does not change.
+    /// The next number of a random sequence that is no part of the replicated state, which a read
+    /// does not change.
     #[must_use]
     pub fn random(&self) -> u64 {
-        self.clock.random()
+        match self.chance {
+            None => self.clock.random(),
+            Some(chance) => {
+                let mut state = chance.get();
+                let number = next_random(&mut state);
+                chance.set(state);
+                number
+            }
+        }
     }
 }
 
@@ -115,6 +128,8 @@ pub struct WriteContext<'a> {
     pub keyspace: &'a mut Keyspace,
     /// What of them the group serves.
     pub authority: &'a mut Authority,
+    /// The scripts that the group knows.
+    pub scripts: &'a mut Scripts,
     /// The connection's database.
     pub database: usize,
     /// The log entry's time.
@@ -140,12 +155,14 @@ impl WriteContext<'_> {
         ReadContext {
             keyspace: self.keyspace,
             authority: self.authority,
+            scripts: self.scripts,
             database: self.database,
             now_ms: self.now_ms,
             clock: self.clock,
             touch: true,
             counters: self.counters,
             may_wait: self.may_wait,
+            chance: None,
         }
     }
 
@@ -363,11 +380,7 @@ impl WriteContext<'_> {
 
     /// The next number of the random sequence that the log entry seeds (SplitMix64).
     pub fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        next_random(&mut self.random)
     }
 
     fn drop_if_expired(&mut self, database: usize, key: &[u8]) {
@@ -377,6 +390,15 @@ impl WriteContext<'_> {
             Counters::add(&self.counters.expired, 1);
         }
     }
+}
+
+/// A step of SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// The value of type `T` in `entry`; `WRONGTYPE` if it holds something else.

@@ -55,6 +55,7 @@ mod range;
 mod registry;
 mod rename;
 mod scan;
+mod script;
 mod server;
 mod set;
 mod set_algebra;
@@ -82,6 +83,7 @@ pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_l
 pub use error::CommandError;
 pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
+pub use script::Scripts;
 pub use share::{Page, ScanRequest, scan_request};
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.

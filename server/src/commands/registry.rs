@@ -60,6 +60,8 @@ static TABLES: &[&[Command]] = &[
     super::cluster::COMMANDS,
     super::share::COMMANDS,
     super::prefix::COMMANDS,
+    super::script::eval::COMMANDS,
+    super::script::functions::COMMANDS,
     super::server::COMMANDS,
     super::introspection::COMMANDS,
     super::diagnostics::COMMANDS,

@@ -6,7 +6,7 @@
 use bailiwick_frame::{Encoder, Limits, Parser, Protocol, Requests};
 use bailiwick_replication::GroupId;
 
-use super::{Counters, Handler, ReadContext, WriteContext, lookup_logged};
+use super::{Counters, Handler, ReadContext, Scripts, WriteContext, lookup_logged};
 use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
 use crate::state::Waiters;
@@ -18,6 +18,7 @@ pub(super) const START_MS: i64 = 1_700_000_000_123;
 pub(super) struct Fixture {
     pub(super) keyspace: Keyspace,
     pub(super) authority: Authority,
+    pub(super) scripts: Scripts,
     pub(super) database: usize,
     pub(super) now_ms: i64,
     pub(super) random: u64,
@@ -31,6 +32,7 @@ impl Default for Fixture {
         Self {
             keyspace: Keyspace::new(16, 42),
             authority: Authority::new(GroupId(0)),
+            scripts: Scripts::default(),
             database: 0,
             now_ms: START_MS,
             random: 7,
@@ -62,12 +64,14 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
                 authority: &fixture.authority,
+                scripts: &fixture.scripts,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 clock: &clock,
                 touch: true,
                 counters: &fixture.counters,
                 may_wait: false,
+                chance: None,
             };
             handler(&context, args, &mut out)
         }
@@ -75,6 +79,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
             let mut context = WriteContext {
                 keyspace: &mut fixture.keyspace,
                 authority: &mut fixture.authority,
+                scripts: &mut fixture.scripts,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 random: fixture.random,

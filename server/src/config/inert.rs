@@ -132,7 +132,7 @@ pub(super) static INERT: &[Parameter] = &[
             "busy-reply-threshold",
             COUNT,
             "5000",
-            "There are no scripts that could keep the node busy",
+            "A script that runs too long is ended on all replicas at the same step",
         )
     },
     Parameter {

@@ -547,12 +547,14 @@ impl<'a> Reads<'a> {
         let context = ReadContext {
             keyspace: &view.state.keyspace,
             authority: &view.state.authority,
+            scripts: &view.state.scripts,
             database,
             now_ms: view.now_ms,
             clock: &view.clock,
             touch,
             counters: &view.counters,
             may_wait: false,
+            chance: None,
         };
         handler(&context, args, encoder)
     }

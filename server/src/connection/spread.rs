@@ -80,6 +80,7 @@ impl Asking {
             deadline: Instant::now() + Duration::from_millis(timeout_ms),
             shortfall: match command.spread {
                 Spread::Flush => "not all keys were removed, but some may have been",
+                Spread::Everywhere => "not all groups know, but some may",
                 _ => "the answer would not be complete",
             },
         }
@@ -101,6 +102,8 @@ impl Asking {
             Spread::Count => self.count(out).await,
             Spread::Random => self.random(out).await,
             Spread::Flush => self.flush(command, args, out).await,
+            Spread::Anywhere => Err(CROSSSLOT),
+            Spread::Everywhere => self.everywhere(command, args, out).await,
         }
     }
 
@@ -129,6 +132,32 @@ impl Asking {
             command,
         });
         (ticket, proposal)
+    }
+}
+
+/// Commands that each group does as a whole.
+impl Asking {
+    async fn everywhere(&self, command: Known, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+        let words = Words::of(args.iter());
+        let asked = self.groups_with(b"").into_iter().map(|group| {
+            let words = &words;
+            async move {
+                let (ticket, proposal) = self.proposal(group, command, words, self.protocol);
+                let mut proposal = ticket.submit(proposal).await;
+                let reply = std::mem::take(&mut proposal.replies);
+                match spread::error_of(&reply) {
+                    Some(error) => Err(self.explain(&error, group, b"")),
+                    None => Ok(reply),
+                }
+            }
+        });
+        let replies = all(asked)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let reply = spread::common(&replies).ok_or(spread::NONSENSE)?;
+        out.buffer().extend_from_slice(&reply);
+        Ok(())
     }
 }
 

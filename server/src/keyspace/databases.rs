@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 
 use super::realm::Realm;
+use super::undo::Undo;
 use super::{
     AccessClock, Awaited, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table,
     Visibility,
@@ -60,6 +61,8 @@ pub struct Keyspace {
     pub(super) garbage: Vec<Garbage>,
     /// Keys that blocked clients wait for.
     pub awaited: Awaited,
+    /// What has changed, while somebody may want to take it back.
+    pub(super) undo: Option<Box<Undo>>,
 }
 
 /// How many keys a database has.
@@ -95,6 +98,7 @@ impl Keyspace {
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
             awaited: Awaited::default(),
+            undo: None,
         }
     }
 
@@ -298,7 +302,10 @@ impl Keyspace {
                 std::mem::replace(table, Table::new(seed))
             });
             self.realms[slot].note_all();
-            self.garbage.push(Garbage::Table(cleared));
+            match &mut self.undo {
+                Some(undo) => undo.note_cleared(slot, database, cleared),
+                None => self.garbage.push(Garbage::Table(cleared)),
+            }
         }
         self.awaited.note_all();
     }
@@ -316,6 +323,9 @@ impl Keyspace {
         }
         self.totals.swap(first, second);
         self.awaited.note_all();
+        if let Some(undo) = &mut self.undo {
+            undo.note_swapped(first, second);
+        }
         // What was absent here may have come and gone there.
         self.forget_absences();
     }
@@ -445,6 +455,9 @@ impl Keyspace {
         change: impl FnOnce(&mut Table) -> R,
     ) -> R {
         self.add_tables(slot, database);
+        if self.undo.is_some() {
+            self.remember(slot, database, key);
+        }
         self.realms[slot].note(database, key);
         self.awaited.note(database, key);
         self.change_table(slot, database, change)
@@ -458,10 +471,13 @@ impl Keyspace {
         key: &[u8],
         change: impl FnOnce(&mut Table) -> R,
     ) -> Option<R> {
-        let realm = &mut self.realms[slot];
-        if database >= realm.tables.len() {
+        if database >= self.realms[slot].tables.len() {
             return None;
         }
+        if self.undo.is_some() {
+            self.remember(slot, database, key);
+        }
+        let realm = &mut self.realms[slot];
         realm.note(database, key);
         self.awaited.note(database, key);
         Some(self.change_table(slot, database, change))
@@ -499,7 +515,7 @@ impl Keyspace {
 
     /// The realm of a key, if it is visible.
     #[inline]
-    fn slot(&self, key: &[u8]) -> Option<usize> {
+    pub(super) fn slot(&self, key: &[u8]) -> Option<usize> {
         if self.only.is_some() {
             return self.only;
         }
@@ -522,7 +538,7 @@ impl Keyspace {
     }
 
     /// Changes a table, and the totals with it.
-    fn change_table<R>(
+    pub(super) fn change_table<R>(
         &mut self,
         slot: usize,
         database: usize,

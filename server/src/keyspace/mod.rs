@@ -27,6 +27,7 @@ pub mod stream;
 mod table;
 #[cfg(test)]
 mod table_tests;
+mod undo;
 mod value;
 
 pub use access::{AccessClock, AccessPolicy};

@@ -286,12 +286,14 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
             let context = ReadContext {
                 keyspace: &state.keyspace,
                 authority: &state.authority,
+                scripts: &state.scripts,
                 database: *database,
                 now_ms,
                 clock: &clock,
                 touch: true,
                 counters: &counters,
                 may_wait: false,
+                chance: None,
             };
             reply.clear();
             let done = handler(

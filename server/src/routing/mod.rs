@@ -22,7 +22,7 @@ use arc_swap::Guard;
 use bailiwick_frame::Args;
 use bailiwick_replication::GroupId;
 
-use crate::commands::{Command, CommandError, Keys, Known};
+use crate::commands::{Command, CommandError, Known, Spread};
 use crate::directory::View;
 use crate::state::Watched;
 
@@ -81,11 +81,13 @@ impl Routes {
     /// Where a command runs.
     #[must_use]
     pub fn of(&self, command: &Command, args: Args<'_>) -> Route {
-        if command.keys == Keys::None {
-            return Route::Keyless;
-        }
         let keys = command.keys.indexes(args);
-        self.of_keys(keys.map(|index| args.arg(index)))
+        match self.of_keys(keys.map(|index| args.arg(index))) {
+            Route::Keyless if command.spread == Spread::Anywhere => {
+                Route::Group(self.group_of(b""))
+            }
+            route => route,
+        }
     }
 
     /// Where something with these keys runs.
@@ -115,6 +117,10 @@ impl Routes {
         let watched = watched.iter().map(|watched| self.group_of(&watched.key));
         let mut routes: Vec<Route> = watched.map(Route::Group).collect();
         for (command, args) in commands {
+            let names_keys = command.keys.indexes(args).into_iter().next().is_some();
+            if command.spread == Spread::Anywhere && !names_keys {
+                continue;
+            }
             match self.of(&command, args) {
                 Route::Keyless => return Err(keyless_in_transaction(&command)),
                 route => routes.push(route),

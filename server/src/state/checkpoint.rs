@@ -3,7 +3,7 @@
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
 //!         | databases u32 | creation slots u32 | slot u32 * | fence u64 | group bytes u32 | group
-//!         | authority bytes u32 | authority | record* | staged*
+//!         | authority bytes u32 | authority | scripts bytes u32 | scripts | record* | staged*
 //! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at | waiters
 //! staged  = REALM u8 | prefix | record*
 //! ```
@@ -13,9 +13,9 @@
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
 //! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, no
-//! fencing token had been given, and there were no streams. Records do not say to which realm they
-//! belong: the authority has all prefixes, of which the longest decides; only what is arriving stands
-//! apart.
+//! fencing token had been given, and there were no streams and no scripts. Records do not say to
+//! which realm they belong: the authority has all prefixes, of which the longest decides; only what
+//! is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -38,6 +38,7 @@ use super::record::{REALM, Stop, take, take_bytes, take_record};
 use super::waiters::Waiters;
 use super::{MAX_DATABASES, State, empty_keyspace};
 use crate::authority::Authority;
+use crate::commands::Scripts;
 use crate::keyspace::{CREATION_SLOTS, Frozen, FrozenKeyspace, Keyspace, Segment};
 use writer::BLOCK_BYTES;
 pub use writer::ContentWriter;
@@ -49,7 +50,7 @@ pub const CONTENT_VERSION: u32 = 5;
 const VERSION_1: u32 = 1;
 /// The last version without authority: all of it is the root group's.
 const VERSION_3: u32 = 3;
-/// The last version without waiters and fencing tokens.
+/// The last version without waiters, fencing tokens and scripts.
 const VERSION_4: u32 = 4;
 
 /// A state at one log index that no longer changes.
@@ -68,6 +69,7 @@ pub struct FrozenState {
     group: Vec<u8>,
     databases: usize,
     authority: Authority,
+    scripts: Scripts,
     tables: FrozenKeyspace,
 }
 
@@ -90,6 +92,7 @@ impl FrozenState {
             group: group_part(state),
             databases: state.keyspace.databases(),
             authority: state.authority.clone(),
+            scripts: state.scripts.clone(),
             tables: state.keyspace.freeze(),
         }
     }
@@ -130,6 +133,12 @@ impl FrozenState {
             .expect("prefixes are short, and fit into memory many times");
         out.extend_from_slice(&authority_bytes.to_le_bytes());
         out.extend_from_slice(&authority);
+        let mut scripts = Vec::new();
+        self.scripts.put(&mut scripts);
+        let scripts_bytes =
+            u32::try_from(scripts.len()).expect("scripts fit into memory many times");
+        out.extend_from_slice(&scripts_bytes.to_le_bytes());
+        out.extend_from_slice(&scripts);
         let staged = self.tables.staged.into_iter().flat_map(|(prefix, tables)| {
             let segments = tables.into_iter().flat_map(segments);
             std::iter::once(Part::Realm(prefix)).chain(segments)
@@ -306,6 +315,10 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
         VERSION_1..=VERSION_3 => Authority::new(GroupId(0)),
         _ => take_authority(rest)?,
     };
+    let scripts = match version {
+        VERSION_1..=VERSION_4 => Scripts::default(),
+        _ => take_scripts(rest)?,
+    };
     let mut keyspace = empty_keyspace(databases, seed, &authority);
     if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
@@ -315,6 +328,7 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     Ok(State {
         keyspace,
         authority,
+        scripts,
         applied,
         time_ms,
         origins,
@@ -331,6 +345,18 @@ fn take_authority(rest: &mut &[u8]) -> Result<Authority, Stop> {
     let mut reader = Reader::new(bytes);
     let authority = Authority::take_all(&mut reader);
     authority
+        .ok()
+        .filter(|_| reader.is_done())
+        .ok_or(Stop::Malformed)
+}
+
+fn take_scripts(rest: &mut &[u8]) -> Result<Scripts, Stop> {
+    let len = u32::from_le_bytes(take(rest)?) as usize;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
+    *rest = after;
+    let mut reader = Reader::new(bytes);
+    let scripts = Scripts::take(&mut reader);
+    scripts
         .ok()
         .filter(|_| reader.is_done())
         .ok_or(Stop::Malformed)

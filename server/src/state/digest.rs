@@ -117,6 +117,7 @@ fn put_frame(out: &mut Vec<u8>, state: &State) {
         put_varint(out, state.keyspace.expiring_len_of(database) as u64);
     }
     out.extend_from_slice(&state.authority.digest().to_le_bytes());
+    out.extend_from_slice(&state.scripts.digest().to_le_bytes());
     let (version, creations) = state.keyspace.watch_counters();
     out.extend_from_slice(&version.to_le_bytes());
     out.extend_from_slice(&state.keyspace.fence().to_le_bytes());

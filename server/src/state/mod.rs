@@ -57,7 +57,8 @@ pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Handler, Keys, Outcome, ReadContext, WriteContext,
+    Command, CommandError, Counters, Flag, Handler, Keys, Outcome, ReadContext, Scripts, Spread,
+    WriteContext,
 };
 use crate::keyspace::{AccessClock, Keyspace};
 use digest::Digests;
@@ -75,6 +76,8 @@ pub struct State {
     pub keyspace: Keyspace,
     /// What of the data the group may serve.
     pub authority: Authority,
+    /// The scripts that the group knows.
+    pub scripts: Scripts,
     /// The last entry that was applied.
     pub applied: LogIndex,
     /// Log time: the time of the last entry.
@@ -111,6 +114,20 @@ fn empty_keyspace(databases: usize, seed: u64, authority: &Authority) -> Keyspac
     keyspace
 }
 
+/// As [`State::stray`], of a group with this authority.
+pub(crate) fn stray_of(authority: &Authority, command: &Command, args: Args<'_>) -> Option<Stray> {
+    if command.keys == Keys::None {
+        let concerns_keys = !command.has(Flag::Internal) && command.spread != Spread::Everywhere;
+        let prefix = authority.frozen().filter(|_| concerns_keys)?.to_vec();
+        return Some(Stray::Held { prefix });
+    }
+    let stray_at = |index| Stray::of(authority.place(args.arg(index)));
+    if command.keys == Keys::FIRST {
+        return stray_at(1);
+    }
+    command.keys.indexes(args).into_iter().find_map(stray_at)
+}
+
 impl State {
     /// The state before the first entry. It has no database until the genesis item creates them.
     #[must_use]
@@ -118,6 +135,7 @@ impl State {
         Self {
             keyspace: Keyspace::new(0, 0),
             authority: Authority::new(GroupId(0)),
+            scripts: Scripts::default(),
             applied: LogIndex(0),
             time_ms: 0,
             origins: Origins::default(),
@@ -154,23 +172,7 @@ impl State {
         if self.authority.is_open() {
             return None;
         }
-        self.find_stray(command, args)
-    }
-
-    fn find_stray(&self, command: &Command, args: Args<'_>) -> Option<Stray> {
-        if command.keys == Keys::None {
-            let frozen = self
-                .authority
-                .frozen()
-                .filter(|_| !command.has(Flag::Internal));
-            let prefix = frozen?.to_vec();
-            return Some(Stray::Held { prefix });
-        }
-        let stray_at = |index| Stray::of(self.authority.place(args.arg(index)));
-        if command.keys == Keys::FIRST {
-            return stray_at(1);
-        }
-        command.keys.indexes(args).into_iter().find_map(stray_at)
+        stray_of(&self.authority, command, args)
     }
 
     /// Starts to apply the entry with this head; the entry's index must follow the last one. End it
@@ -431,12 +433,14 @@ impl Applier<'_> {
                 let context = ReadContext {
                     keyspace: &self.state.keyspace,
                     authority: &self.state.authority,
+                    scripts: &self.state.scripts,
                     database,
                     now_ms: self.head.time_ms,
                     clock: self.clock,
                     touch: true,
                     counters: self.counters,
                     may_wait: false,
+                    chance: None,
                 };
                 handler(&context, args, encoder)
             }

@@ -170,8 +170,38 @@ static TABLE: &[Row] = &[
         &[],
     ),
     (
+        "function|delete",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
         "function|flush",
         &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|kill",
+        &["request_policy:all_shards", "response_policy:one_succeeded"],
+        &[],
+    ),
+    ("function|list", &["nondeterministic_output_order"], &[]),
+    (
+        "function|load",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|restore",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|stats",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
         &[],
     ),
     ("geoadd", &[], &[UPDATE]),
@@ -381,7 +411,25 @@ static TABLE: &[Row] = &[
     ),
     ("scard", &[], &[INSPECT]),
     (
+        "script|exists",
+        &[
+            "request_policy:all_shards",
+            "response_policy:agg_logical_and",
+        ],
+        &[],
+    ),
+    (
         "script|flush",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "script|kill",
+        &["request_policy:all_shards", "response_policy:one_succeeded"],
+        &[],
+    ),
+    (
+        "script|load",
         &["request_policy:all_nodes", "response_policy:all_succeeded"],
         &[],
     ),

@@ -23,6 +23,7 @@ static FLAGS: &[(Flag, &str)] = &[
     (Flag::MayReplicate, "may_replicate"),
     (Flag::NoAsyncLoading, "no_async_loading"),
     (Flag::NoMulti, "no_multi"),
+    (Flag::NoMandatoryKeys, "no_mandatory_keys"),
     (Flag::Movablekeys, "movablekeys"),
     (Flag::AllowBusy, "allow_busy"),
 ];

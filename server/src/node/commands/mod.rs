@@ -225,8 +225,7 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Debug => debug::debug(context),
         C::Role => replication::role(context),
         C::Lolwut => server::lolwut(context),
-        C::FunctionFlush => server::function_flush(context),
-        C::ScriptFlush => server::script_flush(context),
+        C::ScriptKill => server::script_kill(context),
         C::Help => docs::help(context),
     }
 }
