@@ -455,6 +455,7 @@ impl Applier<'_> {
         WriteContext {
             keyspace: &mut self.state.keyspace,
             authority: &mut self.state.authority,
+            scripts: &mut self.state.scripts,
             database,
             now_ms: self.head.time_ms,
             random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
