@@ -238,7 +238,7 @@ impl Keyspace {
                 let realm = &mut self.realms[slot];
                 for key in &keys {
                     realm.note(database, key);
-                    self.awaited.note(database, key);
+                    self.awaited.note_change(database, key);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl Keyspace {
             self.realms[slot].note_all();
             self.garbage.push(Garbage::Table(cleared));
         }
-        self.awaited.note_all();
+        self.awaited.note_cleared();
     }
 
     /// Exchanges two databases. Nothing may be frozen.
@@ -407,7 +407,7 @@ impl Keyspace {
     ) -> R {
         self.add_tables(slot, database);
         self.realms[slot].note(database, key);
-        self.awaited.note(database, key);
+        self.awaited.note_set(database, key);
         self.change_table(slot, database, change)
     }
 
@@ -424,7 +424,7 @@ impl Keyspace {
             return None;
         }
         realm.note(database, key);
-        self.awaited.note(database, key);
+        self.awaited.note_change(database, key);
         Some(self.change_table(slot, database, change))
     }
 
