@@ -80,6 +80,21 @@ async function main() {
   assert.equal(await other.get("k"), "w!");
   assert.equal(await other.flushdb(), "OK");
 
+  // Clients that wait for keys, as queues on top of ioredis do: on connections of their own, with
+  // time-outs that have fractions.
+  const waiter = connect();
+  const pushes = async (waiting, push) => {
+    const reply = waiting();
+    while (!/blocked_clients:1/.test(await r.info("clients")));
+    await push();
+    return reply;
+  };
+  assert.deepEqual(await pushes(() => waiter.blpop("jobs", "more", 0), () => r.rpush("more", "a")), ["more", "a"]);
+  assert.equal(await pushes(() => waiter.blmove("jobs", "done", "LEFT", "RIGHT", 0), () => r.lpush("jobs", "b")), "b");
+  assert.deepEqual(await pushes(() => waiter.bzpopmin("marker", 10.5), () => r.zadd("marker", 0, "0")), ["marker", "0", protocol === 3 ? 0 : "0"]);
+  assert.equal(await waiter.bzpopmin("marker", 0.002), null);
+  assert.equal(await waiter.brpoplpush("jobs", "done", 0.01), null);
+
   // Errors.
   await assert.rejects(r.incr("k"), (error) => error instanceof ReplyError && /^ERR value is not an integer/.test(error.message));
   await assert.rejects(r.call("NOPE"), /ERR unknown command 'NOPE'/);

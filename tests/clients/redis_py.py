@@ -1,5 +1,6 @@
 """Drives a server through redis-py. Arguments: the port, and the protocol version."""
 
+import concurrent.futures
 import sys
 
 import redis
@@ -99,6 +100,28 @@ assert r.copy("k", "k", destination_db=5) and other.get("k") == b"w!"
 assert r.move("x", 5) and other.get("x") == b"ohmytext"
 assert r.swapdb(5, 6) and other.get("x") is None
 assert connect(db=6).flushdb() is True
+
+# Clients that wait for keys.
+def pushes(waiting, push):
+    """Runs `waiting` on a thread of its own, and `push` once it is blocked."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = pool.submit(waiting)
+        while r.info("clients")["blocked_clients"] == 0:
+            assert not future.done(), future.result()
+        push()
+        return future.result()
+
+
+waiter = connect()
+popped = pushes(lambda: waiter.blpop(["jobs", "more"], timeout=0), lambda: r.rpush("more", "a"))
+assert list(popped) == [b"more", b"a"], popped
+assert pushes(lambda: waiter.blmove("jobs", "done", 0, "LEFT", "RIGHT"), lambda: r.lpush("jobs", "b")) == b"b"
+assert pushes(lambda: waiter.brpoplpush("jobs", "done"), lambda: r.lpush("jobs", "c")) == b"c"
+popped = pushes(lambda: waiter.bzpopmin("delayed", 0), lambda: r.zadd("delayed", {"d": 1.5}))
+assert list(popped) == [b"delayed", b"d", 1.5], popped
+assert pushes(lambda: waiter.blmpop(0, 1, "jobs", direction="LEFT"), lambda: r.pipeline().rpush("jobs", "e").execute()) == [b"jobs", [b"e"]]
+assert r.lrange("done", 0, -1) == [b"c", b"b"]
+assert waiter.brpop("jobs", timeout=0.01) is None
 
 # Errors, by class.
 fails(redis.ResponseError, lambda: r.incr("k"), "value is not an integer or out of range")

@@ -270,11 +270,11 @@ fn compare_one([ours, theirs]: &mut [Side; 2], waiter: usize) -> Result<bool> {
 
 /// Compares what all who wait get after a step.
 fn compare_all([ours, theirs]: &mut [Side; 2], is_waiting: &mut [bool]) -> Result<()> {
-    for waiter in 0..WAITERS {
-        if !is_waiting[waiter] || theirs.is_blocked(waiter)? {
+    for (waiter, is_waiting) in is_waiting.iter_mut().enumerate() {
+        if !*is_waiting || theirs.is_blocked(waiter)? {
             continue;
         }
-        is_waiting[waiter] = false;
+        *is_waiting = false;
         let expected = theirs.waiters[waiter].read()?;
         let reply = ours.waiters[waiter].read();
         let reply = reply.with_context(|| format!("client {waiter} is to get {expected:?}"))?;

@@ -7,13 +7,15 @@
 //!
 //! | command | what it does | reply |
 //! |---|---|---|
-//! | `_BLOCK node life number protocol arrival request..` | runs the request or registers it; repeated, fetches its reply | the request's, or `BLOCKED arrival kept`, or `GONE` |
+//! | `_BLOCK node life number protocol arrival request..` | runs the request or registers it | the request's, or `BLOCKED arrival kept` |
 //! | `_BLOCKGROW ..` | the same for requests that need memory | |
-//! | `_UNBLOCK node life number key` | ends the waiting | the request's reply if it was served and that is kept, else `REMOVED`, or `GONE` if it did not wait |
+//! | `_LOOK node life number` | fetches a reply that was kept | the request's, or `BLOCKED arrival kept`, or `GONE` if it does not wait |
+//! | `_UNBLOCK node life number` | ends the waiting | the request's reply if it was served and that is kept, else `REMOVED`, or `GONE` if it did not wait |
 //! | `_FORSAKE node life is-over` | ends the waiting of that node's lives up to this one | OK |
 //!
-//! `arrival` is the log time of the first arrival in milliseconds, 0 for now, or -1
-//! if the request is to be looked after only, not to be made. Time-outs are the
+//! `arrival` is the log time of the first arrival in milliseconds, or 0 for now.
+//! `_LOOK` and `_UNBLOCK` name no key: they go to the group where the client waits, which need not
+//! serve its keys any more. Time-outs are the
 //! business of the client's node; here they are only checked.
 
 use bailiwick_frame::{Args, Encoder, Protocol};
@@ -54,15 +56,20 @@ pub(super) static COMMANDS: &[Command] = &[
         ..BLOCK
     },
     Command {
+        name: "_look",
+        arity: 4,
+        keys: Keys::None,
+        summary: "Fetches the reply of a client that has waited.",
+        syntax: "node life number",
+        handler: Handler::Write(look),
+        ..BLOCK
+    },
+    Command {
         name: "_unblock",
-        arity: 5,
-        keys: Keys::Range {
-            first: 4,
-            last: 4,
-            step: 1,
-        },
+        arity: 4,
+        keys: Keys::None,
         summary: "Ends the waiting of a client.",
-        syntax: "node life number key",
+        syntax: "node life number",
         handler: Handler::Write(unblock),
         ..BLOCK
     },
@@ -226,19 +233,10 @@ impl Unblocked {
 
 fn block(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let id = waiter_id(args)?;
-    if let Some(reply) = ctx.waiters.fetch(id) {
-        out.buffer().extend_from_slice(&reply);
-        return Ok(());
-    }
-    if let Some(waiter) = ctx.waiters.get(id) {
-        out.simple(&Blocked::of(waiter));
-        return Ok(());
+    if ctx.waiters.get(id).is_some() || ctx.waiters.has_served(id) {
+        return look(ctx, args, out);
     }
     let arrival_ms = integer(args.arg(5)).map_err(|_| MALFORMED)?;
-    if arrival_ms < 0 {
-        out.simple("GONE");
-        return Ok(());
-    }
     let protocol = match args.arg(4) {
         b"2" => Protocol::Resp2,
         b"3" => Protocol::Resp3,
@@ -263,6 +261,18 @@ fn block(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     );
     let waiter = ctx.waiters.get(id).expect("it was just registered");
     out.simple(&Blocked::of(waiter));
+    Ok(())
+}
+
+fn look(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let id = waiter_id(args)?;
+    if let Some(reply) = ctx.waiters.fetch(id) {
+        out.buffer().extend_from_slice(&reply);
+    } else if let Some(waiter) = ctx.waiters.get(id) {
+        out.simple(&Blocked::of(waiter));
+    } else {
+        out.simple("GONE");
+    }
     Ok(())
 }
 

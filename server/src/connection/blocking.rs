@@ -11,8 +11,8 @@
 //! is the client's, although its time was over. So no element is lost between the two.
 //!
 //! **Where the reply comes from.** If this node applies the group's log, the bell brings it. If not,
-//! it stays with the group, and the bell, or a look every [`LOOK_AGAIN`], says that it can be fetched
-//! by making the request once more.
+//! it stays with the group until it is fetched by `_LOOK`, for which the bell is rung, too; as that
+//! may be lost, there is a look every [`LOOK_AGAIN`].
 //!
 //! **Keys that go to another group.** The waiter is dismissed there, and the request made anew where
 //! the keys are now, with the time of its first arrival, by which it stands in its old order among
@@ -26,6 +26,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
+use bailiwick_replication::GroupId;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::time::Instant;
 
@@ -39,7 +40,7 @@ use crate::node::clients::bump;
 use crate::node::{self, Shutdown};
 use crate::routing::{CROSSSLOT, Route};
 use crate::state::WaiterId;
-use crate::worker::Worker;
+use crate::worker::{Ticket, Worker};
 
 /// How often it is looked whether a reply is there that nobody has said anything of.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -52,8 +53,6 @@ const LOOK_AFTER: Duration = Duration::from_millis(100);
 
 /// For `_BLOCK`: the client arrives now.
 const NOW: i64 = 0;
-/// For `_BLOCK`: only if it has arrived.
-const NEVER: i64 = -1;
 
 const UNCERTAIN: &str = "UNCERTAIN The command waited for keys, and whether it was served could \
                          not be learnt: it may have been done. Read the keys before repeating it";
@@ -73,7 +72,7 @@ enum Event {
     Look,
 }
 
-/// What came of `_BLOCK`.
+/// What came of `_BLOCK` or `_LOOK`.
 enum Asked {
     Waits,
     Replied(Vec<u8>),
@@ -153,7 +152,10 @@ impl Connection {
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut is_new = true;
         let reply = loop {
-            let asked = wait.ask(command, is_new).await;
+            let asked = match is_new {
+                true => wait.ask(command).await,
+                false => wait.look().await,
+            };
             let is_first = !std::mem::replace(&mut wait.was_asked, true);
             let mut look_after = LOOK_AGAIN;
             match asked {
@@ -275,6 +277,8 @@ struct Waiting {
     protocol: Protocol,
     request: Arguments,
     key: Vec<u8>,
+    /// Where it waits, if anywhere.
+    group: GroupId,
     /// When it arrived, once a group has said so.
     arrival_ms: i64,
     /// The reply has to be fetched.
@@ -304,6 +308,7 @@ impl Waiting {
             protocol,
             request,
             key: key.to_vec(),
+            group: owner_of(worker, key),
             arrival_ms: NOW,
             is_kept: false,
             was_asked: false,
@@ -313,35 +318,33 @@ impl Waiting {
         }
     }
 
-    /// Makes the request, or asks after it.
-    async fn ask(&mut self, command: Known, is_new: bool) -> Asked {
-        let arrival_ms = if is_new { self.arrival_ms } else { NEVER };
+    /// Makes the request.
+    async fn ask(&mut self, command: Known) -> Asked {
         let name: &[u8] = match command.has(Flag::Denyoom) {
             true => b"_BLOCKGROW",
             false => b"_BLOCK",
         };
-        let WaiterId {
-            node,
-            incarnation,
-            number,
-        } = self.bell.id();
-        let protocol = match self.protocol {
-            Protocol::Resp2 => 2,
-            Protocol::Resp3 => 3,
+        let protocol: &[u8] = match self.protocol {
+            Protocol::Resp2 => b"2",
+            Protocol::Resp3 => b"3",
         };
-        let numbers = [
-            node.to_string(),
-            incarnation.to_string(),
-            number.to_string(),
-            protocol.to_string(),
-            arrival_ms.to_string(),
-        ];
+        let (id, arrival) = (words_of(self.bell.id()), self.arrival_ms.to_string());
+        let head = std::iter::once(name).chain(id.iter().map(String::as_bytes));
+        let head = head.chain([protocol, arrival.as_bytes()]);
         let mut asking = Arguments::default();
-        let head = std::iter::once(name).chain(numbers.iter().map(String::as_bytes));
         asking.push_all(head.chain(self.request.get(0).iter()));
         self.bell.waits_in(None);
+        self.group = owner_of(&self.worker, &self.key);
         let answered = errand(&self.worker, asking.get(0), self.database, self.protocol).await;
         self.nanos += nanos_of(&answered);
+        self.group = answered.group;
+        self.judge(&answered)
+    }
+
+    /// Asks the group where it waits after its reply.
+    async fn look(&mut self) -> Asked {
+        self.bell.waits_in(None);
+        let answered = ask_after(&self.worker, b"_LOOK", self.bell.id(), self.group).await;
         self.judge(&answered)
     }
 
@@ -437,7 +440,7 @@ impl Waiting {
     }
 
     fn orphan(&self) -> Orphan {
-        Orphan::new(self.bell.id(), self.database, self.key.clone())
+        Orphan::new(self.bell.id(), self.group, self.key.clone())
     }
 }
 
@@ -461,22 +464,63 @@ pub(super) fn is_unanswered(reply: &[u8]) -> bool {
     codes.iter().any(|code| reply.starts_with(code))
 }
 
-/// Has a waiter removed.
+/// Has a waiter removed: from where it waits as far as is known, and from where its key is.
 pub(super) async fn give_up(worker: &Rc<Worker>, orphan: &Orphan) -> Box<Proposal> {
-    let WaiterId {
-        node,
-        incarnation,
-        number,
-    } = orphan.id;
-    let numbers = [
-        node.to_string(),
-        incarnation.to_string(),
-        number.to_string(),
-    ];
+    let answered = ask_after(worker, b"_UNBLOCK", orphan.id, orphan.group).await;
+    let owner = owner_of(worker, &orphan.key);
+    if owner == orphan.group || Unblocked::of_reply(&answered.replies) != Unblocked::Gone {
+        return answered;
+    }
+    ask_after(worker, b"_UNBLOCK", orphan.id, owner).await
+}
+
+/// Asks a group about a waiter.
+async fn ask_after(
+    worker: &Rc<Worker>,
+    name: &[u8],
+    id: WaiterId,
+    group: GroupId,
+) -> Box<Proposal> {
+    let words = words_of(id);
     let mut asking = Arguments::default();
-    let head = std::iter::once(&b"_UNBLOCK"[..]).chain(numbers.iter().map(String::as_bytes));
-    asking.push_all(head.chain(std::iter::once(&*orphan.key)));
-    errand(worker, asking.get(0), orphan.database, Protocol::Resp2).await
+    asking.push_all(std::iter::once(name).chain(words.iter().map(String::as_bytes)));
+    let (ticket, mut proposal, _) = prepared(worker, asking.get(0), 0, Protocol::Resp2);
+    proposal.group = group;
+    ticket.submit(proposal).await
+}
+
+/// The group that serves a key, as far as this node knows.
+fn owner_of(worker: &Worker, key: &[u8]) -> GroupId {
+    let routes = worker.node.routes();
+    routes.map_or(ROOT_GROUP, |routes| routes.group_of(key))
+}
+
+fn words_of(id: WaiterId) -> [String; 3] {
+    [
+        id.node.to_string(),
+        id.incarnation.to_string(),
+        id.number.to_string(),
+    ]
+}
+
+/// A proposal of one request, with the ticket that it comes back to, and the command.
+fn prepared(
+    worker: &Rc<Worker>,
+    args: Args<'_>,
+    database: usize,
+    protocol: Protocol,
+) -> (Ticket, Box<Proposal>, Known) {
+    let ticket = worker.ticket();
+    let mut proposal = ticket.proposal();
+    proposal.protocol = protocol;
+    proposal.set_request(args);
+    let command = lookup_logged(args).expect("the request was looked up, and wrapping is ours");
+    proposal.items.push(Item::Command {
+        request: 0,
+        database,
+        command,
+    });
+    (ticket, proposal, command)
 }
 
 /// Has a request executed by the group of its keys, wherever that is.
@@ -486,16 +530,7 @@ async fn errand(
     database: usize,
     protocol: Protocol,
 ) -> Box<Proposal> {
-    let ticket = worker.ticket();
-    let mut asking = ticket.proposal();
-    asking.protocol = protocol;
-    asking.set_request(args);
-    let command = lookup_logged(args).expect("the request was looked up, and wrapping is ours");
-    asking.items.push(Item::Command {
-        request: 0,
-        database,
-        command,
-    });
+    let (ticket, mut asking, command) = prepared(worker, args, database, protocol);
     asking.group = match worker.node.routes().map(|routes| routes.of(&command, args)) {
         None | Some(Route::Keyless) => ROOT_GROUP,
         Some(Route::Group(group)) => group,

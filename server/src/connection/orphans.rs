@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use bailiwick_replication::GroupId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -29,8 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// A waiter to be given up.
 pub(super) struct Orphan {
     pub(super) id: WaiterId,
-    pub(super) database: usize,
-    /// By which its group is found.
+    /// Where it was seen last.
+    pub(super) group: GroupId,
+    /// By which the group is found where else it may be.
     pub(super) key: Vec<u8>,
     not_before: Instant,
     /// It was not found once.
@@ -39,10 +41,10 @@ pub(super) struct Orphan {
 
 impl Orphan {
     /// To be given up at once.
-    pub(super) fn new(id: WaiterId, database: usize, key: Vec<u8>) -> Self {
+    pub(super) fn new(id: WaiterId, group: GroupId, key: Vec<u8>) -> Self {
         Self {
             id,
-            database,
+            group,
             key,
             not_before: Instant::now(),
             was_missed: false,

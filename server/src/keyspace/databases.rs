@@ -264,7 +264,7 @@ impl Keyspace {
                 let realm = &mut self.realms[slot];
                 for key in &keys {
                     realm.note(database, key);
-                    self.awaited.note(database, key);
+                    self.awaited.note_change(database, key);
                 }
             }
         }
@@ -307,7 +307,7 @@ impl Keyspace {
                 None => self.garbage.push(Garbage::Table(cleared)),
             }
         }
-        self.awaited.note_all();
+        self.awaited.note_cleared();
     }
 
     /// Exchanges two databases. Nothing may be frozen.
@@ -459,7 +459,7 @@ impl Keyspace {
             self.remember(slot, database, key);
         }
         self.realms[slot].note(database, key);
-        self.awaited.note(database, key);
+        self.awaited.note_set(database, key);
         self.change_table(slot, database, change)
     }
 
@@ -479,7 +479,7 @@ impl Keyspace {
         }
         let realm = &mut self.realms[slot];
         realm.note(database, key);
-        self.awaited.note(database, key);
+        self.awaited.note_change(database, key);
         Some(self.change_table(slot, database, change))
     }
 

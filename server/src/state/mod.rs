@@ -57,7 +57,7 @@ pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Handler, Keys, Outcome, ReadContext, Scripts, Spread,
+    Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts, Spread,
     WriteContext,
 };
 use crate::keyspace::{AccessClock, Keyspace};
@@ -425,7 +425,7 @@ impl Applier<'_> {
                 assert!(self.logged, "'{}' runs without a log entry", command.name);
                 self.ordinal += 1;
                 // All steps of a handoff are such commands.
-                let is_step = command.has(Flag::Internal) && command.keys == Keys::None;
+                let is_step = command.has(Flag::Internal) && command.group == Group::Cluster;
                 self.authority_changed |= is_step && !self.state.waiters.is_empty();
                 handler(&mut self.write_context(database), args, encoder)
             }

@@ -257,22 +257,25 @@ fn who_was_given_up_is_not_served() {
     let mut replicas = Replicas::new();
     replicas.wait(1, "BLPOP l 0");
     replicas.wait(2, "BLPOP l 0");
-    let served = replicas.run(&["_UNBLOCK 1 1 1 l", "RPUSH l a b"]);
+    let served = replicas.run(&["_UNBLOCK 1 1 1", "RPUSH l a b"]);
     assert_eq!(served, [popped(2, "l", "a")]);
-    let (reply, _) = replicas.proxied("_UNBLOCK 1 1 1 l");
+    let (reply, _) = replicas.proxied("_UNBLOCK 1 1 1");
     assert_eq!(reply, "Done([43, 71, 79, 78, 69, 13, 10])", "GONE");
 }
 
 #[test]
 fn a_reply_waits_for_a_client_of_another_node() {
     let mut replicas = Replicas::new();
-    let request = "_BLOCK 7 5 3 3 0 BZPOPMIN z 0";
+    let request = "_BLOCK 7 5 3 3 0 BZPOPMIN eu:z 0";
     let (blocked, _) = replicas.proxied(request);
     assert_eq!(replicas.proxied(request).0, blocked, "a repetition");
-    assert_eq!(replicas.run(&["ZADD z 1 m"]), [(3, "Look".to_owned())]);
-    let (reply, woken) = replicas.proxied(request);
+    assert_eq!(replicas.proxied("_LOOK 7 5 3").0, blocked);
+    assert_eq!(replicas.run(&["ZADD eu:z 1 m"]), [(3, "Look".to_owned())]);
+    // The reply is there even if the key is not any more.
+    replicas.run(&["_DELEGATE eu: 1", "_FREEZE eu: 2", "_DEPART eu: 2 1"]);
+    let (reply, woken) = replicas.proxied("_LOOK 7 5 3");
     assert_eq!(woken, []);
-    let expected = b"*3\r\n$1\r\nz\r\n$1\r\nm\r\n,1\r\n".to_vec();
+    let expected = b"*3\r\n$4\r\neu:z\r\n$1\r\nm\r\n,1\r\n".to_vec();
     assert_eq!(reply, format!("Done({expected:?})"));
     assert!(replicas.state.waiters.is_empty());
 }

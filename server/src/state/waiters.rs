@@ -12,7 +12,7 @@
 //! **What becomes of the reply.** The node that has the client applies the log too, as a rule: then
 //! it takes the reply at the moment of serving, from [`Waiters::take_woken`], and the state keeps
 //! nothing. For a client of a node that is no member the waiter is *kept*: its reply stays in the
-//! state until that node fetches it, by repeating the request or giving it up.
+//! state until that node fetches it, even if the key is served elsewhere by then.
 //!
 //! **Numbers.** A client's node names its waiters by its own number, its life, and a count; so a
 //! request that is repeated registers once, and a later life of the node ends the waiters of those
@@ -285,6 +285,12 @@ impl Waiters {
         self.remove(id, awaited).is_some()
     }
 
+    /// Whether a reply is kept for it.
+    #[must_use]
+    pub fn has_served(&self, id: WaiterId) -> bool {
+        self.served.contains_key(&id)
+    }
+
     /// Hands out a reply that was kept.
     pub fn fetch(&mut self, id: WaiterId) -> Option<Bytes> {
         self.served.remove(&id)
@@ -333,8 +339,10 @@ impl Waiters {
 
     /// Lets the keyspace know which keys are awaited, after a state was restored.
     pub(super) fn await_all(&self, awaited: &mut Awaited) {
-        for (database, key) in self.queues.keys() {
-            awaited.add(*database, key);
+        for waiter in self.waiting.values() {
+            for key in &waiter.keys {
+                awaited.add(waiter.database, key, waiter.follows_changes());
+            }
         }
     }
 
@@ -361,7 +369,7 @@ impl Waiters {
         for key in &waiter.keys {
             let queue = self.queues.entry((waiter.database, key.clone()));
             queue.or_default().insert(waiter.place, id);
-            awaited.add(waiter.database, key);
+            awaited.add(waiter.database, key, waiter.follows_changes());
         }
         self.or_absent += usize::from(waiter.or_absent);
         let before = self.waiting.insert(id, waiter);
@@ -379,8 +387,8 @@ impl Waiters {
             queue.remove(&waiter.place);
             if queue.is_empty() {
                 self.queues.remove(&at);
-                awaited.remove(waiter.database, key);
             }
+            awaited.remove(waiter.database, key, waiter.follows_changes());
         }
         Some(waiter)
     }
@@ -391,6 +399,12 @@ impl Waiter {
     #[must_use]
     pub fn request(&self) -> Args<'_> {
         Args::new(&self.request.bytes, &self.request.ranges)
+    }
+
+    /// Whether it has a look when what a key holds changes, or goes. A list or a sorted set that is
+    /// awaited is not there, so it is set first.
+    fn follows_changes(&self) -> bool {
+        self.or_absent || self.kind == Kind::Stream
     }
 
     /// Whether it has a look at a key that holds this.

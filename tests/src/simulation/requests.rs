@@ -137,6 +137,7 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
         clock: &clock,
         touch: true,
         counters: &counters,
+        may_wait: false,
     };
     let mut out = Vec::new();
     let args = requests.args(0, &buffer);
