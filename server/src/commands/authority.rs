@@ -221,12 +221,14 @@ fn commit(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     let (epoch, attempt) = (number(args, 2)?, number(args, 3)?);
     let sums = (number(args, 4)?, number(args, 5)?);
     let delegations = Delegations::decode(args.arg(6)).map_err(|_| MALFORMED)?;
+    let fence = match args.len() {
+        ..=7 => 0,
+        _ => number(args, 7)?,
+    };
     let effect = ctx
         .authority
         .commit(args.arg(1), epoch, attempt, sums, delegations)?;
-    if args.len() > 7 {
-        ctx.keyspace.raise_fence(number(args, 7)?);
-    }
+    ctx.keyspace.raise_fence(fence);
     carry_out(ctx, args, effect, out)
 }
 

@@ -64,7 +64,7 @@ pub(super) fn words(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
         "list" => from(rng, LISTS),
         "set" => from(rng, SETS),
         "zset" => from(rng, SORTED_SETS),
-        "k" if chance(rng, 0.03) => from(rng, &["weight:1", "hash:1", "none"]),
+        "k" if chance(rng, 0.03) => from(rng, &["weight:1", "hash:1", "sort:none"]),
         "k" => {
             let keys = [LISTS, SETS, SORTED_SETS][rng.usize(..3)];
             from(rng, keys)
