@@ -21,6 +21,7 @@ pub mod latency;
 pub mod logging;
 pub mod node;
 pub mod proxy;
+pub mod pubsub;
 pub mod routing;
 pub mod run;
 pub mod slowlog;

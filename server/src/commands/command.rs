@@ -95,6 +95,7 @@ pub enum Group {
     Server,
     Cluster,
     Scripting,
+    Pubsub,
 }
 
 /// Where the keys are among the arguments.
@@ -325,6 +326,20 @@ pub enum NodeCommand {
     Discard,
     Watch,
     Unwatch,
+    // Channels.
+    Subscribe,
+    Unsubscribe,
+    Psubscribe,
+    Punsubscribe,
+    Ssubscribe,
+    Sunsubscribe,
+    Publish,
+    Spublish,
+    PubsubChannels,
+    PubsubNumpat,
+    PubsubNumsub,
+    PubsubShardchannels,
+    PubsubShardnumsub,
     // Cluster.
     ClusterLinks,
     ClusterInfo,

@@ -45,6 +45,7 @@ mod number;
 mod object;
 mod parse;
 mod prefix;
+mod pubsub;
 mod random;
 mod range;
 mod registry;

@@ -119,7 +119,9 @@ impl Connection {
             self.follow_strays(&mut proposal).await;
         }
         proposal.items.clear();
-        if std::mem::take(&mut proposal.is_discarded) {
+        let is_discarded = std::mem::take(&mut proposal.is_discarded);
+        self.publish_queued(!is_discarded);
+        if is_discarded {
             // A SELECT among the steps did not happen.
             self.session.set_database(self.database_before_exec);
         }
@@ -144,6 +146,7 @@ impl Connection {
             proposal.replies.truncate(before);
             self.after_suppressed_reply();
         }
+        self.carry_pushes(&mut proposal.replies);
         self.proposal = Some(proposal);
     }
 
@@ -284,7 +287,7 @@ impl Connection {
                 Handler::Node(node_command) => {
                     reads.finish(&worker);
                     match self.run_node_command(node_command, command, args, &mut out) {
-                        Flow::Continue => {}
+                        Flow::Continue => self.carry_pushes(&mut out),
                         Flow::Propose(id, item) => {
                             *group = id;
                             items.push(item);
@@ -380,6 +383,11 @@ impl Connection {
             self.refuse(&CommandError::Loading, args, out);
             return Admission::Done;
         }
+        if self.session.only_listens() && !runs_while_listening(&command) {
+            self.break_transaction();
+            self.refuse(&listens(&command), args, out);
+            return Admission::Done;
+        }
         if self.session.queued.is_some() && !runs_in_multi(&command) {
             if self.session.redirects()
                 && let Some(error) = self.redirect(&command, args)
@@ -443,6 +451,32 @@ fn runs_in_multi(command: &Known) -> bool {
                 | NodeCommand::Reset
         )
     )
+}
+
+/// What a client of RESP2 may do while it is sent messages.
+fn runs_while_listening(command: &Known) -> bool {
+    matches!(
+        command.handler,
+        Handler::Node(
+            NodeCommand::Subscribe
+                | NodeCommand::Unsubscribe
+                | NodeCommand::Psubscribe
+                | NodeCommand::Punsubscribe
+                | NodeCommand::Ssubscribe
+                | NodeCommand::Sunsubscribe
+                | NodeCommand::Ping
+                | NodeCommand::Quit
+                | NodeCommand::Reset
+        )
+    )
+}
+
+fn listens(command: &Known) -> CommandError {
+    CommandError::composed(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context",
+        command.full_name()
+    ))
 }
 
 /// A run of reads of one group, under one lock, one clock reading, and one set of counters.

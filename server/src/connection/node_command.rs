@@ -13,6 +13,7 @@ use crate::keyspace::WatchState;
 use crate::node::clients::{ClientFlag, bump};
 use crate::node::commands::{self, Flow, NodeContext, Pending, Work};
 use crate::node::{self, Condition};
+use crate::pubsub::HEARD_WITHIN;
 use crate::routing::errand::{self, Reply};
 
 impl Connection {
@@ -117,6 +118,15 @@ impl Connection {
 
     /// Waits for what the request at `request` asked for.
     pub(super) async fn wait_for(&mut self, pending: Pending, request: usize) -> Result<(), End> {
+        let pending = match pending {
+            // The reply is written, and must not be read before it is true everywhere.
+            Pending::Heard(heard) => {
+                // Who cannot be reached for so long hears of it when the link is back.
+                let _ = tokio::time::timeout(HEARD_WITHIN, heard).await;
+                return Ok(());
+            }
+            pending => pending,
+        };
         self.flush().await?;
         self.guard.client.set(ClientFlag::Blocked, true);
         match pending {
@@ -125,6 +135,7 @@ impl Connection {
             Pending::Watch(group) => self.watch_by_asking(group, request).await,
             Pending::Spread => self.run_spread(request).await,
             Pending::Monitor => self.become_monitor(),
+            Pending::Heard(_) => unreachable!("it was dealt with above"),
         }
         self.guard.client.set(ClientFlag::Blocked, false);
         Ok(())

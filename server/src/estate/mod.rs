@@ -11,7 +11,7 @@
 mod registry;
 mod steward;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use bailiwick_replication::link::{Frame, Hello};
@@ -24,6 +24,7 @@ use crate::group::{Host, NodeServices};
 use crate::node::Node;
 use crate::proxy::wire::PROXY_SERVICE;
 use crate::proxy::{Groups, Patience, Proxy};
+use crate::pubsub::{PUBSUB_SERVICE, PubSub};
 use registry::{Event, Registry};
 use steward::Steward;
 
@@ -42,6 +43,7 @@ pub struct Estate {
     host: Arc<Host>,
     registry: Arc<Registry>,
     steward: Arc<Steward>,
+    pubsub: OnceLock<Arc<PubSub>>,
 }
 
 impl Estate {
@@ -70,6 +72,7 @@ impl Estate {
             host: host.clone(),
             registry: Arc::new(registry),
             steward: Arc::default(),
+            pubsub: OnceLock::new(),
         }))
     }
 
@@ -86,12 +89,18 @@ impl Estate {
         threads.push(spawn("registry", Box::new(move || registry.run(&of))));
         let (steward, of) = (self.steward.clone(), node.clone());
         threads.push(spawn("steward", Box::new(move || steward.run(&of))));
+        let (pubsub, of) = (node.pubsub.clone(), node.clone());
+        pubsub.connect(self.host.links().clone());
+        assert!(self.pubsub.set(pubsub.clone()).is_ok(), "a node starts once");
+        let limits = move || of.settings.load().client_output_buffer_limit;
+        threads.push(spawn("pubsub", Box::new(move || pubsub.run(limits))));
         self.host.set_services(self.clone());
         threads
     }
 
     /// Ends the threads.
     pub fn close(&self) {
+        self.pubsub.get().inspect(|pubsub| pubsub.close());
         self.steward.close();
         self.registry.close();
         self.proxy.close();
@@ -112,25 +121,33 @@ impl NodeServices for Estate {
     fn up(&self, hello: &Hello) {
         self.registry.push(Event::Up(*hello));
         self.proxy.up(hello.node);
+        self.pubsub.get().inspect(|pubsub| pubsub.up(hello));
     }
 
     fn down(&self, node: NodeId) {
         self.registry.push(Event::Down(node));
         self.proxy.down(node);
+        self.pubsub.get().inspect(|pubsub| pubsub.down(node));
     }
 
     fn received(&self, from: NodeId, frames: Vec<Frame>) {
-        let (mut requests, mut records) = (Vec::new(), Vec::new());
+        let (mut requests, mut records, mut messages) = (Vec::new(), Vec::new(), Vec::new());
         for frame in frames {
             match frame.configuration {
                 PROXY_SERVICE => requests.push(frame),
                 DIRECTORY_SERVICE => records.push(frame.payload),
+                PUBSUB_SERVICE => messages.push(frame),
                 // A newer version's; it does without us.
                 _ => {}
             }
         }
         if !requests.is_empty() {
             self.proxy.received(from, requests);
+        }
+        if !messages.is_empty()
+            && let Some(pubsub) = self.pubsub.get()
+        {
+            pubsub.received(from, messages);
         }
         if !records.is_empty() {
             self.registry.push(Event::Records(from, records));

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
+use bailiwick_frame::Protocol;
 use parking_lot::Mutex;
 use tokio::task::AbortHandle;
+
+use crate::pubsub::Feed;
 
 /// What a connection is, as the letters of `CLIENT LIST` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum ClientFlag {
     Blocked = 64,
     /// Will be closed after its present reply.
     Closing = 128,
+    /// Has subscribed to something.
+    Pubsub = 256,
 }
 
 /// One connection, as others see it.
@@ -78,6 +83,10 @@ pub struct Client {
     pub busy: AtomicBool,
     /// Asked to close after the reply in progress, by itself or by `CLIENT KILL`.
     pub closing: AtomicBool,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscriptions: [AtomicU32; 3],
+    /// What is to be sent unasked.
+    pub feed: Feed,
     abort: OnceLock<AbortHandle>,
 }
 
@@ -108,7 +117,18 @@ impl Client {
             commands: AtomicU64::new(0),
             busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            subscriptions: Default::default(),
+            feed: Feed::default(),
             abort: OnceLock::new(),
+        }
+    }
+
+    /// The version in which it is sent anything.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Ordering::Relaxed) {
+            3 => Protocol::Resp3,
+            _ => Protocol::Resp2,
         }
     }
 

@@ -38,6 +38,7 @@ use crate::group::{Group, Host, LoadProgress, Proposal, ROOT_GROUP};
 use crate::handoff::Handoffs;
 use crate::latency::Latency;
 use crate::logging::Logging;
+use crate::pubsub::PubSub;
 use crate::routing::Routes;
 use crate::run;
 use crate::slowlog::Slowlog;
@@ -74,6 +75,8 @@ pub struct Node {
     pub clients: Clients,
     /// Who monitors.
     pub monitors: Monitors,
+    /// Channels and who listens to them.
+    pub pubsub: Arc<PubSub>,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// Slow commands.
@@ -127,6 +130,7 @@ impl Node {
             attention,
             clients: Clients::default(),
             monitors: Monitors::default(),
+            pubsub: Arc::default(),
             pause: Pause::default(),
             latency: Mutex::default(),
             errors: Mutex::default(),

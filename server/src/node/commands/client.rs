@@ -62,11 +62,11 @@ fn write_lines(clients: &[Arc<Client>], context: &mut NodeContext<'_>) -> NodeOu
     Ok(Flow::Continue)
 }
 
-/// What `TYPE` asks for. All connections here are normal ones: nodes do not follow one another
-/// through the clients' port, and nobody subscribes.
+/// What `TYPE` asks for. Nodes do not follow one another through the clients' port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Normal,
+    Pubsub,
     Other,
 }
 
@@ -75,7 +75,9 @@ impl Class {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
         if is("normal") {
             Ok(Self::Normal)
-        } else if ["master", "slave", "replica", "pubsub"].into_iter().any(is) {
+        } else if is("pubsub") {
+            Ok(Self::Pubsub)
+        } else if ["master", "slave", "replica"].into_iter().any(is) {
             Ok(Self::Other)
         } else {
             let name = String::from_utf8_lossy(name);
@@ -85,8 +87,12 @@ impl Class {
         }
     }
 
-    fn holds(self, _: &Client) -> bool {
-        self == Self::Normal
+    fn holds(self, client: &Client) -> bool {
+        match self {
+            Self::Normal => !client.has(ClientFlag::Pubsub),
+            Self::Pubsub => client.has(ClientFlag::Pubsub),
+            Self::Other => false,
+        }
     }
 }
 

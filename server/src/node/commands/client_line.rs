@@ -9,8 +9,9 @@ use crate::node::clients::{Client, ClientFlag};
 const USER: &str = "default";
 
 /// The letters of the flags, in Redis's order.
-const LETTERS: [(ClientFlag, char); 7] = [
+const LETTERS: [(ClientFlag, char); 8] = [
     (ClientFlag::Monitor, 'O'),
+    (ClientFlag::Pubsub, 'P'),
     (ClientFlag::Multi, 'x'),
     (ClientFlag::Blocked, 'b'),
     (ClientFlag::Closing, 'c'),
@@ -28,10 +29,12 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
     let command = command.map_or_else(|| last_command(client), str::to_owned);
     let (input, output) = (number(&client.input_bytes), number(&client.output_bytes));
     let queued_bytes = number(&client.queued_bytes);
+    let (messages, message_bytes) = client.feed.len();
+    let [sub, psub, ssub] = [0, 1, 2].map(|at| client.subscriptions[at].load(Ordering::Relaxed));
     format!(
         "id={id} addr={address} laddr={local} fd={fd} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub=0 psub=0 ssub=0 multi={multi} watch={watch} qbuf={input} \
-         qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 \
+         flags={flags} db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={watch} qbuf={input} \
+         qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll={messages} omem={message_bytes} \
          tot-mem={total} events=r cmd={command} user={USER} redir=-1 resp={protocol} \
          lib-name={library_name} lib-ver={library_version}",
         id = client.id,
@@ -45,7 +48,7 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
         database = client.database.load(Ordering::Relaxed),
         multi = queued(client),
         watch = client.watched.load(Ordering::Relaxed),
-        total = size_of::<Client>() as u64 + input + output + queued_bytes,
+        total = size_of::<Client>() as u64 + input + output + queued_bytes + message_bytes as u64,
         protocol = client.protocol.load(Ordering::Relaxed),
         library_name = library.0,
         library_version = library.1,
