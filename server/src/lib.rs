@@ -20,6 +20,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod logging;
 pub mod node;
+pub mod notices;
 pub mod proxy;
 pub mod pubsub;
 pub mod routing;

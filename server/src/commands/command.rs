@@ -320,6 +320,8 @@ pub enum NodeCommand {
     ClientUnblock,
     ClientGetredir,
     ClientTrackinginfo,
+    ClientTracking,
+    ClientCaching,
     // Transactions.
     Multi,
     Exec,

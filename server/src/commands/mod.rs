@@ -23,6 +23,7 @@ mod diagnostics;
 pub mod docs;
 mod double;
 mod error;
+pub mod events;
 mod expire;
 mod field;
 mod flush;
@@ -64,6 +65,7 @@ mod string_multi;
 mod string_tests;
 #[cfg(test)]
 mod testing;
+pub mod touch;
 mod transaction;
 
 pub use categories::{categories_of, category_names};

@@ -117,6 +117,7 @@ impl Connection {
         let mut proposal = worker.submit(proposal).await;
         if !proposal.strayed.is_empty() {
             self.follow_strays(&mut proposal).await;
+            self.distrust();
         }
         proposal.items.clear();
         let is_discarded = std::mem::take(&mut proposal.is_discarded);
@@ -241,6 +242,7 @@ impl Connection {
                     if items.is_empty() && reads.may_run(runs_in, (&command, args), &worker) =>
                 {
                     let before = out.len();
+                    self.remember(runs_in, command, args);
                     if next >= prefetched && next + 1 < count {
                         prefetched = (next + PREFETCH).min(count);
                         for ahead in next..prefetched {
@@ -272,6 +274,7 @@ impl Connection {
                 }
                 Handler::Read(_) | Handler::Write(_) => {
                     reads.finish(&worker);
+                    self.remember(runs_in, command, args);
                     let database = self.session.database;
                     *group = runs_in;
                     items.push(Item::Command {
@@ -289,6 +292,7 @@ impl Connection {
                     match self.run_node_command(node_command, command, args, &mut out) {
                         Flow::Continue => self.carry_pushes(&mut out),
                         Flow::Propose(id, item) => {
+                            self.end_caching(command);
                             *group = id;
                             items.push(item);
                             next += 1;
@@ -320,9 +324,10 @@ impl Connection {
         (next, stop)
     }
 
-    fn note_command(&self, command: Known) {
+    fn note_command(&mut self, command: Known) {
         let last = &self.guard.client.last_command;
         last.store(command.id() as u16, Ordering::Relaxed);
+        self.end_caching(command);
     }
 
     /// Answers a request that cannot run with the reason.
@@ -543,6 +548,11 @@ impl<'a> Reads<'a> {
             };
             let state = group.readable(self.may_be_stale);
             self.view = state.map(|state| View::new(group, state, self.started_ns));
+            if self.node.notices.wants_misses()
+                && let Some(view) = &self.view
+            {
+                view.counters.touches.switch_on();
+            }
         }
         let view = self.view.as_ref();
         view.is_some_and(|view| view.state.stray(command, args).is_none())
@@ -592,6 +602,9 @@ impl<'a> Reads<'a> {
         if let Some(view) = self.view.take() {
             drop(view.state);
             view.group.totals().add(&view.counters);
+            if view.counters.touches.is_on() {
+                self.node.notices.missed(&view.counters.touches.take());
+            }
         }
     }
 

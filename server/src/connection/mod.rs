@@ -13,6 +13,7 @@ mod push;
 mod redirect;
 mod session;
 mod spread;
+mod track;
 mod transaction;
 
 use std::future::poll_fn;
@@ -93,7 +94,8 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Por
         return;
     }
     worker.add_client(client.clone());
-    let proposal = worker.new_proposal();
+    let mut proposal = worker.new_proposal();
+    proposal.client = id;
     let connection = Connection {
         stream,
         guard: Guard {
@@ -173,8 +175,13 @@ impl Drop for Connection {
             client,
             ..
         } = &mut self.session;
-        self.guard.worker.node.pubsub.leave(subscriptions, client.id);
+        self.guard
+            .worker
+            .node
+            .pubsub
+            .leave(subscriptions, client.id);
         client.feed.close();
+        self.guard.worker.node.notices.tracking.disable(client.id);
         self.guard
             .worker
             .retire(self.guard.ticket, self.proposal.is_none());

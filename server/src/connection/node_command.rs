@@ -71,7 +71,10 @@ impl Connection {
         }
         // A command that switches replies on is answered; one that switches them off is not.
         if self.session.reply_mode != ReplyMode::On && !replies_later {
-            out.truncate(before);
+            // Confirmations of subscriptions are no replies, and are sent in any case.
+            if !confirms(which) {
+                out.truncate(before);
+            }
             self.after_suppressed_reply();
         }
         if self.is_closing() && !replies_later {
@@ -235,6 +238,19 @@ impl Connection {
         let protocol = self.session.protocol;
         Encoder::new(&mut self.proposal().replies, protocol).ok();
     }
+}
+
+/// Whether the command is answered with messages of the kind that subscribers are sent.
+fn confirms(which: NodeCommand) -> bool {
+    matches!(
+        which,
+        NodeCommand::Subscribe
+            | NodeCommand::Unsubscribe
+            | NodeCommand::Psubscribe
+            | NodeCommand::Punsubscribe
+            | NodeCommand::Ssubscribe
+            | NodeCommand::Sunsubscribe
+    )
 }
 
 /// What `_WATCH` said of so many keys.

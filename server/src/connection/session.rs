@@ -8,8 +8,9 @@ use bailiwick_replication::GroupId;
 
 use super::Weights;
 use crate::group::Arguments;
-use crate::node::commands::Publication;
 use crate::node::clients::{Client, ClientFlag};
+use crate::node::commands::Publication;
+use crate::notices::Mode;
 use crate::pubsub::Subscriptions;
 use crate::routing::redirect::Port;
 use crate::state::Watched;
@@ -75,6 +76,8 @@ pub struct Session {
     pub weights: Weights,
     /// What the client listens to.
     pub subscriptions: Subscriptions,
+    /// How the client keeps track of what it reads, if it does.
+    pub tracking: Option<Mode>,
     /// The commands that run now were queued by MULTI.
     pub runs_transaction: bool,
     /// What the transaction says when it has been applied.
@@ -99,6 +102,7 @@ impl Session {
             redirects_all: false,
             weights: Weights::new(),
             subscriptions: Subscriptions::default(),
+            tracking: None,
             runs_transaction: false,
             publications: Vec::new(),
         }

@@ -109,6 +109,7 @@ impl Connection {
         // must not either. It still goes the usual way, which gives the reply.
         if self.may_be_unchanged(group, &transaction.watched) {
             self.show_queued(&queued.steps, &transaction.arguments);
+            self.remember_steps(group, &queued.steps, &transaction.arguments);
             self.session.runs_transaction = true;
             transaction.steps = self.resolve_steps(&queued.steps, &transaction.arguments);
             self.session.runs_transaction = false;

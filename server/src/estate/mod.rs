@@ -10,6 +10,7 @@
 
 mod registry;
 mod steward;
+mod surroundings;
 
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
@@ -27,6 +28,7 @@ use crate::proxy::{Groups, Patience, Proxy};
 use crate::pubsub::{PUBSUB_SERVICE, PubSub};
 use registry::{Event, Registry};
 use steward::Steward;
+use surroundings::Surroundings;
 
 /// The kind of node service that the directory's records are.
 const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
@@ -91,9 +93,13 @@ impl Estate {
         threads.push(spawn("steward", Box::new(move || steward.run(&of))));
         let (pubsub, of) = (node.pubsub.clone(), node.clone());
         pubsub.connect(self.host.links().clone());
-        assert!(self.pubsub.set(pubsub.clone()).is_ok(), "a node starts once");
-        let limits = move || of.settings.load().client_output_buffer_limit;
-        threads.push(spawn("pubsub", Box::new(move || pubsub.run(limits))));
+        assert!(
+            self.pubsub.set(pubsub.clone()).is_ok(),
+            "a node starts once"
+        );
+        node.notices
+            .set_neighbours(Arc::new(Surroundings::new(node, &self.host)));
+        threads.push(spawn("pubsub", Box::new(move || pubsub.run(&*of.notices))));
         self.host.set_services(self.clone());
         threads
     }

@@ -1,15 +1,15 @@
 //! What the threads of a node share of a group: its state, its settings, its statistics, and how it
 //! stands with its leader.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::planted::{self, Planted};
-use super::{Totals, Tuning};
+use super::{Observer, Totals, Tuning};
 use crate::state::State;
 
 /// Shared by connections, the group's own threads and whoever asks.
@@ -20,6 +20,7 @@ pub struct Shared {
     pub(super) standing: Standing,
     /// What people call the group; empty as long as it is not known.
     name: RwLock<String>,
+    pub(super) observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Shared {
@@ -32,6 +33,7 @@ impl Shared {
             totals: Totals::default(),
             standing,
             name: RwLock::default(),
+            observer: OnceLock::new(),
         }
     }
 

@@ -35,6 +35,10 @@ pub enum ClientFlag {
     Closing = 128,
     /// Has subscribed to something.
     Pubsub = 256,
+    /// Keeps track of the keys that it reads.
+    Tracking = 512,
+    /// Is told of all keys with its prefixes.
+    Broadcast = 1024,
 }
 
 /// One connection, as others see it.
@@ -85,6 +89,10 @@ pub struct Client {
     pub closing: AtomicBool,
     /// Channels, patterns and shard channels subscribed to.
     pub subscriptions: [AtomicU32; 3],
+    /// Whom to tell of changed keys instead of it: -1 if it keeps no track, 0 if nobody else.
+    pub redirect: AtomicI64,
+    /// That one has gone.
+    pub redirect_is_broken: AtomicBool,
     /// What is to be sent unasked.
     pub feed: Feed,
     abort: OnceLock<AbortHandle>,
@@ -118,6 +126,8 @@ impl Client {
             busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             subscriptions: Default::default(),
+            redirect: AtomicI64::new(-1),
+            redirect_is_broken: AtomicBool::new(false),
             feed: Feed::default(),
             abort: OnceLock::new(),
         }

@@ -12,20 +12,31 @@ use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
-use crate::group::Group;
+use crate::group::{Group, Observer};
 
 type ById = BTreeMap<GroupId, Arc<Group>>;
 
 /// All seats of a node.
-#[derive(Default)]
 pub struct Seats {
     by_id: ArcSwap<ById>,
     /// The one that was taken first.
     first: OnceLock<Arc<Group>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Seats {
+    /// No seat; of those to come this one is told what happens to keys.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            by_id: ArcSwap::default(),
+            first: OnceLock::new(),
+            threads: Mutex::default(),
+            observer,
+        }
+    }
+
     /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
     /// group must be a new one.
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
@@ -33,6 +44,7 @@ impl Seats {
         let mut by_id = ById::clone(&self.by_id.load());
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
+        group.observe(self.observer.clone());
         self.by_id.store(Arc::new(by_id));
         let _ = self.first.set(group.clone());
         threads.extend(group.start(on_ready));

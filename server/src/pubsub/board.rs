@@ -62,12 +62,16 @@ impl Board {
         let mut received = 0;
         if let Some(listeners) = tables.exact(message.kind()).get(message.channel) {
             let mut push = Push::new(|out| message::write_message(message, out));
-            listeners.values().for_each(|client| push.send(client, limits));
+            listeners
+                .values()
+                .for_each(|client| push.send(client, limits));
             received += listeners.len();
         }
         for (pattern, listeners) in tables.matching(message) {
             let mut push = Push::new(|out| message::write_matched(pattern, message, out));
-            listeners.values().for_each(|client| push.send(client, limits));
+            listeners
+                .values()
+                .for_each(|client| push.send(client, limits));
             received += listeners.len();
         }
         received
@@ -78,7 +82,9 @@ impl Board {
     pub fn receivers(&self, message: &Message<'_>) -> usize {
         let tables = self.tables.read();
         let exact = tables.exact(message.kind()).get(message.channel);
-        let matching = tables.matching(message).map(|(_, listeners)| listeners.len());
+        let matching = tables
+            .matching(message)
+            .map(|(_, listeners)| listeners.len());
         exact.map_or(0, BTreeMap::len) + matching.sum::<usize>()
     }
 
@@ -95,7 +101,10 @@ impl Board {
     /// Number of clients that subscribe to a name.
     #[must_use]
     pub fn subscribers(&self, kind: Kind, name: &[u8]) -> usize {
-        self.tables.read().listeners(kind, name).map_or(0, BTreeMap::len)
+        self.tables
+            .read()
+            .listeners(kind, name)
+            .map_or(0, BTreeMap::len)
     }
 
     /// Number of names of a kind to which somebody subscribes.

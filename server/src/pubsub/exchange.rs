@@ -11,7 +11,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bailiwick_replication::NodeId;
 use bailiwick_replication::link::{Frame, Hello, Links};
@@ -21,7 +22,7 @@ use tokio::sync::oneshot;
 
 use super::board::{Board, Kind, Tables};
 use super::wire::{self, Change, Said};
-use super::Message;
+use super::{Listener, Message, Note};
 use crate::commands::glob_matches;
 use crate::config::OutputBufferLimits;
 
@@ -31,6 +32,8 @@ pub const WINDOW_BYTES: u64 = 8 << 20;
 const NAMES_MAX: usize = 100_000;
 /// Names announced in one message.
 const NAMES_A_MESSAGE: usize = 1000;
+/// How often the listener may look around, if nothing happens.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Comes when every linked node has heard of a subscription, or its link has ended.
 pub type Heard = oneshot::Receiver<()>;
@@ -41,6 +44,8 @@ pub struct Exchange {
     links: OnceLock<Links>,
     /// Whether another node wants any message.
     is_wanted: AtomicBool,
+    /// The classes of events that other nodes want.
+    classes_wanted: AtomicU32,
     dropped: AtomicU64,
     state: Mutex<State>,
     inbox: Mutex<Inbox>,
@@ -53,6 +58,8 @@ struct State {
     version: u64,
     /// This node has asked for all messages.
     wants_all: bool,
+    /// The classes of events that this node wants.
+    classes: u32,
     peers: BTreeMap<NodeId, Peer>,
     /// Those who wait until everybody has heard of a version.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
@@ -79,6 +86,7 @@ struct Wants {
     channels: HashSet<Box<[u8]>>,
     patterns: BTreeSet<Box<[u8]>>,
     shard_channels: HashSet<Box<[u8]>>,
+    classes: u32,
 }
 
 #[derive(Default)]
@@ -101,25 +109,75 @@ impl Exchange {
         if !self.is_wanted.load(Ordering::Relaxed) {
             return;
         }
+        self.send_where(message, |_, _| true);
+    }
+
+    /// Sends a message about an event of these classes to the nodes that want it, of those for which
+    /// `is_meant` holds.
+    pub(super) fn forward_event(
+        &self,
+        message: &Message<'_>,
+        classes: u32,
+        is_meant: impl Fn(NodeId) -> bool,
+    ) {
+        self.send_where(message, |node, wants| {
+            wants.classes & classes == classes && is_meant(node)
+        });
+    }
+
+    fn send_where(&self, message: &Message<'_>, is_meant: impl Fn(NodeId, &Wants) -> bool) {
         let Some(links) = self.links.get() else {
             return;
         };
         let mut encoded: Option<Bytes> = None;
         for (node, peer) in &mut self.state.lock().peers {
-            if !peer.wants.has(message) {
+            if !peer.wants.has(message) || !is_meant(*node, &peer.wants) {
                 continue;
             }
             let payload = encoded.get_or_insert_with(|| wire::publish(message));
-            let bytes = payload.len() as u64;
-            let under_way = peer.sent - peer.received;
-            if under_way > 0 && under_way + bytes > WINDOW_BYTES {
+            if !peer.has_room(payload.len() as u64) {
                 self.note_dropped(*node);
                 continue;
             }
-            peer.sent += bytes;
             // With the session what is under way is lost, as it is with the link.
             links.send_in(peer.session, *node, wire::frame(payload.clone()));
         }
+    }
+
+    /// Tells a node something; false if it is too far behind to be told of touches.
+    pub(super) fn send_note(&self, to: NodeId, note: &Note) -> bool {
+        let Some(links) = self.links.get() else {
+            return false;
+        };
+        let payload = wire::note(note);
+        let mut state = self.state.lock();
+        let Some(peer) = state.peers.get_mut(&to) else {
+            return false;
+        };
+        let is_counted = matches!(note, Note::Touched(..));
+        if is_counted && !peer.has_room(payload.len() as u64) {
+            return false;
+        }
+        links.send_in(peer.session, to, wire::frame(payload))
+    }
+
+    /// This node wants to hear of these classes of events.
+    pub(super) fn set_classes(&self, classes: u32) {
+        let mut state = self.state.lock();
+        state.classes = classes;
+        let Some(links) = self.links.get() else {
+            return;
+        };
+        state.version += 1;
+        let payload = wire::interest(state.version, false, [Change::Classes(classes)]);
+        for (node, peer) in &state.peers {
+            links.send_in(peer.session, *node, wire::frame(payload.clone()));
+        }
+    }
+
+    /// The classes of events that any other node wants.
+    pub(super) fn classes_wanted(&self) -> u32 {
+        self.classes_wanted.load(Ordering::Relaxed)
     }
 
     /// Announces that this node has listeners for a name, or has none any more. To be called under the
@@ -166,8 +224,15 @@ impl Exchange {
     }
 
     fn note_dropped(&self, node: NodeId) {
-        if self.dropped.fetch_add(1, Ordering::Relaxed).is_power_of_two() {
-            tracing::warn!(peer = node.0, "published messages are dropped: the link is too slow");
+        if self
+            .dropped
+            .fetch_add(1, Ordering::Relaxed)
+            .is_power_of_two()
+        {
+            tracing::warn!(
+                peer = node.0,
+                "published messages are dropped: the link is too slow"
+            );
         }
     }
 }
@@ -204,21 +269,16 @@ impl Exchange {
 
 /// Called by the thread of the exchange.
 impl Exchange {
-    /// Waits for events; `None` when there will be no more.
+    /// Waits a while for events; `None` when there will be no more.
     pub(super) fn wait(&self) -> Option<Vec<Event>> {
         let mut inbox = self.inbox.lock();
-        while inbox.events.is_empty() && !inbox.is_closed {
-            self.arrived.wait(&mut inbox);
+        if inbox.events.is_empty() && !inbox.is_closed {
+            self.arrived.wait_for(&mut inbox, TICK);
         }
         (!inbox.is_closed).then(|| mem::take(&mut inbox.events))
     }
 
-    pub(super) fn handle(
-        &self,
-        event: Event,
-        board: &Board,
-        limits: &impl Fn() -> OutputBufferLimits,
-    ) {
+    pub(super) fn handle(&self, event: Event, board: &Board, listener: &dyn Listener) {
         match event {
             Event::Up(hello) => self.greet(&hello, board),
             Event::Down(node) => {
@@ -226,11 +286,14 @@ impl Exchange {
                 state.peers.remove(&node);
                 self.note_interest(&state);
                 state.release();
+                drop(state);
+                listener.down(node);
             }
             Event::Frames(from, frames) => {
-                let limits = limits();
+                let limits = listener.limits();
                 for frame in &frames {
-                    if let Err(error) = self.take(from, &frame.payload, board, &limits) {
+                    if let Err(error) = self.take(from, &frame.payload, (board, &limits), listener)
+                    {
                         tracing::error!(peer = from.0, %error, "a node sends nonsense; cutting");
                         self.links.get().inspect(|links| links.cut(from));
                         return;
@@ -245,10 +308,12 @@ impl Exchange {
     fn greet(&self, hello: &Hello, board: &Board) {
         board.with_tables(|tables| {
             let mut state = self.state.lock();
-            let payloads = match state.wants_all {
+            let mut payloads = match state.wants_all {
                 true => vec![wire::interest(state.version, true, [Change::All])],
                 false => everything(tables, state.version),
             };
+            let classes = Change::Classes(state.classes);
+            payloads.push(wire::interest(state.version, false, [classes]));
             let peer = Peer {
                 session: hello.session,
                 heard: 0,
@@ -271,14 +336,19 @@ impl Exchange {
         &self,
         from: NodeId,
         payload: &Bytes,
-        board: &Board,
-        limits: &OutputBufferLimits,
+        (board, limits): (&Board, &OutputBufferLimits),
+        listener: &dyn Listener,
     ) -> Result<(), crate::state::DecodeError> {
         match wire::decode(payload)? {
             Said::Publish(message) => {
                 board.deliver(&message, limits);
-                if let Some(peer) = self.state.lock().peers.get_mut(&from) {
-                    peer.handled.1 += payload.len() as u64;
+                self.note_handled(from, payload);
+            }
+            Said::Note(note) => {
+                let is_counted = matches!(note, Note::Touched(..));
+                listener.hear(from, note);
+                if is_counted {
+                    self.note_handled(from, payload);
                 }
             }
             Said::Interest {
@@ -290,9 +360,15 @@ impl Exchange {
                 if let Some(peer) = state.peers.get_mut(&from) {
                     peer.handled.0 = version;
                     if begins {
-                        peer.wants = Wants::default();
+                        let classes = peer.wants.classes;
+                        peer.wants = Wants {
+                            classes,
+                            ..Wants::default()
+                        };
                     }
-                    changes.into_iter().for_each(|change| peer.wants.change(change));
+                    changes
+                        .into_iter()
+                        .for_each(|change| peer.wants.change(change));
                 }
                 self.note_interest(&state);
             }
@@ -306,6 +382,12 @@ impl Exchange {
             }
         }
         Ok(())
+    }
+
+    fn note_handled(&self, from: NodeId, payload: &Bytes) {
+        if let Some(peer) = self.state.lock().peers.get_mut(&from) {
+            peer.handled.1 += payload.len() as u64;
+        }
     }
 
     /// Tells a node up to where its messages have been handled, if there was any but such news.
@@ -327,6 +409,9 @@ impl Exchange {
     fn note_interest(&self, state: &State) {
         let is_wanted = state.peers.values().any(|peer| !peer.wants.is_empty());
         self.is_wanted.store(is_wanted, Ordering::Relaxed);
+        let wanted = state.peers.values();
+        let wanted = wanted.fold(0, |classes, peer| classes | peer.wants.classes);
+        self.classes_wanted.store(wanted, Ordering::Relaxed);
     }
 }
 
@@ -345,12 +430,27 @@ fn everything(tables: &Tables, version: u64) -> Vec<Bytes> {
     payloads
 }
 
+impl Peer {
+    /// Whether so much may be sent; then it counts as sent.
+    fn has_room(&mut self, bytes: u64) -> bool {
+        let under_way = self.sent - self.received;
+        if under_way > 0 && under_way + bytes > WINDOW_BYTES {
+            return false;
+        }
+        self.sent += bytes;
+        true
+    }
+}
+
 impl State {
     /// Lets those go on for whom everybody has heard enough.
     fn release(&mut self) {
         let heard = self.peers.values().map(|peer| peer.heard).min();
         let heard = heard.unwrap_or(u64::MAX);
-        for (_, waiting) in self.waiting.extract_if(.., |(version, _)| *version <= heard) {
+        for (_, waiting) in self
+            .waiting
+            .extract_if(.., |(version, _)| *version <= heard)
+        {
             // Who has gone does not care.
             let _ = waiting.send(());
         }
@@ -361,9 +461,13 @@ impl Wants {
     fn change(&mut self, change: Change<'_>) {
         match change {
             Change::All => {
-                *self = Self::default();
-                self.all = true;
+                *self = Self {
+                    all: true,
+                    classes: self.classes,
+                    ..Self::default()
+                };
             }
+            Change::Classes(classes) => self.classes = classes,
             Change::Add(Kind::Channel, name) => {
                 self.channels.insert(name.into());
             }

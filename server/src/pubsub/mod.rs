@@ -37,13 +37,25 @@ pub use board::{Board, Kind, Subscriptions};
 pub use exchange::{Exchange, Heard};
 pub use feed::Feed;
 pub use message::{Message, Push, limit_of};
-pub use wire::PUBSUB_SERVICE;
+pub use wire::{Note, PUBSUB_SERVICE};
 
 use crate::config::OutputBufferLimits;
 use crate::node::clients::Client;
 
 /// How long a subscription waits at most for other nodes to hear of it.
 pub const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
+/// Who does what is not the exchange's own business. Called by its thread, and must not wait.
+pub trait Listener {
+    /// How much may wait for clients.
+    fn limits(&self) -> OutputBufferLimits;
+    /// Another node says something about keys.
+    fn hear(&self, from: NodeId, note: Note);
+    /// A link is down.
+    fn down(&self, node: NodeId);
+    /// Some time has passed.
+    fn tick(&self);
+}
 
 /// A node's part in publishing.
 #[derive(Default)]
@@ -113,12 +125,40 @@ impl PubSub {
 
     /// Handles what other nodes send, until [`PubSub::close`]. Runs on a thread of its own, because the
     /// links' thread has no time to give a message to thousands of clients.
-    pub fn run(&self, limits: impl Fn() -> OutputBufferLimits) {
+    pub fn run(&self, listener: &dyn Listener) {
         while let Some(events) = self.exchange.wait() {
             for event in events {
-                self.exchange.handle(event, &self.board, &limits);
+                self.exchange.handle(event, &self.board, listener);
             }
+            listener.tick();
         }
+    }
+
+    /// This node wants to hear of these classes of events of groups of which it is no member.
+    pub fn set_classes(&self, classes: u32) {
+        self.exchange.set_classes(classes);
+    }
+
+    /// The classes of events that any other node wants.
+    #[must_use]
+    pub fn classes_wanted(&self) -> u32 {
+        self.exchange.classes_wanted()
+    }
+
+    /// Sends the message about an event of these classes to the nodes that want it, of those for which
+    /// `is_meant` holds.
+    pub fn forward_event(
+        &self,
+        message: &Message<'_>,
+        classes: u32,
+        is_meant: impl Fn(NodeId) -> bool,
+    ) {
+        self.exchange.forward_event(message, classes, is_meant);
+    }
+
+    /// Tells a node something about keys; false if it does not get it.
+    pub fn send_note(&self, to: NodeId, note: &Note) -> bool {
+        self.exchange.send_note(to, note)
     }
 
     /// Ends [`PubSub::run`].

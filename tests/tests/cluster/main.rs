@@ -3,10 +3,11 @@
 //!
 //! `serving` is about healthy clusters, `failures` about nodes that are killed and frozen, `network`
 //! about links, `members` about who belongs to the group and who leads it, `disks` about full ones,
-//! `refusals` about nodes that must not start; `chaos` does a bit of everything at random.
+//! `refusals` about nodes that must not start, `caching` about copies that clients keep; `chaos` does a bit of everything at random.
 
 #![allow(clippy::unwrap_used)]
 
+mod caching;
 mod chaos;
 mod disks;
 mod failures;

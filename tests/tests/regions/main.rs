@@ -3,15 +3,17 @@
 //!
 //! `serving` is about commands on keys that live elsewhere, `listings` about commands on all keys,
 //! `prefixes` about who owns what, `cut` about regions that are cut off, `moves` about moving under
-//! load while leaders die, `clients` about client libraries.
+//! load while leaders die, `pubsub` about messages between clients, `caching` about copies that clients keep, `clients` about client libraries.
 
 #![allow(clippy::unwrap_used)]
 
+mod caching;
 mod clients;
 mod cut;
 mod listings;
 mod moves;
 mod prefixes;
+mod pubsub;
 mod serving;
 
 use bailiwick_tests::client::{Client, Value};

@@ -49,7 +49,7 @@ use super::planted::{self, Planted};
 use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
-use crate::commands::{CommandError, Counters};
+use crate::commands::CommandError;
 use crate::keyspace::Garbage;
 use crate::state::{
     Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
@@ -486,7 +486,7 @@ impl Member {
 
     fn apply_entries(&mut self, first: LogIndex, entries: &[Bytes]) -> Result<(), ReplayError> {
         let policy = self.shared.tuning.load().access;
-        let counters = Counters::default();
+        let counters = self.shared.counters();
         let mut state = self.shared.state.write();
         let (flights, answered) = (&mut self.flights, &mut self.answered);
         let origin = self.options.origin;
@@ -518,6 +518,7 @@ impl Member {
         self.garbage.append(&mut state.keyspace.take_garbage());
         self.shared.totals.add(&counters);
         drop(state);
+        self.shared.tell(self.options.group, &counters);
         for (origin, sequence) in proxied {
             self.note_proxied(origin, sequence);
         }
@@ -559,6 +560,9 @@ impl Member {
         adopt(&mut self.replica, &state);
         drop(state);
         drop(old);
+        if let Some(observer) = self.shared.observer.get() {
+            observer.replaced(self.options.group);
+        }
         for flight in lost {
             self.fail_all(flight.proposals, &uncertain());
         }

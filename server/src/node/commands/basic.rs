@@ -3,7 +3,7 @@
 
 use bailiwick_frame::Protocol;
 
-use super::{Flow, NodeContext, NodeOutcome, pubsub};
+use super::{Flow, NodeContext, NodeOutcome, pubsub, tracking};
 use crate::commands::{CommandError, NodeCommand, int32};
 use crate::connection::ReplyMode;
 use crate::node::clients::ClientFlag;
@@ -214,6 +214,7 @@ pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
     let session = &mut *context.session;
     session.discard();
     pubsub::leave(context.node, &mut session.subscriptions, &session.client);
+    tracking::disable(context.node, session);
     session.set_database(0);
     session.set_protocol(Protocol::Resp2);
     session.reply_mode = ReplyMode::On;

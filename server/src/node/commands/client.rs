@@ -342,21 +342,3 @@ pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
     context.encoder().integer(0);
     Ok(Flow::Continue)
 }
-
-pub(super) fn get_redirection(context: &mut NodeContext<'_>) -> NodeOutcome {
-    context.encoder().integer(-1);
-    Ok(Flow::Continue)
-}
-
-pub(super) fn tracking_info(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let mut encoder = context.encoder();
-    encoder.map(3);
-    encoder.bulk(b"flags");
-    encoder.set(1);
-    encoder.bulk(b"off");
-    encoder.bulk(b"redirect");
-    encoder.integer(-1);
-    encoder.bulk(b"prefixes");
-    encoder.array(0);
-    Ok(Flow::Continue)
-}

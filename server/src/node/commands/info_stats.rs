@@ -48,13 +48,10 @@ pub(super) fn stats(node: &Node, lines: &mut Lines) {
     for name in ["latest_fork_usec", "total_forks", "migrate_cached_sockets"] {
         lines.field(name, 0);
     }
-    for name in [
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-    ] {
-        lines.field(name, 0);
-    }
+    let tracking = node.notices.tracking.counts();
+    lines.field("tracking_total_keys", tracking.keys);
+    lines.field("tracking_total_items", tracking.items);
+    lines.field("tracking_total_prefixes", tracking.prefixes);
     lines.field("unexpected_error_replies", 0);
     lines.field(
         "total_error_replies",

@@ -27,6 +27,7 @@ mod pubsub;
 mod replication;
 mod route;
 mod server;
+mod tracking;
 
 use std::sync::Arc;
 
@@ -161,8 +162,10 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::ClientNoTouch => client::no_touch(context),
         C::ClientReply => client::reply(context),
         C::ClientUnblock => client::unblock(context),
-        C::ClientGetredir => client::get_redirection(context),
-        C::ClientTrackinginfo => client::tracking_info(context),
+        C::ClientGetredir => tracking::redirection(context),
+        C::ClientTrackinginfo => tracking::describe(context),
+        C::ClientTracking => tracking::track(context),
+        C::ClientCaching => tracking::caching(context),
         C::Multi | C::Exec | C::Discard | C::Watch | C::Unwatch => {
             unreachable!("{which:?} is the connection's own business")
         }
