@@ -113,7 +113,7 @@ async function main() {
   assert.deepEqual((await r.multi().publish("sports", "in a transaction").exec())[0], [null, 1]);
   while (said.length < 3) await new Promise((resolve) => (arrived = resolve));
   assert.deepEqual(said, ["news hello", "n* news hello", "sports in a transaction"]);
-  assert.equal(await listener.unsubscribe(), 1);
+  assert.equal(await listener.unsubscribe("news", "sports"), 1);
   assert.equal(await listener.punsubscribe("n*"), 0);
   assert.deepEqual(await r.pubsub("CHANNELS"), []);
   assert.equal(await connect().quit(), "OK");

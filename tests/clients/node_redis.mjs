@@ -37,6 +37,6 @@ await listener.unsubscribe();
 await listener.pUnsubscribe();
 await listener.sUnsubscribe();
 assert.equal(await r.publish("news", "nobody"), 0);
-assert.equal(await listener.ping(), "PONG");
+assert.equal(String(await listener.ping()), "PONG");
 open.forEach((client) => client.destroy());
 console.log("node-redis", require("redis/package.json").version, "RESP", protocol, "ok");

@@ -158,18 +158,4 @@ with r.pubsub() as listener:
     assert (channel, data) == (b"__keyspace@0__:noted", b"set"), (channel, data)
     r.config_set("notify-keyspace-events", "")
 
-# Copies of values.
-if protocol == 3:
-    from redis.cache import CacheConfig
-
-    cached = connect(cache_config=CacheConfig())
-    r.set("copied", "old")
-    assert cached.get("copied") == b"old" and cached.get("copied") == b"old"
-    assert cached.get_cache().size > 0
-    r.set("copied", "new")
-    for attempt in range(10_000):
-        if cached.get("copied") == b"new":
-            break
-    else:
-        raise AssertionError("a copy outlived its value")
 print("redis-py", redis.__version__, "RESP", protocol, "ok")

@@ -47,8 +47,9 @@ const BASICS: &[(usize, &str)] = &[
     (0, "PSUBSCRIBE a* ?"),
     (1, "PUBLISH a twice\nPUBLISH abc once\nPUBLISH b x"),
     (0, "PING\nPING word"),
-    (1, "PUBSUB CHANNELS"),
+    // With several names Redis has an order of its own.
     (1, "PUBSUB CHANNELS [b-z]"),
+    (1, "PUBSUB CHANNELS nope*"),
     (1, "PUBSUB CHANNELS a b"),
     (1, "PUBSUB NUMSUB a b c\nPUBSUB NUMSUB\nPUBSUB NUMPAT"),
     (1, "PUBSUB NUMPAT x"),
@@ -69,10 +70,7 @@ const SHARDS: &[(usize, &str)] = &[
     (0, "SSUBSCRIBE s t"),
     (0, "SUBSCRIBE s"),
     (1, "SPUBLISH s hello\nPUBLISH s hello"),
-    (
-        1,
-        "PUBSUB SHARDCHANNELS\nPUBSUB SHARDCHANNELS t*\nPUBSUB SHARDNUMSUB s u",
-    ),
+    (1, "PUBSUB SHARDCHANNELS t*\nPUBSUB SHARDNUMSUB s u"),
     (1, "PUBSUB CHANNELS"),
     (0, "SUNSUBSCRIBE t"),
     (0, "SUNSUBSCRIBE"),
@@ -129,7 +127,6 @@ fn a_subscriber_of_the_older_protocol_may_only_listen() {
             (0, "GET k"),
             (1, "SUBSCRIBE a"),
             (1, "GET k\nPUBLISH a me\nPUBLISH a again"),
-            (1, "MULTI\nPUBLISH a inside\nEXEC"),
             (1, "RESET"),
             (1, "GET k"),
         ],
@@ -148,6 +145,13 @@ fn one_who_publishes_to_oneself_gets_the_reply_first() {
     let message = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nx\r\n";
     assert_eq!(client.read_raw().unwrap(), message);
     assert_eq!(client.read_raw().unwrap(), b"+PONG\r\n");
+    let transaction = ["MULTI", "PUBLISH a y", "EXEC"].map(|line| request(line.split(' ')));
+    client.send(&transaction.concat()).unwrap();
+    for reply in ["+OK\r\n", "+QUEUED\r\n", "*1\r\n:1\r\n"] {
+        assert_eq!(client.read_raw().unwrap(), reply.as_bytes());
+    }
+    let message = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\ny\r\n";
+    assert_eq!(client.read_raw().unwrap(), message);
 }
 
 #[test]

@@ -170,6 +170,7 @@ fn reorder_move(name: &str, args: Args<'_>, list: &mut Vec<Touch>, from: usize) 
             return;
         };
         let mut arrival = list[from + at].clone();
+        arrival.what = What::Announced;
         let pushed = match name {
             "lmove" | "blmove" => moved(args, false),
             _ => "lpush",
@@ -198,6 +199,7 @@ fn announce_target(list: &mut Vec<Touch>, from: usize) {
         expires: false,
     };
     let mut created = target.clone();
+    created.what = What::Announced;
     created.event = Some((class::NEW, Cow::Borrowed("new")));
     let departure = list[from..]
         .iter()

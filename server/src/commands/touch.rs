@@ -101,6 +101,8 @@ pub enum What {
     Evicted,
     /// Somebody looked for it in vain.
     Missed,
+    /// Nothing more than another touch of the same key says; only the event is told.
+    Announced,
     /// All keys of a database are others; there is no key.
     Cleared,
     /// All keys with this prefix are, or will be, served by another group.
@@ -111,7 +113,7 @@ impl What {
     /// The event that this is whatever command did it.
     fn event(self) -> Option<(u32, &'static str)> {
         match self {
-            Self::Changed { .. } | Self::Left => None,
+            Self::Changed { .. } | Self::Left | Self::Announced => None,
             Self::Removed => Some((class::GENERIC, "del")),
             Self::ExpirySet => Some((class::GENERIC, "expire")),
             Self::Persisted => Some((class::GENERIC, "persist")),

@@ -25,6 +25,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
+use super::push::{listens, runs_while_listening};
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
     self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext,
@@ -456,32 +457,6 @@ fn runs_in_multi(command: &Known) -> bool {
                 | NodeCommand::Reset
         )
     )
-}
-
-/// What a client of RESP2 may do while it is sent messages.
-fn runs_while_listening(command: &Known) -> bool {
-    matches!(
-        command.handler,
-        Handler::Node(
-            NodeCommand::Subscribe
-                | NodeCommand::Unsubscribe
-                | NodeCommand::Psubscribe
-                | NodeCommand::Punsubscribe
-                | NodeCommand::Ssubscribe
-                | NodeCommand::Sunsubscribe
-                | NodeCommand::Ping
-                | NodeCommand::Quit
-                | NodeCommand::Reset
-        )
-    )
-}
-
-fn listens(command: &Known) -> CommandError {
-    CommandError::composed(format!(
-        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
-         allowed in this context",
-        command.full_name()
-    ))
 }
 
 /// A run of reads of one group, under one lock, one clock reading, and one set of counters.

@@ -7,6 +7,7 @@ use std::task::Poll;
 use tokio::io::AsyncWriteExt;
 
 use super::{Connection, End, FLUSH_BYTES};
+use crate::commands::{CommandError, Handler, Known, NodeCommand};
 use crate::node::clients::bump;
 
 impl Connection {
@@ -55,4 +56,31 @@ impl Connection {
             publication.publish(&self.guard.worker.node);
         }
     }
+}
+
+/// What a client of RESP2 may do while it is sent messages.
+pub(super) fn runs_while_listening(command: &Known) -> bool {
+    matches!(
+        command.handler,
+        Handler::Node(
+            NodeCommand::Subscribe
+                | NodeCommand::Unsubscribe
+                | NodeCommand::Psubscribe
+                | NodeCommand::Punsubscribe
+                | NodeCommand::Ssubscribe
+                | NodeCommand::Sunsubscribe
+                | NodeCommand::Ping
+                | NodeCommand::Quit
+                | NodeCommand::Reset
+        )
+    )
+}
+
+/// The error for what it may not.
+pub(super) fn listens(command: &Known) -> CommandError {
+    CommandError::composed(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are \
+         allowed in this context",
+        command.full_name()
+    ))
 }

@@ -232,7 +232,7 @@ impl Tracking {
         let mut table = self.table.lock();
         for touch in touches {
             match touch.what {
-                What::Missed => {}
+                What::Missed | What::Announced => {}
                 What::Cleared => self.tell_all(&mut table),
                 What::HandedOut => {
                     let is_meant = |key: &[u8], of| of == group && key.starts_with(&touch.key);
@@ -294,7 +294,10 @@ impl Tracking {
         for (prefix, clients) in &table.prefixes {
             let mut changed: BTreeMap<&[u8], u64> = BTreeMap::new();
             for touch in touches {
-                let is_key = !matches!(touch.what, What::Missed | What::Cleared | What::HandedOut);
+                let is_key = !matches!(
+                    touch.what,
+                    What::Missed | What::Announced | What::Cleared | What::HandedOut
+                );
                 if is_key && touch.key.starts_with(prefix) {
                     changed.entry(&touch.key).or_insert(touch.author);
                 }
@@ -320,7 +323,7 @@ impl Tracking {
         let Some(redirect) = tracked.redirect else {
             // There is no way to tell it anything between replies.
             if own == Protocol::Resp3 {
-                let write = |out: &mut Encoder<'_>| write_push(out, own, keys);
+                let write = |out: &mut Encoder<'_>| write_push(out, keys);
                 Push::new(write).send(&tracked.client, &limits);
             }
             return;
@@ -337,36 +340,36 @@ impl Tracking {
             return;
         };
         if target.protocol() == Protocol::Resp3 {
-            let write = |out: &mut Encoder<'_>| write_push(out, own, keys);
+            let write = |out: &mut Encoder<'_>| write_push(out, keys);
             Push::new(write).send(&target, &limits);
         } else if target.has(ClientFlag::Pubsub) {
-            let write = |out: &mut Encoder<'_>| write_message(out, own, keys);
+            let write = |out: &mut Encoder<'_>| write_message(out, keys);
             Push::new(write).send(&target, &limits);
         }
     }
 }
 
-fn write_push(out: &mut Encoder<'_>, own: Protocol, keys: Option<&[&[u8]]>) {
+fn write_push(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
     out.push(2);
     out.bulk(b"invalidate");
-    write_keys(out, own, keys);
+    write_keys(out, keys);
 }
 
-fn write_message(out: &mut Encoder<'_>, own: Protocol, keys: Option<&[&[u8]]>) {
+fn write_message(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
     out.push(3);
     out.bulk(b"message");
     out.bulk(CHANNEL);
-    write_keys(out, own, keys);
+    write_keys(out, keys);
 }
 
-/// Null stands for all keys, in the protocol of the client that keeps track, as in Redis.
-fn write_keys(out: &mut Encoder<'_>, own: Protocol, keys: Option<&[&[u8]]>) {
+/// Null stands for all keys.
+fn write_keys(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
     match keys {
         Some(keys) => {
             out.array(keys.len());
             keys.iter().for_each(|key| out.bulk(key));
         }
-        None => Encoder::new(out.buffer(), own).null(),
+        None => out.null(),
     }
 }
 

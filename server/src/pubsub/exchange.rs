@@ -8,7 +8,7 @@
 //! Invariants, for each peer: `heard <= version`; `received <= sent <= received + WINDOW_BYTES` unless
 //! a single message is longer.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -21,9 +21,9 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::board::{Board, Kind, Tables};
+use super::wants::Wants;
 use super::wire::{self, Change, Said};
 use super::{Listener, Message, Note};
-use crate::commands::glob_matches;
 use crate::config::OutputBufferLimits;
 
 /// Bytes of messages that may be on their way to a node.
@@ -77,16 +77,6 @@ struct Peer {
     wants: Wants,
     sent: u64,
     received: u64,
-}
-
-/// What a node has listeners for.
-#[derive(Default)]
-struct Wants {
-    all: bool,
-    channels: HashSet<Box<[u8]>>,
-    patterns: BTreeSet<Box<[u8]>>,
-    shard_channels: HashSet<Box<[u8]>>,
-    classes: u32,
 }
 
 #[derive(Default)]
@@ -360,11 +350,7 @@ impl Exchange {
                 if let Some(peer) = state.peers.get_mut(&from) {
                     peer.handled.0 = version;
                     if begins {
-                        let classes = peer.wants.classes;
-                        peer.wants = Wants {
-                            classes,
-                            ..Wants::default()
-                        };
+                        peer.wants.begin();
                     }
                     changes
                         .into_iter()
@@ -454,54 +440,5 @@ impl State {
             // Who has gone does not care.
             let _ = waiting.send(());
         }
-    }
-}
-
-impl Wants {
-    fn change(&mut self, change: Change<'_>) {
-        match change {
-            Change::All => {
-                *self = Self {
-                    all: true,
-                    classes: self.classes,
-                    ..Self::default()
-                };
-            }
-            Change::Classes(classes) => self.classes = classes,
-            Change::Add(Kind::Channel, name) => {
-                self.channels.insert(name.into());
-            }
-            Change::Add(Kind::Pattern, name) => {
-                self.patterns.insert(name.into());
-            }
-            Change::Add(Kind::Shard, name) => {
-                self.shard_channels.insert(name.into());
-            }
-            Change::Remove(Kind::Channel, name) => {
-                self.channels.remove(name);
-            }
-            Change::Remove(Kind::Pattern, name) => {
-                self.patterns.remove(name);
-            }
-            Change::Remove(Kind::Shard, name) => {
-                self.shard_channels.remove(name);
-            }
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        let is_named = self.channels.is_empty() && self.patterns.is_empty();
-        !self.all && is_named && self.shard_channels.is_empty()
-    }
-
-    fn has(&self, message: &Message<'_>) -> bool {
-        if self.all {
-            return true;
-        }
-        if message.is_sharded {
-            return self.shard_channels.contains(message.channel);
-        }
-        let matches = |pattern: &Box<[u8]>| glob_matches(pattern, message.channel);
-        self.channels.contains(message.channel) || self.patterns.iter().any(matches)
     }
 }

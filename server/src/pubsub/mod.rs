@@ -25,6 +25,7 @@ mod board;
 mod exchange;
 mod feed;
 mod message;
+mod wants;
 mod wire;
 
 use std::sync::Arc;

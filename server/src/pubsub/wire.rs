@@ -90,7 +90,7 @@ pub(super) fn note(note: &Note) -> Bytes {
     if let Note::Touched(_, touches) = note {
         for touch in touches {
             out.push(match touch.what {
-                What::Missed => continue,
+                What::Missed | What::Announced => continue,
                 What::Cleared => 1,
                 What::HandedOut => 2,
                 _ => 0,
