@@ -125,6 +125,26 @@ async function main() {
   await r.set("monitored", "1");
   assert.deepEqual((await seen).map((word) => word.toLowerCase()), ["set", "monitored", "1"]);
   monitor.disconnect();
+
+  // Channels and patterns.
+  const listener = connect();
+  const said = [];
+  let arrived = () => {};
+  const hear = (...words) => {
+    said.push(words.join(" "));
+    arrived();
+  };
+  listener.on("message", hear);
+  listener.on("pmessage", hear);
+  assert.equal(await listener.subscribe("news", "sports"), 2);
+  assert.equal(await listener.psubscribe("n*"), 3);
+  assert.equal(await r.publish("news", "hello"), 2);
+  assert.deepEqual((await r.multi().publish("sports", "in a transaction").exec())[0], [null, 1]);
+  while (said.length < 3) await new Promise((resolve) => (arrived = resolve));
+  assert.deepEqual(said, ["news hello", "n* news hello", "sports in a transaction"]);
+  assert.equal(await listener.unsubscribe("news", "sports"), 1);
+  assert.equal(await listener.punsubscribe("n*"), 0);
+  assert.deepEqual(await r.pubsub("CHANNELS"), []);
   assert.equal(await connect().quit(), "OK");
 }
 

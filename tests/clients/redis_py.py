@@ -187,4 +187,36 @@ with r.monitor() as monitor:
     while not any("monitored" in line for line in seen):
         seen.append(monitor.next_command()["command"])
 assert r.echo("hello") == b"hello"
+
+
+# Channels, patterns and shard channels.
+def message(listener):
+    while True:
+        said = listener.get_message(timeout=60)
+        assert said is not None, "no message came"
+        if said["type"].endswith("message"):
+            return said["type"], said["channel"], said["data"]
+
+
+with r.pubsub() as listener:
+    listener.subscribe("news")
+    listener.psubscribe("n*s")
+    for _ in range(2):
+        assert listener.get_message(timeout=60)["type"].endswith("subscribe")
+    assert r.publish("news", "hello") == 2
+    assert {message(listener)[0] for _ in range(2)} == {"message", "pmessage"}
+    with r.pipeline(transaction=True) as pipe:
+        pipe.set("told", 1).publish("news", "in a transaction")
+        assert pipe.execute() == [True, 2]
+    assert message(listener)[2] == b"in a transaction"
+    message(listener)
+    assert r.pubsub_channels() == [b"news"] and r.pubsub_numsub("news") == [(b"news", 1)]
+    assert r.pubsub_numpat() == 1
+    assert r.config_set("notify-keyspace-events", "KEA") is True
+    listener.psubscribe("__keyspace@0__:*")
+    r.set("noted", 1)
+    kind, channel, data = message(listener)
+    assert (channel, data) == (b"__keyspace@0__:noted", b"set"), (channel, data)
+    r.config_set("notify-keyspace-events", "")
+
 print("redis-py", redis.__version__, "RESP", protocol, "ok")

@@ -14,7 +14,9 @@
 //! by the kernel should the test itself be killed. Deadlines are generous, and only tell a hang
 //! from an answer; no test measures speed.
 
+pub mod audience;
 pub mod blocking;
+pub mod caching;
 pub mod chaos;
 pub mod client;
 pub mod cluster;

@@ -19,6 +19,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::consensus::Member;
 use bailiwick_replication::{GroupId, NodeId};
 
+use super::touch::What;
 use super::{Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, WriteContext};
 use crate::authority::{Delegations, Effect, Refusal};
 use crate::keyspace::Visibility;
@@ -248,6 +249,10 @@ fn carry_out(
     out: &mut Encoder<'_>,
 ) -> Outcome {
     ctx.authority.note_change();
+    if matches!(effect, Effect::Freeze | Effect::Release) {
+        // From here on others may write these keys, and nobody here would learn of it.
+        ctx.note(0, args.arg(1), What::HandedOut);
+    }
     let (keyspace, prefix) = (&mut *ctx.keyspace, args.arg(1));
     match effect {
         Effect::None => {}

@@ -100,6 +100,7 @@ pub enum Group {
     Server,
     Cluster,
     Scripting,
+    Pubsub,
 }
 
 /// Where the keys are among the arguments.
@@ -419,12 +420,28 @@ pub enum NodeCommand {
     ClientUnblock,
     ClientGetredir,
     ClientTrackinginfo,
+    ClientTracking,
+    ClientCaching,
     // Transactions.
     Multi,
     Exec,
     Discard,
     Watch,
     Unwatch,
+    // Channels.
+    Subscribe,
+    Unsubscribe,
+    Psubscribe,
+    Punsubscribe,
+    Ssubscribe,
+    Sunsubscribe,
+    Publish,
+    Spublish,
+    PubsubChannels,
+    PubsubNumpat,
+    PubsubNumsub,
+    PubsubShardchannels,
+    PubsubShardnumsub,
     // Cluster.
     ClusterLinks,
     ClusterMembers,

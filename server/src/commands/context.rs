@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use bailiwick_frame::Args;
 
+use super::touch::{Touches, What};
 use super::{CommandError, Outcome, Scripts};
 use crate::authority::Authority;
 use crate::keyspace::{
@@ -27,6 +28,8 @@ pub struct Counters {
     pub evicted: Cell<u64>,
     /// Changes to the keyspace.
     pub changes: Cell<u64>,
+    /// What was done to which keys, for those who want to be told.
+    pub touches: Touches,
 }
 
 impl Counters {
@@ -72,21 +75,25 @@ impl<'a> ReadContext<'a> {
                     self.clock.touch(entry);
                 }
             }
-            None => Counters::add(&self.counters.misses, 1),
+            None => self.note_miss(key),
         }
         found
+    }
+
+    fn note_miss(&self, key: &[u8]) {
+        Counters::add(&self.counters.misses, 1);
+        let touches = &self.counters.touches;
+        touches.note(self.database, key, What::Missed);
     }
 
     /// The entry of `key` for a command that asks about the key, not for its value: counted as a
     /// look-up, but not as an access.
     pub fn look(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() {
-            &self.counters.hits
-        } else {
-            &self.counters.misses
-        };
-        Counters::add(counter, 1);
+        match found {
+            Some(_) => Counters::add(&self.counters.hits, 1),
+            None => self.note_miss(key),
+        }
         found
     }
 
@@ -208,6 +215,7 @@ impl WriteContext<'_> {
     /// Sets `key` to `value`, whatever was there.
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         self.drop_if_expired(self.database, key);
+        self.note_change(self.database, key, matches!(expiry, Expiry::At(_)));
         self.keyspace
             .set(self.database, key, value, expiry, self.clock.fresh());
         Counters::add(&self.counters.changes, 1);
@@ -216,6 +224,7 @@ impl WriteContext<'_> {
     /// Puts a copy of `entry`, expiry included, at `key` of `database`, replacing what is there.
     pub fn put(&mut self, database: usize, key: &[u8], entry: &Entry) {
         self.drop_if_expired(database, key);
+        self.note_change(database, key, false);
         self.keyspace.put(database, key, entry, entry.access());
         Counters::add(&self.counters.changes, 1);
     }
@@ -230,8 +239,10 @@ impl WriteContext<'_> {
         let entry = self.keyspace.remove(self.database, key)?;
         if entry.is_expired(self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(self.database, key, What::Expired);
             return None;
         }
+        self.note(self.database, key, What::Removed);
         Counters::add(&self.counters.changes, 1);
         Some(entry)
     }
@@ -246,6 +257,11 @@ impl WriteContext<'_> {
             return self.remove(key);
         }
         Counters::add(&self.counters.changes, 1);
+        let what = match at_ms {
+            Some(_) => What::ExpirySet,
+            None => What::Persisted,
+        };
+        self.note(self.database, key, what);
         self.keyspace.set_expiry(self.database, key, at_ms)
     }
 
@@ -258,6 +274,7 @@ impl WriteContext<'_> {
         change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, CommandError> {
         self.drop_if_expired(self.database, key);
+        let is_new = self.peek(key).is_none();
         let raw = |bytes| NewValue::Object(Object::String(bytes));
         let other_form = match self.peek(key).map(Entry::value) {
             Some(ValueRef::Object(Object::String(_))) => None,
@@ -293,6 +310,10 @@ impl WriteContext<'_> {
             },
         );
         Counters::add(&self.counters.changes, u64::from(has_changed));
+        if has_changed {
+            let expires = false;
+            self.note(self.database, key, What::Changed { is_new, expires });
+        }
         match edit {
             Edit::Done(Some(result)) => Ok(result),
             _ => unreachable!("the key was just found to hold, or given, a string object"),
@@ -327,8 +348,12 @@ impl WriteContext<'_> {
             Edit::Refused => Err(CommandError::WrongType),
             Edit::Done(result) => {
                 Counters::add(&self.counters.changes, changes);
+                if changes > 0 {
+                    self.note_change(self.database, key, false);
+                }
                 if is_empty {
                     self.keyspace.remove(self.database, key);
+                    self.note(self.database, key, What::Removed);
                 }
                 Ok(Some(result))
             }
@@ -350,6 +375,7 @@ impl WriteContext<'_> {
         let mut value = T::default();
         let (result, changes) = change(&mut value);
         if !value.is_empty() {
+            self.note_change(self.database, key, false);
             let (value, access) = (NewValue::Object(value.into_object()), self.clock.fresh());
             self.keyspace
                 .set(self.database, key, value, Expiry::None, access);
@@ -364,6 +390,20 @@ impl WriteContext<'_> {
             self.remove(key);
         } else {
             self.set(key, NewValue::Object(value.into_object()), Expiry::None);
+        }
+    }
+
+    /// Notes what was done to a key, for those who want to be told; for what went past the methods of
+    /// this context.
+    pub fn note(&self, database: usize, key: &[u8], what: What) {
+        self.counters.touches.note(database, key, what);
+    }
+
+    /// Notes that a key gets another value. To be called before it does.
+    fn note_change(&self, database: usize, key: &[u8], expires: bool) {
+        if self.counters.touches.is_on() {
+            let is_new = self.keyspace.entry(database, key).is_none();
+            self.note(database, key, What::Changed { is_new, expires });
         }
     }
 
@@ -388,6 +428,7 @@ impl WriteContext<'_> {
         // creation rather than a change.
         if self.keyspace.remove_if_expired(database, key, self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(database, key, What::Expired);
         }
     }
 }

@@ -26,6 +26,7 @@ pub mod docs;
 mod double;
 mod dump;
 mod error;
+pub mod events;
 mod expire;
 mod fence;
 mod field;
@@ -50,6 +51,7 @@ mod number;
 mod object;
 mod parse;
 mod prefix;
+mod pubsub;
 mod random;
 mod range;
 mod registry;
@@ -71,6 +73,7 @@ mod string_multi;
 mod string_tests;
 #[cfg(test)]
 mod testing;
+pub mod touch;
 mod transaction;
 
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of};

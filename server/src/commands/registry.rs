@@ -57,6 +57,7 @@ static TABLES: &[&[Command]] = &[
     super::connection::COMMANDS,
     super::client::COMMANDS,
     super::transaction::COMMANDS,
+    super::pubsub::COMMANDS,
     super::cluster::COMMANDS,
     super::share::COMMANDS,
     super::prefix::COMMANDS,

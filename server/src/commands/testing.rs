@@ -59,7 +59,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
     let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
-    let outcome = lookup_logged(args).and_then(|command| match command.handler {
+    let from = fixture.counters.touches.len();
+    let found = lookup_logged(args);
+    let outcome = found.clone().and_then(|command| match command.handler {
         Handler::Read(handler) => {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
@@ -95,6 +97,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
         }
         Handler::Node(_) | Handler::Container => panic!("no keyspace command: {line}"),
     });
+    if let Ok(command) = found {
+        super::events::name(&command, args, &fixture.counters.touches, from);
+    }
     if let Err(error) = outcome {
         reply.clear();
         Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());

@@ -12,8 +12,9 @@
 mod census;
 mod registry;
 mod steward;
+mod surroundings;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use bailiwick_replication::link::{Frame, Hello};
@@ -27,9 +28,11 @@ use crate::group::{Host, NodeServices, clock};
 use crate::node::Node;
 use crate::proxy::wire::PROXY_SERVICE;
 use crate::proxy::{Groups, Patience, Proxy};
+use crate::pubsub::{PUBSUB_SERVICE, PubSub};
 pub use census::Census;
 use registry::{Event, Registry};
 use steward::Steward;
+use surroundings::Surroundings;
 
 /// The kind of node service that the directory's records are.
 const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
@@ -50,6 +53,7 @@ pub struct Estate {
     host: Arc<Host>,
     registry: Arc<Registry>,
     steward: Arc<Steward>,
+    pubsub: OnceLock<Arc<PubSub>>,
 }
 
 impl Estate {
@@ -90,6 +94,7 @@ impl Estate {
             host: host.clone(),
             registry: Arc::new(registry),
             steward: Arc::default(),
+            pubsub: OnceLock::new(),
         }))
     }
 
@@ -106,12 +111,22 @@ impl Estate {
         threads.push(spawn("registry", Box::new(move || registry.run(&of))));
         let (steward, of) = (self.steward.clone(), node.clone());
         threads.push(spawn("steward", Box::new(move || steward.run(&of))));
+        let (pubsub, of) = (node.pubsub.clone(), node.clone());
+        pubsub.connect(self.host.links().clone());
+        assert!(
+            self.pubsub.set(pubsub.clone()).is_ok(),
+            "a node starts once"
+        );
+        node.notices
+            .set_neighbours(Arc::new(Surroundings::new(node, &self.host)));
+        threads.push(spawn("pubsub", Box::new(move || pubsub.run(&*of.notices))));
         self.host.set_services(self.clone());
         threads
     }
 
     /// Ends the threads.
     pub fn close(&self) {
+        self.pubsub.get().inspect(|pubsub| pubsub.close());
         self.steward.close();
         self.registry.close();
         self.proxy.close();
@@ -136,26 +151,35 @@ impl NodeServices for Estate {
     fn up(&self, hello: &Hello) {
         self.registry.push(Event::Up(*hello));
         self.proxy.up(hello.node);
+        self.pubsub.get().inspect(|pubsub| pubsub.up(hello));
     }
 
     fn down(&self, node: NodeId) {
         self.registry.push(Event::Down(node));
         self.proxy.down(node);
+        self.pubsub.get().inspect(|pubsub| pubsub.down(node));
     }
 
     fn received(&self, from: NodeId, frames: Vec<Frame>) {
-        let (mut requests, mut records, mut gossip) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut requests, mut records) = (Vec::new(), Vec::new());
+        let (mut gossip, mut messages) = (Vec::new(), Vec::new());
         for frame in frames {
             match frame.configuration {
                 PROXY_SERVICE => requests.push(frame),
                 DIRECTORY_SERVICE => records.push(frame.payload),
                 GOSSIP_SERVICE => gossip.push(frame.payload),
+                PUBSUB_SERVICE => messages.push(frame),
                 // A newer version's; it does without us.
                 _ => {}
             }
         }
         if !requests.is_empty() {
             self.proxy.received(from, requests);
+        }
+        if !messages.is_empty()
+            && let Some(pubsub) = self.pubsub.get()
+        {
+            pubsub.received(from, messages);
         }
         if !records.is_empty() {
             self.registry.push(Event::Records(from, records));

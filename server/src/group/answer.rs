@@ -65,6 +65,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         timings: &mut proposal.timings,
         running: None,
     };
+    applier.set_author(proposal.client);
     for (at, item) in proposal.items.iter().enumerate() {
         if at % PREFETCH == 1 {
             let items = &proposal.items[at..];
@@ -110,6 +111,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         }
     }
     answers.stop_timing();
+    applier.set_author(0);
 }
 
 fn run_transaction(

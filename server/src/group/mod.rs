@@ -32,6 +32,7 @@ mod host;
 mod inbox;
 mod mailbox;
 mod member;
+mod observer;
 #[doc(hidden)]
 pub mod planted;
 mod proposal;
@@ -63,6 +64,7 @@ pub(crate) use member::is_read_only;
 pub use member::{
     Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
 };
+pub use observer::Observer;
 pub use proposal::{Arguments, Item, Proposal, Step, Strayed, Timing, Transaction, put_request};
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
@@ -222,6 +224,12 @@ impl Group {
     pub fn set_tuning(&self, tuning: Tuning) {
         self.shared.tuning.store(Arc::new(tuning));
         self.checkpoints.wake();
+    }
+
+    /// From now on this one is told what happens to keys.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        // A group has one observer, its node's.
+        let _ = self.shared.observer.set(observer);
     }
 
     /// Statistics.

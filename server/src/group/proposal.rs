@@ -45,6 +45,8 @@ pub struct Proposal {
     pub mailbox: Arc<Mailbox>,
     /// Which of the mailbox's owners waits for it.
     pub ticket: usize,
+    /// The connection whose requests these are; 0 for nobody's.
+    pub client: u64,
 }
 
 /// An item that had no effect because the group does not serve all of its keys.
@@ -282,6 +284,7 @@ impl Proposal {
             timings: Vec::new(),
             mailbox,
             ticket,
+            client: 0,
         })
     }
 }

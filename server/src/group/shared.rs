@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::bells::Bells;
 use super::planted::{self, Planted};
-use super::{Totals, Tuning};
+use super::{Observer, Totals, Tuning};
 use crate::state::{State, WaiterId, Woken};
 
 /// Shared by connections, the group's own threads and whoever asks.
@@ -25,6 +25,7 @@ pub struct Shared {
     on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// Where clients of this node wait; empty as long as there can be none.
     bells: OnceLock<Arc<Bells>>,
+    pub(super) observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Shared {
@@ -39,6 +40,7 @@ impl Shared {
             name: RwLock::default(),
             on_authority: OnceLock::new(),
             bells: OnceLock::new(),
+            observer: OnceLock::new(),
         }
     }
 

@@ -245,9 +245,14 @@ impl Keyspace {
         self.set(database, key, NewValue::Same(entry), expiry, access);
     }
 
-    /// Removes up to `limit` keys that expired before `now_ms`; returns how many. What is frozen or
-    /// arriving stays as it is.
-    pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
+    /// Removes up to `limit` keys that expired before `now_ms`; returns how many, and tells of each
+    /// with its database. What is frozen or arriving stays as it is.
+    pub fn remove_expired(
+        &mut self,
+        now_ms: i64,
+        limit: usize,
+        mut gone: impl FnMut(usize, &[u8]),
+    ) -> usize {
         let slots: Vec<usize> = self.served_slots().collect();
         let is_due = |table: &Table| table.next_expiry_ms().is_some_and(|at| at < now_ms);
         let mut removed = 0;
@@ -258,9 +263,10 @@ impl Keyspace {
                 }
                 let mut keys: Vec<Box<[u8]>> = Vec::new();
                 removed += self.change_table(slot, database, |table| {
-                    let gone = |entry: &Entry| keys.push(entry.key().into());
-                    table.remove_expired(now_ms, limit - removed, gone)
+                    let note = |entry: &Entry| keys.push(entry.key().into());
+                    table.remove_expired(now_ms, limit - removed, note)
                 });
+                keys.iter().for_each(|key| gone(database, key));
                 let realm = &mut self.realms[slot];
                 for key in &keys {
                     realm.note(database, key);

@@ -9,9 +9,12 @@ use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
 };
 
+use bailiwick_frame::Protocol;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use crate::pubsub::Feed;
 
 /// What a connection is, as the letters of `CLIENT LIST` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,12 @@ pub enum ClientFlag {
     Blocked = 64,
     /// Will be closed after its present reply.
     Closing = 128,
+    /// Has subscribed to something.
+    Pubsub = 256,
+    /// Keeps track of the keys that it reads.
+    Tracking = 512,
+    /// Is told of all keys with its prefixes.
+    Broadcast = 1024,
 }
 
 /// The client does not wait for keys.
@@ -93,6 +102,14 @@ pub struct Client {
     /// One of [`IDLE`], [`WAITS`], and what `CLIENT UNBLOCK` makes of the latter.
     blocking: AtomicU8,
     unblocked: Notify,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscriptions: [AtomicU32; 3],
+    /// Whom to tell of changed keys instead of it: -1 if it keeps no track, 0 if nobody else.
+    pub redirect: AtomicI64,
+    /// That one has gone.
+    pub redirect_is_broken: AtomicBool,
+    /// What is to be sent unasked.
+    pub feed: Feed,
     abort: OnceLock<AbortHandle>,
 }
 
@@ -125,7 +142,20 @@ impl Client {
             closing: AtomicBool::new(false),
             blocking: AtomicU8::new(IDLE),
             unblocked: Notify::new(),
+            subscriptions: Default::default(),
+            redirect: AtomicI64::new(-1),
+            redirect_is_broken: AtomicBool::new(false),
+            feed: Feed::default(),
             abort: OnceLock::new(),
+        }
+    }
+
+    /// The version in which it is sent anything.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Ordering::Relaxed) {
+            3 => Protocol::Resp3,
+            _ => Protocol::Resp2,
         }
     }
 

@@ -3,7 +3,8 @@
 use super::*;
 use crate::keyspace::stream::{Group, Pending};
 use crate::keyspace::{
-    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, Stream, StreamId, ValueRef,
+    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, Stream, StreamId,
+    ValueRef,
 };
 use crate::state::{ConfigurationId, Origin};
 use bailiwick_replication::NodeId;

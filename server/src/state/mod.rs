@@ -26,9 +26,9 @@ mod record;
 mod replay;
 #[cfg(test)]
 mod restart_tests;
+mod serve;
 #[cfg(test)]
 mod testing;
-mod serve;
 mod waiters;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
@@ -56,9 +56,10 @@ pub use replay::{Replay, ReplayError};
 pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
+use crate::commands::touch::What;
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts, Spread,
-    WriteContext,
+    Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts,
+    Spread, WriteContext, events,
 };
 use crate::keyspace::{AccessClock, Keyspace};
 use digest::Digests;
@@ -289,15 +290,29 @@ impl Applier<'_> {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let start = out.len();
+        let touches = self.counters.touches.is_on();
+        let first_touch = if touches {
+            self.counters.touches.len()
+        } else {
+            0
+        };
         let outcome = match self.state.stray(command, args) {
             Some(stray) => Err(CommandError::Stray(Box::new(stray))),
             None => self.run(command, database, args, &mut Encoder::new(out, protocol)),
         };
+        if touches {
+            events::name(command, args, &self.counters.touches, first_touch);
+        }
         if let Err(error) = &outcome {
             out.truncate(start);
             Encoder::new(out, protocol).error(&error.to_string());
         }
         outcome
+    }
+
+    /// What follows is done for this connection of this node; 0 for nobody's.
+    pub fn set_author(&self, client: u64) {
+        self.counters.touches.set_author(client);
     }
 
     /// Why a transaction must not run, be it only because of one of its keys, read, written or
@@ -345,7 +360,10 @@ impl Applier<'_> {
     /// Removes up to `limit` keys that have expired.
     pub fn expire(&mut self, limit: u64) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let removed = self.state.keyspace.remove_expired(self.head.time_ms, limit);
+        let touches = &self.counters.touches;
+        let gone = |database: usize, key: &[u8]| touches.note(database, key, What::Expired);
+        let keyspace = &mut self.state.keyspace;
+        let removed = keyspace.remove_expired(self.head.time_ms, limit, gone);
         let expired = &self.counters.expired;
         expired.set(expired.get() + removed as u64);
     }
@@ -357,6 +375,7 @@ impl Applier<'_> {
         {
             let evicted = &self.counters.evicted;
             evicted.set(evicted.get() + 1);
+            self.counters.touches.note(database, key, What::Evicted);
         }
     }
 

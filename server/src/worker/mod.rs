@@ -33,6 +33,7 @@ use crate::group::{Group, Item, Mailbox, Proposal};
 use crate::node::clients::{Client, ClientFlag};
 use crate::node::stats::WorkerStats;
 use crate::node::{self, Condition, Node, Shutdown};
+use crate::pubsub::limit_of;
 use crate::routing::redirect::Port;
 
 /// Buffers of idle connections that a thread keeps for the next one that needs them.
@@ -262,8 +263,23 @@ async fn disconnect_idle(worker: Rc<Worker>) {
             let since_ms = node::now_ms() - i64::from(timeout_s) * 1000;
             worker.end_waiting(|client| {
                 let active_ms = client.active_ms.load(Ordering::Relaxed);
-                active_ms < since_ms && !client.has(ClientFlag::Monitor)
+                let listens = client.has(ClientFlag::Monitor) || client.has(ClientFlag::Pubsub);
+                active_ms < since_ms && !listens
             });
+        }
+        disconnect_slow(&worker);
+    }
+}
+
+/// Ends the connections that have been above their soft limit for too long. More messages would find
+/// that out; there may be no more.
+fn disconnect_slow(worker: &Worker) {
+    let limits = worker.node.settings.load().client_output_buffer_limit;
+    let clients: Vec<_> = worker.clients.borrow().values().cloned().collect();
+    for client in clients {
+        if client.feed.is_over(limit_of(&client, &limits)) {
+            tracing::warn!(client = %client.address, "a client is disconnected: it takes its messages too slowly");
+            client.kill();
         }
     }
 }

@@ -82,6 +82,8 @@ const UPDATE: &[&str] = &["RW", "update"];
 const INSERT: &[&str] = &["OW", "insert"];
 const EXTEND: &[&str] = &["RW", "insert"];
 const SHORTEN: &[&str] = &["RW", "delete"];
+/// It is routed like a key and is none.
+const CHANNEL: &[&str] = &["not_key"];
 const DEPENDS: &[&str] = &["RW", "access", "update", "variable_flags"];
 
 type Row = (
@@ -469,13 +471,16 @@ static TABLE: &[Row] = &[
     ("sort", &[], &[READ, READ, OVERWRITE]),
     ("sort_ro", &[], &[READ, READ]),
     ("spop", &["nondeterministic_output"], &[REMOVE]),
+    ("spublish", &[], &[CHANNEL]),
     ("srandmember", &["nondeterministic_output"], &[READ]),
     ("srem", &[], &[TRIM]),
     ("sscan", &["nondeterministic_output"], &[READ]),
+    ("ssubscribe", &[], &[CHANNEL]),
     ("strlen", &[], &[INSPECT]),
     ("substr", &[], &[READ]),
     ("sunion", &["nondeterministic_output_order"], &[READ]),
     ("sunionstore", &[], &[OVERWRITE, READ]),
+    ("sunsubscribe", &[], &[CHANNEL]),
     ("time", &["nondeterministic_output"], &[]),
     (
         "touch",

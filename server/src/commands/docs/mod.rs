@@ -248,6 +248,7 @@ fn group_name(group: Group) -> &'static str {
         Group::Server => "server",
         Group::Cluster => "cluster",
         Group::Scripting => "scripting",
+        Group::Pubsub => "pubsub",
     }
 }
 

@@ -50,7 +50,7 @@ use super::planted::{self, Planted};
 use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
-use crate::commands::{CommandError, Counters};
+use crate::commands::CommandError;
 use crate::keyspace::Garbage;
 use crate::state::{
     Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
@@ -497,7 +497,7 @@ impl Member {
 
     fn apply_entries(&mut self, first: LogIndex, entries: &[Bytes]) -> Result<(), ReplayError> {
         let policy = self.shared.tuning.load().access;
-        let counters = Counters::default();
+        let counters = self.shared.counters();
         let mut state = self.shared.state.write();
         let authority_before = state.authority.changes();
         let (flights, answered) = (&mut self.flights, &mut self.answered);
@@ -538,6 +538,7 @@ impl Member {
         if self.replica.is_leader() {
             self.call(to_call);
         }
+        self.shared.tell(self.options.group, &counters);
         for (origin, sequence) in proxied {
             self.note_proxied(origin, sequence);
         }
@@ -581,6 +582,9 @@ impl Member {
         drop(state);
         drop(old);
         self.shared.note_authority();
+        if let Some(observer) = self.shared.observer.get() {
+            observer.replaced(self.options.group);
+        }
         for flight in lost {
             self.fail_all(flight.proposals, &uncertain());
         }

@@ -87,7 +87,7 @@ pub(super) fn clients(node: &Node, lines: &mut Lines) {
     lines.field("client_recent_max_input_buffer", input.unwrap_or(0));
     lines.field("client_recent_max_output_buffer", output.unwrap_or(0));
     lines.field("blocked_clients", blocked);
-    lines.field("tracking_clients", 0);
+    lines.field("tracking_clients", node.notices.tracking.counts().clients);
     lines.field("clients_in_timeout_table", 0);
     lines.field("monitors", node.monitors.len());
 }

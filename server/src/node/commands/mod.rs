@@ -24,11 +24,15 @@ mod monitoring;
 mod overview;
 mod prefix;
 mod prefix_info;
+mod pubsub;
 mod replication;
 mod route;
 mod server;
+mod tracking;
 
 use std::sync::Arc;
+
+pub use pubsub::Publication;
 
 use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
@@ -37,6 +41,7 @@ use super::Node;
 use crate::commands::{CommandError, Known, NodeCommand, Outcome};
 use crate::connection::Session;
 use crate::group::{Group, Item};
+use crate::pubsub::{Heard, Kind};
 
 /// How a connection goes on after a node command.
 pub enum Flow {
@@ -65,6 +70,8 @@ pub enum Pending {
     Spread,
     /// What the request does, or the keys that it waits for.
     Keys,
+    /// Until other nodes have heard of a subscription, which has been answered.
+    Heard(Heard),
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
@@ -158,11 +165,26 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::ClientNoTouch => client::no_touch(context),
         C::ClientReply => client::reply(context),
         C::ClientUnblock => client::unblock(context),
-        C::ClientGetredir => client::get_redirection(context),
-        C::ClientTrackinginfo => client::tracking_info(context),
+        C::ClientGetredir => tracking::redirection(context),
+        C::ClientTrackinginfo => tracking::describe(context),
+        C::ClientTracking => tracking::track(context),
+        C::ClientCaching => tracking::caching(context),
         C::Multi | C::Exec | C::Discard | C::Watch | C::Unwatch => {
             unreachable!("{which:?} is the connection's own business")
         }
+        C::Subscribe => pubsub::subscribe(Kind::Channel, context),
+        C::Psubscribe => pubsub::subscribe(Kind::Pattern, context),
+        C::Ssubscribe => pubsub::subscribe(Kind::Shard, context),
+        C::Unsubscribe => pubsub::unsubscribe(Kind::Channel, context),
+        C::Punsubscribe => pubsub::unsubscribe(Kind::Pattern, context),
+        C::Sunsubscribe => pubsub::unsubscribe(Kind::Shard, context),
+        C::Publish => pubsub::publish(false, context),
+        C::Spublish => pubsub::publish(true, context),
+        C::PubsubChannels
+        | C::PubsubNumpat
+        | C::PubsubNumsub
+        | C::PubsubShardchannels
+        | C::PubsubShardnumsub => pubsub::look(which, context),
         C::ClusterLinks => links::links(context),
         C::ClusterMembers => members::members(context),
         C::ClusterInfo
