@@ -12,15 +12,14 @@ use super::{
     Category, Command, CommandError, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext,
     WriteContext, is_option, parse,
 };
-use crate::keyspace::{Expiry, NewValue};
-use crate::rdb::{self, Value};
+use crate::keyspace::{Expiry, NewValue, Object};
+use crate::rdb::{self, Value, stream_value};
 
 const BUSY_KEY: CommandError = CommandError::text("BUSYKEY Target key name already exists.");
 const NEGATIVE_TTL: CommandError = CommandError::text("ERR Invalid TTL value, must be >= 0");
 const NEGATIVE_IDLE: CommandError = CommandError::text("ERR Invalid IDLETIME value, must be >= 0");
 const BAD_FREQUENCY: CommandError =
     CommandError::text("ERR Invalid FREQ value, must be >= 0 and <= 255");
-const NO_STREAMS: CommandError = CommandError::text("ERR streams cannot be restored yet");
 const NO_MIGRATE: CommandError = CommandError::text(
     "ERR MIGRATE is not supported: DUMP here and RESTORE there, or use 'bailiwick export' and \
      'bailiwick import'",
@@ -159,7 +158,11 @@ fn restore(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
 fn object_of(value: Value) -> Result<NewValue<'static>, CommandError> {
     match value {
         Value::Object(object) => Ok(NewValue::Object(object)),
-        Value::Stream(_) => Err(NO_STREAMS),
+        Value::Stream(plain) => {
+            let stream = stream_value::from_plain(&plain);
+            let stream = stream.ok_or(CommandError::text("ERR Bad data format"))?;
+            Ok(NewValue::Object(Object::Stream(stream)))
+        }
         Value::String(_) => unreachable!("strings are stored as they are"),
     }
 }

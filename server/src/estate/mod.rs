@@ -37,7 +37,7 @@ use surroundings::Surroundings;
 /// The kind of node service that the directory's records are.
 const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
 /// The kind of node service that gossip is.
-const GOSSIP_SERVICE: ConfigurationId = ConfigurationId(3);
+const GOSSIP_SERVICE: ConfigurationId = ConfigurationId(4);
 
 /// The file with the node's key, beside the data directory's identity.
 const KEY_FILE: &str = "NODEKEY";

@@ -210,6 +210,30 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asked_first_is_told_of_a_new_authority() {
+        let shared = shared(5, 100);
+        shared.note_authority();
+        let told = Arc::new(AtomicU64::new(0));
+        for _ in 0..2 {
+            let told = told.clone();
+            shared.on_authority(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        shared.note_authority();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_leads_says_since_which_leadership() {
+        let standing = Standing::default();
+        standing.set_leader(Some(NodeId(2)), None, true);
+        assert_eq!((standing.leads(), standing.leadership()), (false, None));
+        standing.set_leader(Some(NodeId(1)), Some(7), true);
+        assert_eq!((standing.leads(), standing.leadership()), (true, Some(7)));
+    }
+
+    #[test]
     fn a_state_is_shown_only_under_a_lease_and_when_it_is_complete() {
         let shows = |decided, until, now| shared(decided, until).linearizable(|| now).is_some();
         assert!(shows(5, 100, 99));

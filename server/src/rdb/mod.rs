@@ -30,6 +30,7 @@ mod output;
 mod read;
 mod skip;
 pub mod stream;
+pub mod stream_value;
 #[cfg(test)]
 mod tests;
 mod write;

@@ -2,7 +2,7 @@
 
 use super::listpack::{self, Writer};
 use super::output::{put_bytes, put_length, put_string};
-use super::{kind, old};
+use super::{kind, old, stream, stream_value};
 use crate::keyspace::{Elements, Hash, List, Member, Object, Set, SortedSet, ValueRef};
 
 /// A node of a list that is a listpack.
@@ -35,6 +35,10 @@ pub(super) fn put_value(value: ValueRef<'_>, out: &mut Vec<u8>) {
         ValueRef::Object(Object::Set(set)) => put_set(set, out),
         ValueRef::Object(Object::Hash(hash)) => put_hash(hash, out),
         ValueRef::Object(Object::SortedSet(set)) => put_sorted_set(set, out),
+        ValueRef::Object(Object::Stream(value)) => {
+            out.push(kind::STREAM_2);
+            stream::put(&stream_value::to_plain(value), out);
+        }
     }
 }
 

@@ -144,9 +144,11 @@ fn pfadd(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
             sketch::invalidate(bytes);
         }
         for element in elements.iter() {
-            sketch::add(bytes, element)?;
+            if let Err(corrupted) = sketch::add(bytes, element) {
+                return (Err(corrupted), true);
+            }
         }
-        Ok::<_, Corrupted>(())
+        (Ok(()), true)
     })??;
     out.integer(1);
     Ok(())
@@ -167,7 +169,7 @@ fn pfcount(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
         },
     };
     if !cached {
-        ctx.edit_string(key, |bytes| sketch::set_cached(bytes, count))?;
+        ctx.edit_string(key, |bytes| (sketch::set_cached(bytes, count), true))?;
     }
     out.integer(count as i64);
     Ok(())
@@ -189,7 +191,7 @@ fn pfmerge(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
     let key = args.arg(1);
     let (values, is_dense) = merge(ctx, args.from(1))?;
     let is_new = find(ctx, key)?.is_none();
-    ctx.edit_string(key, |bytes| {
+    let merged = |bytes: &mut Vec<u8>| {
         if is_new {
             *bytes = sketch::empty();
         }
@@ -201,7 +203,8 @@ fn pfmerge(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
         }
         sketch::invalidate(bytes);
         Ok::<_, Corrupted>(())
-    })??;
+    };
+    ctx.edit_string(key, |bytes| (merged(bytes), true))??;
     out.ok();
     Ok(())
 }
@@ -243,7 +246,7 @@ fn pfdebug(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
 }
 
 fn make_dense(ctx: &mut WriteContext<'_>, key: &[u8]) -> Outcome {
-    ctx.edit_string(key, sketch::make_dense)??;
+    ctx.edit_string(key, |bytes| (sketch::make_dense(bytes), true))??;
     Ok(())
 }
 
