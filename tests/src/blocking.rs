@@ -7,8 +7,8 @@
 //! is waited for until both servers show it as blocked, so that the order of arrival is the same.
 //!
 //! Left out is what Redis 7.0 does otherwise than 7.2, which Bailiwick follows: a client that waits
-//! for several keys is served, after a transaction, from the first of its keys that has something,
-//! not from the first that was written.
+//! for several keys is served from the first of its keys that has something, not from the one that
+//! was written first. So where a step can fill several keys, nobody waits for several of them.
 
 use anyhow::{Context, Result, ensure};
 use bailiwick_frame::Protocol;
@@ -31,6 +31,8 @@ const ACTS: &[&str] = &[
     "COPY %l %l",
     "LMOVE %l %l LEFT RIGHT",
     "LPOP %l 2",
+    "RPUSH %m 1 2",
+    "DEL %m",
     "SET s x",
     "DEL s",
     "ZADD %z 1 a",
@@ -48,9 +50,11 @@ const WAITS: &[&str] = &[
     "BLPOP %l 0",
     "BRPOP %l %l 0",
     "BLPOP %l %l %l 0",
-    "BLMOVE %l %l LEFT RIGHT 0",
+    "BLMOVE %l %m LEFT RIGHT 0",
+    "BLMOVE %m %m LEFT RIGHT 0",
+    "BLPOP %m 0",
     "BLMOVE %l s LEFT RIGHT 0",
-    "BRPOPLPUSH %l %l 0",
+    "BRPOPLPUSH %l %m 0",
     "BLMPOP 0 2 %l %l LEFT COUNT 2",
     "BLMPOP 0 1 %l RIGHT",
     "BZPOPMIN %z %z 0",
@@ -286,10 +290,10 @@ fn compare_all([ours, theirs]: &mut [Side; 2], is_waiting: &mut [bool]) -> Resul
     Ok(())
 }
 
-/// Fills in keys: of lists, of sorted sets, of either.
+/// Fills in keys: of lists, of lists that are moved to, of sorted sets, of either type.
 fn fill(template: &str, rng: &mut Rng) -> String {
     let words = template.split(' ').map(|word| match word {
-        "%l" | "%z" | "%k" => format!("{}{}", &word[1..], rng.u8(1..4)),
+        "%l" | "%m" | "%z" | "%k" => format!("{}{}", &word[1..], rng.u8(1..4)),
         word => word.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
