@@ -422,6 +422,7 @@ pub enum NodeCommand {
     Lolwut,
     FunctionFlush,
     ScriptFlush,
+    Pfselftest,
     /// HELP of any container.
     Help,
 }

@@ -24,6 +24,7 @@ use bailiwick_replication::GroupId;
 
 use crate::commands::{Command, CommandError, Keys, Known};
 use crate::directory::View;
+use crate::group::ROOT_GROUP;
 use crate::state::Watched;
 
 /// Where a request runs.
@@ -85,7 +86,11 @@ impl Routes {
             return Route::Keyless;
         }
         let keys = command.keys.indexes(args);
-        self.of_keys(keys.map(|index| args.arg(index)))
+        match self.of_keys(keys.map(|index| args.arg(index))) {
+            // Where its keys are cannot be told, so it is malformed, and any group will say why.
+            Route::Keyless => Route::Group(ROOT_GROUP),
+            route => route,
+        }
     }
 
     /// Where something with these keys runs.

@@ -33,7 +33,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 
 use super::Node;
-use crate::commands::{CommandError, Known, NodeCommand, Outcome};
+use crate::commands::{CommandError, Known, NodeCommand, Outcome, self_test_sketches};
 use crate::connection::Session;
 use crate::group::{Group, Item};
 
@@ -223,6 +223,7 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Lolwut => server::lolwut(context),
         C::FunctionFlush => server::function_flush(context),
         C::ScriptFlush => server::script_flush(context),
+        C::Pfselftest => context.blocking(self_test_sketches),
         C::Help => docs::help(context),
     }
 }
