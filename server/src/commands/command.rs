@@ -510,6 +510,7 @@ pub enum NodeCommand {
     Role,
     Lolwut,
     ScriptKill,
+    Pfselftest,
     /// HELP of any container.
     Help,
 }

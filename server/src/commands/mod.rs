@@ -84,6 +84,7 @@ pub use command::{
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
+pub use hyperloglog::self_test as self_test_sketches;
 pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
 pub use script::Scripts;

@@ -19,6 +19,9 @@ const EMBSTR_MAX_BYTES: usize = 44;
 /// Values with more elements are handed to somebody else to be released.
 const HEAVY_ELEMENTS: usize = 4096;
 
+/// The same for the pieces of a stream, each of which has up to a hundred entries.
+const HEAVY_PIECES: usize = 64;
+
 /// A value too large, or too structured, to live inside its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
@@ -77,8 +80,12 @@ impl Object {
     /// Whether releasing the object takes so long that a command should not wait for it.
     #[must_use]
     pub fn is_heavy(&self) -> bool {
+        let most = match self {
+            Self::Stream(_) => HEAVY_PIECES,
+            _ => HEAVY_ELEMENTS,
+        };
         self.elements()
-            .is_some_and(|elements| elements.len() > HEAVY_ELEMENTS)
+            .is_some_and(|elements| elements.len() > most)
     }
 
     /// Heap bytes that this object owns, its own allocation included. Constant time.

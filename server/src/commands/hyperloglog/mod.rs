@@ -12,7 +12,7 @@ mod sketch;
 use bailiwick_frame::{Args, Encoder};
 
 use super::{
-    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, Outcome,
     StringRef, WriteContext,
 };
 use registers::Corrupted;
@@ -101,7 +101,7 @@ pub(super) static COMMANDS: &[Command] = &[
         arity: 1,
         flags: ADMIN,
         summary: "Tries sketches out.",
-        handler: Handler::Read(pfselftest),
+        handler: Handler::Node(NodeCommand::Pfselftest),
         ..ROW
     },
 ];
@@ -252,7 +252,10 @@ fn make_dense(ctx: &mut WriteContext<'_>, key: &[u8]) -> Outcome {
 
 /// Lets both forms see the same elements: they must hold the same registers, and come near to the
 /// number of elements.
-fn pfselftest(_: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+///
+/// # Errors
+/// They do not.
+pub fn self_test(out: &mut Encoder<'_>) -> Outcome {
     let (mut sparse, mut dense) = (sketch::empty(), sketch::empty());
     sketch::make_dense(&mut dense)?;
     for number in 0..SELFTEST_ELEMENTS {
@@ -274,6 +277,8 @@ fn pfselftest(_: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcom
 
 #[cfg(test)]
 mod tests {
+    use bailiwick_frame::{Encoder, Protocol};
+
     use crate::commands::testing::*;
 
     #[test]
@@ -344,6 +349,9 @@ mod tests {
 
     #[test]
     fn the_self_test_passes() {
-        assert_eq!(run(&mut Fixture::default(), "PFSELFTEST"), "+OK");
+        let mut reply = Vec::new();
+        let mut out = Encoder::new(&mut reply, Protocol::Resp2);
+        assert_eq!(super::self_test(&mut out), Ok(()));
+        assert_eq!(reply, b"+OK\r\n");
     }
 }

@@ -195,7 +195,7 @@ impl Log {
     pub(super) fn last_id(&self) -> Option<StreamId> {
         let mut nodes = self.links.iter().rev().map(|link| &link.node);
         let node = nodes.find(|node| node.live > 0)?;
-        if node.has(node.last) {
+        if node.deleted == 0 || node.has(node.last) {
             return Some(node.last);
         }
         node.entries().last().map(|entry| entry.id)

@@ -38,7 +38,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 
 use super::Node;
-use crate::commands::{CommandError, Known, NodeCommand, Outcome};
+use crate::commands::{CommandError, Known, NodeCommand, Outcome, self_test_sketches};
 use crate::connection::Session;
 use crate::group::{Group, Item};
 use crate::pubsub::{Heard, Kind};
@@ -248,6 +248,7 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Role => replication::role(context),
         C::Lolwut => server::lolwut(context),
         C::ScriptKill => server::script_kill(context),
+        C::Pfselftest => context.blocking(self_test_sketches),
         C::Help => docs::help(context),
     }
 }

@@ -1,8 +1,9 @@
-//! Where replies about streams may differ: times, and what Redis 7.2 tells in addition.
+//! Where replies about streams may differ: times, and what Redis 7.2 does in another way than 7.0.
 
-use super::{CLOCK_TOLERANCE_MS, CLOCKS, Rule, Value};
+use super::{CLOCK_TOLERANCE_MS, CLOCKS, Rule, Value, both_integers};
 
-const NEWER: &str = "Redis 7.2 tells when a consumer last got something, and times differ";
+const NEWER: &str = "Redis 7.2 adds a consumer to its group also if there is nothing for it, and \
+                     tells when it last got something";
 
 pub(super) static RULES: &[Rule] = &[
     Rule {
@@ -11,19 +12,25 @@ pub(super) static RULES: &[Rule] = &[
         same: |_, ours, theirs| same_pending(ours, theirs),
     },
     Rule {
-        command: "XINFO CONSUMERS",
+        command: "XGROUP CREATECONSUMER",
         reason: NEWER,
-        same: |_, ours, theirs| same(ours, theirs),
+        same: both_integers,
     },
-    Rule {
-        command: "XINFO STREAM",
-        reason: NEWER,
-        same: |_, ours, theirs| same(ours, theirs),
-    },
+    description("XINFO CONSUMERS"),
+    description("XINFO GROUPS"),
+    description("XINFO STREAM"),
 ];
 
-/// Fields that Redis 7.0 does not have.
-const NEW_FIELDS: [&str; 2] = ["active-time", "inactive"];
+const fn description(command: &'static str) -> Rule {
+    Rule {
+        command,
+        reason: NEWER,
+        same: |_, ours, theirs| close_times(&comparable(ours), &comparable(theirs)),
+    }
+}
+
+/// Fields that Redis 7.0 does not have, or that tell how long ago something was.
+const LEFT_OUT: [&str; 3] = ["active-time", "inactive", "idle"];
 
 /// Greater numbers in these replies are times since 1970.
 const TIMES: i64 = 1_000_000_000_000;
@@ -45,44 +52,63 @@ fn same_pending(ours: &Value, theirs: &Value) -> bool {
     ours.len() == theirs.len() && ours.iter().zip(theirs).all(same_entry)
 }
 
-fn same(ours: &Value, theirs: &Value) -> bool {
-    match (ours, theirs) {
-        (Value::Integer(ours), Value::Integer(theirs)) if *ours > TIMES => close(*ours, *theirs),
-        (Value::List(ours), Value::List(theirs)) => same_list(ours, theirs),
-        (Value::Map(ours), Value::Map(theirs)) => {
-            let ours: Vec<_> = ours.iter().filter(|(name, _)| !is_new(name)).collect();
-            let same_field = |(ours, theirs): (&&(Value, Value), &(Value, Value))| {
-                ours.0 == theirs.0 && (ours.0 == Value::bytes("idle") || same(&ours.1, &theirs.1))
-            };
-            ours.len() == theirs.len() && ours.iter().zip(theirs).all(same_field)
+/// A description without what may differ but times: maps as lists of their pairs, by name.
+fn comparable(value: &Value) -> Value {
+    match value {
+        Value::List(list) => Value::List(without_differences(list)),
+        Value::Map(pairs) => {
+            let mut pairs = pairs.clone();
+            pairs.sort_by_key(|(name, _)| format!("{name:?}"));
+            let flat: Vec<Value> = pairs.into_iter().flat_map(<[Value; 2]>::from).collect();
+            Value::List(without_differences(&flat))
         }
-        _ => ours == theirs,
+        other => other.clone(),
     }
 }
 
-/// The same elements, without what is new, and with any idle times.
-fn same_list(ours: &[Value], theirs: &[Value]) -> bool {
-    let ours = without_new(ours);
-    let is_idle = |at: usize| at > 0 && *ours[at - 1] == Value::bytes("idle");
-    ours.len() == theirs.len()
-        && (0..ours.len()).all(|at| is_idle(at) || same(ours[at], &theirs[at]))
-}
-
-fn is_new(name: &Value) -> bool {
-    NEW_FIELDS.iter().any(|field| *name == Value::bytes(field))
-}
-
-/// A list without the fields, with their values, that Redis 7.0 does not have.
-fn without_new(list: &[Value]) -> Vec<&Value> {
+fn without_differences(list: &[Value]) -> Vec<Value> {
+    let is = |value: &Value, names: &[&str]| names.iter().any(|name| *value == Value::bytes(name));
     let mut kept = Vec::new();
     let mut at = 0;
     while at < list.len() {
-        if is_new(&list[at]) {
+        let is_count = matches!(list.get(at + 1), Some(Value::Integer(_)));
+        if is(&list[at], &LEFT_OUT) || is_count && is(&list[at], &["consumers"]) {
             at += 2;
-        } else {
-            kept.push(&list[at]);
-            at += 1;
+            continue;
         }
+        if !has_nothing(&list[at]) {
+            kept.push(comparable(&list[at]));
+        }
+        at += 1;
     }
     kept
+}
+
+/// Whether this describes a consumer without pending entries.
+fn has_nothing(value: &Value) -> bool {
+    let field = |wanted: &str| match value {
+        Value::Map(pairs) => {
+            let found = pairs.iter().find(|(name, _)| *name == Value::bytes(wanted));
+            found.map(|(_, value)| value)
+        }
+        list => {
+            let mut pairs = list.list().chunks_exact(2);
+            let found = pairs.find(|pair| pair[0] == Value::bytes(wanted));
+            found.map(|pair| &pair[1])
+        }
+    };
+    let nothing = Some(&Value::Integer(0));
+    let is_idle = field("idle").is_some() && field("pending") == nothing;
+    is_idle || field("seen-time").is_some() && field("pel-count") == nothing
+}
+
+fn close_times(ours: &Value, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Value::Integer(ours), Value::Integer(theirs)) if *ours > TIMES => close(*ours, *theirs),
+        (Value::List(ours), Value::List(theirs)) => {
+            let mut pairs = ours.iter().zip(theirs);
+            ours.len() == theirs.len() && pairs.all(|(ours, theirs)| close_times(ours, theirs))
+        }
+        _ => ours == theirs,
+    }
 }
