@@ -126,8 +126,8 @@ fn a_new_leader_of_a_foreign_group_is_known_where_nobody_has_asked_for_it() {
     let observer = world.nodes_of("eu")[1];
     for _ in 0..2 {
         let leader = world.wait_for_leader("us").unwrap();
-        let others = world.nodes_of("us").into_iter();
-        let next = others.filter(|node| *node != leader).next_back().unwrap();
+        let mut members = world.nodes_of("us").into_iter();
+        let next = members.rfind(|node| *node != leader).unwrap();
         let mut home = world.connect("us").unwrap();
         expect_on(
             &mut home,
@@ -158,8 +158,8 @@ fn records_whose_author_has_left_its_group_are_signed_anew() {
     world.wait_for_owner("eu:deep:", "us").unwrap();
     let epoch = line(&mut client, "CLUSTER INFO", "cluster_current_epoch").unwrap();
     let author = world.wait_for_leader("eu").unwrap();
-    let others = world.nodes_of("eu").into_iter();
-    let other = others.filter(|node| *node != author).next_back().unwrap();
+    let mut members = world.nodes_of("eu").into_iter();
+    let other = members.rfind(|node| *node != author).unwrap();
     let mut other = world.cluster.connect(other).unwrap();
     expect_on(
         &mut other,
