@@ -266,7 +266,7 @@ fn stream_keys(args: Args<'_>) -> Range<usize> {
             () if is_option(args, at, "noack") => 1,
             () if is_option(args, at, "streams") => {
                 let words = args.len() - at - 1;
-                let keys = if words % 2 == 0 { words / 2 } else { 0 };
+                let keys = if words % 2 == 1 { 0 } else { words / 2 };
                 return at + 1..at + 1 + keys;
             }
             () => return 0..0,

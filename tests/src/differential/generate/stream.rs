@@ -1,9 +1,10 @@
 //! Commands on streams, with keys of their own.
 //!
 //! IDs are explicit, because `*` is each server's own clock. Most new ones rise through the whole
-//! sequence ([`fill`]), and the others are near them, so that entries are found again. Idle times are
-//! far from all limits they are compared with. BLOCK waits for a millisecond only: where nothing can
-//! be served, Redis lets it pass.
+//! sequence ([`fill`]), and the others are near them, so that entries are found again. XSETID never
+//! goes back behind a deleted entry, which Redis 7.0 lets pass and 7.2 does not. Idle times are far
+//! from all limits they are compared with. BLOCK waits for a millisecond only: where nothing can be
+//! served, Redis lets it pass.
 
 use fastrand::Rng;
 
@@ -19,7 +20,7 @@ pub(super) static COMMANDS: &[(u32, &str)] = &[
     (14, "XADD %Xk %Xnew name %Xv number %Xv"),
     (8, "XADD %Xk %Xnew name %Xlong"),
     (3, "XADD %Xk (MAXLEN|MINID) ~ %Xn LIMIT %Xn %Xnew %Xf %Xv"),
-    (3, "XADD %Xk %Xi %Xf %Xv"),
+    (3, "XADD %Xk %Xlow %Xf %Xv"),
     (3, "XADD %Xk %Xauto %Xf %Xv"),
     (1, "XADD %Xk %Xnew <%Xf %Xv>"),
     (1, "XADD %Xk [MAXLEN|LIMIT] [=|~] [%Xn] [%Xnew] {%Xv}"),
@@ -39,7 +40,8 @@ pub(super) static COMMANDS: &[(u32, &str)] = &[
         1,
         "XREAD [COUNT] [NOACK] [GROUP %Xg %Xc] STREAMS {%Xk} {%Xi}",
     ),
-    (2, "XSETID %Xk %Xi [ENTRIESADDED %Xn] [MAXDELETEDID %Xi]"),
+    (2, "XSETID %Xk %Xnew [ENTRIESADDED %Xn] [MAXDELETEDID %Xi]"),
+    (1, "XSETID %Xk %Xlow [MAXDELETEDID] [ENTRIESADDED]"),
     (5, "XGROUP CREATE %Xk %Xg %Xd [MKSTREAM] [ENTRIESREAD %Xn]"),
     (2, "XGROUP SETID %Xk %Xg %Xd [ENTRIESREAD %Xn]"),
     (1, "XGROUP DESTROY %Xk %Xg"),
@@ -98,11 +100,19 @@ static FIELDS: &[&str] = &["name", "number", "7", "", "a long name of a field"];
 /// Stands for an ID that is greater than all before it in the sequence.
 const NEW: &[u8] = b"@new";
 
+/// Stands for the time of such an ID, without its number.
+const NEW_AUTO: &[u8] = b"@auto";
+
 /// Puts rising IDs in the place of their marks.
 pub(super) fn fill(words: &mut [Vec<u8>], count: &mut u64) {
-    for word in words.iter_mut().filter(|word| *word == NEW) {
-        *count += 1;
-        *word = format!("{}-{}", *count / 3 + 1, *count % 3).into_bytes();
+    for word in words.iter_mut() {
+        let ms = *count / 3 + 2;
+        if *word == NEW_AUTO {
+            *word = format!("{ms}-*").into_bytes();
+        } else if *word == NEW {
+            *word = format!("{ms}-{}", *count % 3).into_bytes();
+            *count += 1;
+        }
     }
 }
 
@@ -112,7 +122,7 @@ pub(super) fn may_mutate(words: &[Vec<u8>]) -> bool {
 }
 
 /// The words of a kind: keys (`k`), groups (`g`), consumers (`c`), fields (`f`), values (`v`, `long`),
-/// IDs (`i`), new ones (`new`, `auto`), starts (`s`) and ends (`e`) of ranges, IDs or `$` (`d`), IDs or
+/// IDs (`i`), new ones (`new`, `auto`) and such that are too small (`low`), starts (`s`) and ends (`e`) of ranges, IDs or `$` (`d`), IDs or
 /// `>` (`h`), counts (`n`), idle times (`t`).
 pub(super) fn words(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     vec![word(rng, kind)]
@@ -133,7 +143,12 @@ fn word(rng: &mut Rng, kind: &str) -> Vec<u8> {
         "v" => value(rng),
         "long" => vec![b'v'; rng.usize(500..2500)],
         "new" => NEW.to_vec(),
-        "auto" => format!("{}-*", rng.u64(..60)).into_bytes(),
+        "auto" if wrong => from(rng, &["0-*", "5-*", "*-*", "-*"]),
+        "auto" => NEW_AUTO.to_vec(),
+        "low" => from(
+            rng,
+            &["0", "0-0", "0-1", "1-1", "-", "+", "5-", "1-1-1", "abc", ""],
+        ),
         "i" if wrong => from(rng, INTEGERS),
         "i" if chance(rng, 0.04) => from(rng, &["-", "+", "5-", "1-1-1", "0-0", "07-1"]),
         "i" if chance(rng, 0.2) => number(rng.u64(..60)),

@@ -25,8 +25,12 @@ const fn description(command: &'static str) -> Rule {
     Rule {
         command,
         reason: NEWER,
-        same: |_, ours, theirs| close_times(&comparable(ours), &comparable(theirs)),
+        same: same_description,
     }
+}
+
+fn same_description(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
+    close_times(&comparable(ours), &comparable(theirs))
 }
 
 /// Fields that Redis 7.0 does not have, or that tell how long ago something was.
@@ -97,7 +101,8 @@ fn has_nothing(value: &Value) -> bool {
             found.map(|pair| &pair[1])
         }
     };
-    let nothing = Some(&Value::Integer(0));
+    let zero = Value::Integer(0);
+    let nothing = Some(&zero);
     let is_idle = field("idle").is_some() && field("pending") == nothing;
     is_idle || field("seen-time").is_some() && field("pel-count") == nothing
 }
