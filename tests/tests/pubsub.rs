@@ -44,7 +44,8 @@ const BASICS: &[(usize, &str)] = &[
     (0, "SUBSCRIBE"),
     (1, "PUBLISH a hello"),
     (1, "PUBLISH c nobody"),
-    (0, "PSUBSCRIBE a* ?"),
+    // Of several patterns that match, Redis takes any first.
+    (0, "PSUBSCRIBE a* z?"),
     (1, "PUBLISH a twice\nPUBLISH abc once\nPUBLISH b x"),
     (0, "PING\nPING word"),
     // With several names Redis has an order of its own.
@@ -127,8 +128,6 @@ fn a_subscriber_of_the_older_protocol_may_only_listen() {
             (0, "GET k"),
             (1, "SUBSCRIBE a"),
             (1, "GET k\nPUBLISH a me\nPUBLISH a again"),
-            (1, "RESET"),
-            (1, "GET k"),
         ],
     );
 }
