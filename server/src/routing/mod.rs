@@ -120,7 +120,7 @@ impl Routes {
         let watched = watched.iter().map(|watched| self.group_of(&watched.key));
         let mut routes: Vec<Route> = watched.map(Route::Group).collect();
         for (command, args) in commands {
-            let names_keys = command.keys.indexes(args).into_iter().next().is_some();
+            let names_keys = command.keys.indexes(args).next().is_some();
             if command.spread == Spread::Anywhere && !names_keys {
                 continue;
             }

@@ -132,6 +132,7 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
     let context = ReadContext {
         keyspace: &state.keyspace,
         authority: &state.authority,
+        scripts: &state.scripts,
         database: DATABASE,
         now_ms,
         clock: &clock,

@@ -127,7 +127,7 @@ fn log(lua: &Lua, arguments: &Arguments) -> Returns {
         return Err(refusal(lua, "redis.log() requires two arguments or more."));
     }
     let level = match arguments.get(0) {
-        Some(Value::Integer(level)) => *level as i64,
+        Some(Value::Integer(level)) => *level,
         Some(Value::Number(level)) => *level as i64,
         _ => {
             let text = "First argument must be a number (log level).";

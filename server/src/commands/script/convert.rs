@@ -130,7 +130,7 @@ fn write(value: &Value, wants: Protocol, depth: usize, out: &mut Encoder<'_>) ->
             (Protocol::Resp2, true) => out.integer(1),
             (Protocol::Resp2, false) => out.null(),
         },
-        Value::Integer(number) => out.integer(*number as i64),
+        Value::Integer(number) => out.integer(*number),
         Value::Number(number) => out.integer(truncated(*number)),
         Value::Table(table) => write_table(table, wants, depth, out)?,
         _ => out.null(),

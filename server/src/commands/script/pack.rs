@@ -46,7 +46,7 @@ fn put(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Fail> {
     match value {
         Value::String(text) => put_bytes(out, &text.as_bytes()),
         Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
-        Value::Integer(number) => put_integer(out, *number as i64),
+        Value::Integer(number) => put_integer(out, *number),
         Value::Number(number) => put_number(out, *number),
         Value::Table(table) if depth < MAX_NESTING => put_table(out, table, depth)?,
         _ => out.push(0xc0),

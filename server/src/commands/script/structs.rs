@@ -18,9 +18,11 @@ const NATIVE_ALIGNMENT: usize = 8;
 /// `struct`.
 pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let functions: [(&str, fn(&Lua, &Arguments) -> Returns); 3] =
-        [("pack", pack), ("unpack", unpack), ("size", size)];
-    api::add(lua, &table, &functions)?;
+    api::add(
+        lua,
+        &table,
+        &[("pack", pack), ("unpack", unpack), ("size", size)],
+    )?;
     Ok(table)
 }
 

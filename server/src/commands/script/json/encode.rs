@@ -59,7 +59,7 @@ impl Encoder<'_> {
         let (mut max, mut items) = (0, 0);
         for pair in table.pairs::<Value, Value>() {
             let index = match pair?.0 {
-                Value::Integer(index) => index as i64,
+                Value::Integer(index) => index,
                 Value::Number(index) if index.trunc() == index => index as i64,
                 _ => return Ok(None),
             };
