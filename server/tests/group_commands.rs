@@ -25,6 +25,7 @@ fn a_node_without_a_cluster_is_a_group_of_one() {
             "leader:1",
             "decided:2",
             "applied:2",
+            "waiters:0",
             "members:1",
             member,
         ]

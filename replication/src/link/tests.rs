@@ -480,7 +480,7 @@ fn a_peer_that_falls_silent_is_given_up_by_both_and_found_again() {
 #[test]
 fn an_urgent_frame_passes_a_big_ordered_one_and_bulk_goes_beside() {
     let (a, b) = pair();
-    let big = Bytes::from(vec![9; 64 << 20]);
+    let big = Bytes::from(vec![9; 16 << 20]);
     assert!(a.links.send(NodeId(2), frame(Class::Ordered, big.clone())));
     assert!(a.links.send(NodeId(2), frame(Class::Urgent, "now")));
     assert_eq!(

@@ -242,17 +242,25 @@ fn content_of_version_1_restores() {
 }
 
 #[test]
-fn content_of_version_4_restores_without_waiters() {
-    const GROUP_AT: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4 * CREATION_SLOTS;
+fn content_of_version_4_restores_without_waiters_tokens_and_scripts() {
+    const FENCE_AT: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4 * CREATION_SLOTS;
+    const FENCE_BYTES: usize = 8;
     const NO_WAITERS: [u8; 3] = [0; 3];
     let state = state(10);
     let mut bytes = content(&state);
-    let len = u32::from_le_bytes(*bytes[GROUP_AT..].first_chunk().expect("a length"));
-    let end = GROUP_AT + 4 + len as usize;
-    assert_eq!(bytes[end - NO_WAITERS.len()..end], NO_WAITERS);
-    bytes.drain(end - NO_WAITERS.len()..end);
-    let len = len - NO_WAITERS.len() as u32;
-    bytes[GROUP_AT..GROUP_AT + 4].copy_from_slice(&len.to_le_bytes());
+    let length = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(*bytes[at..].first_chunk().expect("a length")) as usize
+    };
+    let group_at = FENCE_AT;
+    bytes.drain(FENCE_AT..FENCE_AT + FENCE_BYTES);
+    let group_end = group_at + 4 + length(&bytes, group_at);
+    let waiters_at = group_end - NO_WAITERS.len();
+    assert_eq!(bytes[waiters_at..group_end], NO_WAITERS);
+    bytes.drain(waiters_at..group_end);
+    let group_bytes = (waiters_at - group_at - 4) as u32;
+    bytes[group_at..group_at + 4].copy_from_slice(&group_bytes.to_le_bytes());
+    let scripts_at = waiters_at + 4 + length(&bytes, waiters_at);
+    bytes.drain(scripts_at..scripts_at + 4 + length(&bytes, scripts_at));
     let mut restorer = Restorer::of_version(4).expect("a known version");
     restorer.block(&bytes).expect("well formed");
     let restored = restorer.finish().expect("complete");

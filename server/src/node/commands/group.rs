@@ -314,7 +314,7 @@ mod tests {
     fn a_group_is_described_in_lines() {
         let cluster = Cluster::parse(FILE).expect("a file");
         let expected = "group:orders|configuration:4|this_node:1|is_member:1|leader:2|decided:98|\
-            applied:98|end:103|trimmed:30|durable:98|checkpoint:40|ballot:7|lease_left_ms:250|\
+            applied:98|waiters:0|end:103|trimmed:30|durable:98|checkpoint:40|ballot:7|lease_left_ms:250|\
             is_stranger:0|members:3|\
             member1:role=follower,connected=1,decided=98,applied=98,durable=98,checkpoint=40,\
             lag=2,last_contact_ms=12,full=0,host=10.0.0.1,port=7101|\
