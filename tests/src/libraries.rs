@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
@@ -86,6 +87,9 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Held while something is installed: several tests need the same.
+static INSTALLING: Mutex<()> = Mutex::new(());
+
 /// Installs unless exactly this has been installed before.
 fn install(directory: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
     let pinned = pins
@@ -93,6 +97,8 @@ fn install(directory: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>
         .map(|pin| fs::read_to_string(format!("{SCRIPTS}/{pin}")));
     let pinned: String = pinned.collect::<Result<_, _>>()?;
     let mark = directory.join("installed");
+    // A test that failed while installing has said so; the next one may try again.
+    let _only_one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
     if fs::read_to_string(&mark).is_ok_and(|installed| installed == pinned) {
         return Ok(());
     }

@@ -72,8 +72,9 @@ impl Wants {
         if message.is_sharded {
             return self.shard_channels.contains(message.channel);
         }
-        let matches = |pattern: &Box<[u8]>| glob_matches(pattern, message.channel);
-        self.channels.contains(message.channel) || self.patterns.iter().any(matches)
+        let matches = |pattern: &[u8]| glob_matches(pattern, message.channel);
+        self.channels.contains(message.channel)
+            || self.patterns.iter().any(|pattern| matches(pattern))
     }
 }
 

@@ -171,7 +171,7 @@ fn hash_of<P: Copy>(
     seed: u64,
     show: impl Fn(P, &mut dyn FnMut(&[u8])),
 ) -> Result<Hash, Stop> {
-    if parts.len() % 2 != 0 {
+    if !parts.len().is_multiple_of(2) {
         return Err(Stop::Malformed);
     }
     let mut hash = Hash::default();
@@ -205,7 +205,7 @@ fn take_sorted_set<'a>(
 }
 
 fn packed_sorted_set(parts: &[Element<'_>], seed: u64) -> Result<SortedSet, Stop> {
-    if parts.len() % 2 != 0 {
+    if !parts.len().is_multiple_of(2) {
         return Err(Stop::Malformed);
     }
     let mut set = SortedSet::expecting(parts.len() / 2, 0, seed);

@@ -46,13 +46,16 @@ pub struct Stream {
     pub groups: BTreeMap<Vec<u8>, Group>,
 }
 
+/// A name and a value.
+pub type Field = (Arc<[u8]>, Box<[u8]>);
+
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its id.
     pub id: Id,
     /// Fields and values, at least one.
-    pub fields: Vec<(Arc<[u8]>, Box<[u8]>)>,
+    pub fields: Vec<Field>,
 }
 
 /// A consumer group.

@@ -132,6 +132,9 @@ pub enum Woken {
     Look,
 }
 
+/// Who waits for one key, in order.
+type Queue = BTreeMap<Place, WaiterId>;
+
 /// All waiters of a group.
 ///
 /// Invariants: `queues` has each key of each member of `waiting` at its place, and nothing else; no
@@ -140,7 +143,7 @@ pub enum Woken {
 #[derive(Debug, Default)]
 pub struct Waiters {
     waiting: BTreeMap<WaiterId, Waiter>,
-    queues: BTreeMap<(usize, Box<[u8]>), BTreeMap<Place, WaiterId>>,
+    queues: BTreeMap<(usize, Box<[u8]>), Queue>,
     /// Replies to be fetched.
     served: BTreeMap<WaiterId, Bytes>,
     next_ordinal: u64,
@@ -524,7 +527,7 @@ impl Waiter {
         put_varint(out, self.place.ordinal);
         out.push(self.kind as u8);
         let or_absent = OR_ABSENT * u8::from(self.or_absent);
-        out.push(or_absent | KEPT * u8::from(self.kept));
+        out.push(or_absent | (KEPT * u8::from(self.kept)));
         put_varint(out, self.keys.len() as u64);
         self.keys.iter().for_each(|key| put_bytes(out, key));
         put_varint(out, self.request.ranges.len() as u64);
