@@ -48,6 +48,9 @@ impl Audience {
         // The speaker first: what its requests cause is under way when they are answered.
         let mut received = vec![Vec::new(); self.clients.len()];
         received[number] = self.gather(number)?;
+        // Redis tells the speaker of some things only after it has answered all that came at once.
+        let later = self.gather(number)?;
+        received[number].extend(later);
         for other in (0..self.clients.len()).filter(|other| *other != number) {
             received[other] = self.gather(other)?;
         }

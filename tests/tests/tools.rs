@@ -261,7 +261,7 @@ fn interactive_redis_cli_shows_hints_and_help() {
     let prompt = format!("127.0.0.1:{}> ", server.port());
     terminal.read_until(|text| text.ends_with(&prompt));
     let steps: [(&str, &str, &[&str]); 4] = [
-        ("set k v", "[NX|XX]", &["OK"]),
+        ("set k v", "[NX|XX|IFEQ", &["OK"]),
         ("get k", "get k", &["\"v\""]),
         (
             "help getex",

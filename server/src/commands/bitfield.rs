@@ -56,18 +56,22 @@ fn bitfield(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -
     ctx.peek_string(args.arg(1))?;
     check_string_len(end)?;
     ctx.edit_string(args.arg(1), |bytes| {
-        let mut has_changed = bytes.len() < end;
-        if has_changed {
+        let grows = bytes.len() < end;
+        if grows {
             bytes.resize(end, 0);
         }
+        let mut has_changed = false;
         out.array(steps.len());
         for step in &steps {
             let before = step.field.read(bytes);
             match step.run(bytes) {
-                Some(number) => out.integer(number),
+                Some(number) => {
+                    out.integer(number);
+                    let is_write = step.action != Action::Get;
+                    has_changed |= is_write && (grows || step.field.read(bytes) != before);
+                }
                 None => out.null(),
             }
-            has_changed |= step.field.read(bytes) != before;
         }
         ((), has_changed)
     })

@@ -83,7 +83,7 @@ fn combine(
     // All are looked at before the first is used, so that the result is allocated once.
     let mut longest = 0;
     for key in keys.iter() {
-        longest = longest.max(ctx.string(key)?.map_or(0, StringRef::len));
+        longest = longest.max(ctx.read_string(key)?.map_or(0, StringRef::len));
     }
     let mut result = Vec::with_capacity(longest);
     for (index, key) in keys.iter().enumerate() {

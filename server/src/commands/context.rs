@@ -197,6 +197,15 @@ impl WriteContext<'_> {
         self.get(key).map(StringRef::of).transpose()
     }
 
+    /// As [`WriteContext::string`], for commands that tell whoever listens of a key that is not there.
+    pub fn read_string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
+        let found = self.string(key)?;
+        if found.is_none() {
+            self.note(self.database, key, What::Missed);
+        }
+        Ok(found)
+    }
+
     /// The string at `key` without counting an access, for commands that go on to write it.
     pub fn peek_string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
         self.peek(key).map(StringRef::of).transpose()

@@ -195,13 +195,13 @@ fn set_expiring(
 }
 
 fn getset(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    write_string(ctx.string(args.arg(1))?, out);
+    write_string(ctx.read_string(args.arg(1))?, out);
     ctx.set(args.arg(1), NewValue::from_bytes(args.arg(2)), Expiry::None);
     Ok(())
 }
 
 fn getdel(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let found = ctx.string(args.arg(1))?;
+    let found = ctx.read_string(args.arg(1))?;
     write_string(found, out);
     if found.is_some() {
         ctx.remove(args.arg(1));
@@ -212,7 +212,7 @@ fn getdel(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
 fn getex(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let key = args.arg(1);
     let options = Options::parse(args, 2, Setter::Getex)?;
-    let Some(found) = ctx.string(key)? else {
+    let Some(found) = ctx.read_string(key)? else {
         // Redis looks at the time only once it has found the key.
         out.null();
         return Ok(());

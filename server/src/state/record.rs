@@ -258,7 +258,8 @@ mod tests {
 
     #[test]
     fn two_keyspaces_that_hold_the_same_have_the_same_hash() {
-        let kinds: [fn(u64, u32, &[u8]) -> NewValue<'static>; 2] = [hash, set];
+        type Make = fn(u64, u32, &[u8]) -> NewValue<'static>;
+        let kinds: [Make; 2] = [hash, set];
         for value in kinds {
             for count in [3, 1000] {
                 let ours = record(&entry(value(1, count, b"x")));

@@ -53,8 +53,8 @@ use super::vault::Vault;
 use crate::commands::CommandError;
 use crate::keyspace::Garbage;
 use crate::state::{
-    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
-    ReplayError, State, decode_proposal_head, examine_proposal,
+    Applier, Configuration, MAX_DATABASES, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED,
+    ProposalHead, Replay, ReplayError, State, decode_proposal_head, examine_proposal,
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
@@ -429,7 +429,11 @@ impl Member {
         };
         if leads && !self.forwarded.iter().any(is_known) {
             // Whatever the log holds, every replica has to be able to run.
-            let databases = self.shared.state.read().keyspace.databases();
+            let databases = match self.shared.state.read().keyspace.databases() {
+                // The entry that creates them comes before what was forwarded, or is not applied yet.
+                0 => self.options.databases.min(MAX_DATABASES),
+                present => present,
+            };
             if let Err(reason) = examine_proposal(&proposal, databases) {
                 self.refuse_forwarded(&head, &reason);
                 return Ok(());
