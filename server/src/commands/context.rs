@@ -4,11 +4,13 @@ use std::cell::Cell;
 
 use bailiwick_frame::Args;
 
+use super::touch::{Touches, What};
 use super::{CommandError, Outcome, Scripts};
 use crate::authority::Authority;
 use crate::keyspace::{
     AccessClock, Aggregate, Edit, Entry, Expiry, Keyspace, NewValue, Object, ValueRef,
 };
+use crate::state::Waiters;
 
 /// The longest string a command may build, in bytes: Redis's `proto-max-bulk-len`.
 const STRING_MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -26,6 +28,8 @@ pub struct Counters {
     pub evicted: Cell<u64>,
     /// Changes to the keyspace.
     pub changes: Cell<u64>,
+    /// What was done to which keys, for those who want to be told.
+    pub touches: Touches,
 }
 
 impl Counters {
@@ -53,6 +57,8 @@ pub struct ReadContext<'a> {
     pub touch: bool,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
     /// Where random numbers come from that must be the same on every replica, for what a script
     /// reads; otherwise they are the node's own.
     pub chance: Option<&'a Cell<u64>>,
@@ -69,21 +75,25 @@ impl<'a> ReadContext<'a> {
                     self.clock.touch(entry);
                 }
             }
-            None => Counters::add(&self.counters.misses, 1),
+            None => self.note_miss(key),
         }
         found
+    }
+
+    fn note_miss(&self, key: &[u8]) {
+        Counters::add(&self.counters.misses, 1);
+        let touches = &self.counters.touches;
+        touches.note(self.database, key, What::Missed);
     }
 
     /// The entry of `key` for a command that asks about the key, not for its value: counted as a
     /// look-up, but not as an access.
     pub fn look(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() {
-            &self.counters.hits
-        } else {
-            &self.counters.misses
-        };
-        Counters::add(counter, 1);
+        match found {
+            Some(_) => Counters::add(&self.counters.hits, 1),
+            None => self.note_miss(key),
+        }
         found
     }
 
@@ -137,6 +147,12 @@ pub struct WriteContext<'a> {
     pub clock: &'a AccessClock,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Who waits for keys.
+    pub waiters: &'a mut Waiters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
+    /// The client's node need not be a member of the group.
+    pub is_proxied: bool,
 }
 
 impl WriteContext<'_> {
@@ -152,6 +168,7 @@ impl WriteContext<'_> {
             clock: self.clock,
             touch: true,
             counters: self.counters,
+            may_wait: self.may_wait,
             chance: None,
         }
     }
@@ -198,6 +215,7 @@ impl WriteContext<'_> {
     /// Sets `key` to `value`, whatever was there.
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         self.drop_if_expired(self.database, key);
+        self.note_change(self.database, key, matches!(expiry, Expiry::At(_)));
         self.keyspace
             .set(self.database, key, value, expiry, self.clock.fresh());
         Counters::add(&self.counters.changes, 1);
@@ -206,6 +224,7 @@ impl WriteContext<'_> {
     /// Puts a copy of `entry`, expiry included, at `key` of `database`, replacing what is there.
     pub fn put(&mut self, database: usize, key: &[u8], entry: &Entry) {
         self.drop_if_expired(database, key);
+        self.note_change(database, key, false);
         self.keyspace.put(database, key, entry, entry.access());
         Counters::add(&self.counters.changes, 1);
     }
@@ -220,8 +239,10 @@ impl WriteContext<'_> {
         let entry = self.keyspace.remove(self.database, key)?;
         if entry.is_expired(self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(self.database, key, What::Expired);
             return None;
         }
+        self.note(self.database, key, What::Removed);
         Counters::add(&self.counters.changes, 1);
         Some(entry)
     }
@@ -236,41 +257,63 @@ impl WriteContext<'_> {
             return self.remove(key);
         }
         Counters::add(&self.counters.changes, 1);
+        let what = match at_ms {
+            Some(_) => What::ExpirySet,
+            None => What::Persisted,
+        };
+        self.note(self.database, key, what);
         self.keyspace.set_expiry(self.database, key, at_ms)
     }
 
     /// Edits the string at `key` in place, starting from an empty one if the key is absent; keeps
-    /// the expiry. `WRONGTYPE` if it is something else.
+    /// the expiry. `change` says besides its result whether it has changed anything; if not, WATCH
+    /// does not notice. `WRONGTYPE` if it is something else.
     pub fn edit_string<R>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(&mut Vec<u8>) -> R,
+        change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, CommandError> {
         self.drop_if_expired(self.database, key);
-        let bytes = match self.peek(key).map(Entry::value) {
-            // Edited in place below.
+        let is_new = self.peek(key).is_none();
+        let raw = |bytes| NewValue::Object(Object::String(bytes));
+        let other_form = match self.peek(key).map(Entry::value) {
             Some(ValueRef::Object(Object::String(_))) => None,
-            Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
-            Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
-            Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
-            None => Some(Vec::new()),
+            Some(ValueRef::Object(object)) => {
+                let bytes = object.as_string().ok_or(CommandError::WrongType)?;
+                Some(raw(bytes.to_vec()))
+            }
+            Some(ValueRef::String(bytes)) => Some(raw(bytes.to_vec())),
+            Some(ValueRef::Int(number)) => Some(raw(number.to_string().into_bytes())),
+            None => {
+                let (value, access) = (raw(Vec::new()), self.clock.fresh());
+                self.keyspace
+                    .set(self.database, key, value, Expiry::Keep, access);
+                None
+            }
         };
-        if let Some(bytes) = bytes {
-            let (value, access) = (NewValue::Object(Object::String(bytes)), self.clock.fresh());
-            self.keyspace
-                .set(self.database, key, value, Expiry::Keep, access);
+        if let Some(value) = other_form {
+            self.keyspace.reencode(self.database, key, value);
         }
+        let mut has_changed = false;
         let edit = self.keyspace.edit(
             self.database,
             key,
             self.clock,
             |object| matches!(object, Object::String(_)),
             |object| match object {
-                Object::String(bytes) => (Some(change(bytes)), true),
+                Object::String(bytes) => {
+                    let (result, changed) = change(bytes);
+                    has_changed = changed;
+                    (Some(result), changed)
+                }
                 _ => (None, false),
             },
         );
-        Counters::add(&self.counters.changes, 1);
+        Counters::add(&self.counters.changes, u64::from(has_changed));
+        if has_changed {
+            let expires = false;
+            self.note(self.database, key, What::Changed { is_new, expires });
+        }
         match edit {
             Edit::Done(Some(result)) => Ok(result),
             _ => unreachable!("the key was just found to hold, or given, a string object"),
@@ -305,8 +348,12 @@ impl WriteContext<'_> {
             Edit::Refused => Err(CommandError::WrongType),
             Edit::Done(result) => {
                 Counters::add(&self.counters.changes, changes);
+                if changes > 0 {
+                    self.note_change(self.database, key, false);
+                }
                 if is_empty {
                     self.keyspace.remove(self.database, key);
+                    self.note(self.database, key, What::Removed);
                 }
                 Ok(Some(result))
             }
@@ -328,6 +375,7 @@ impl WriteContext<'_> {
         let mut value = T::default();
         let (result, changes) = change(&mut value);
         if !value.is_empty() {
+            self.note_change(self.database, key, false);
             let (value, access) = (NewValue::Object(value.into_object()), self.clock.fresh());
             self.keyspace
                 .set(self.database, key, value, Expiry::None, access);
@@ -342,6 +390,20 @@ impl WriteContext<'_> {
             self.remove(key);
         } else {
             self.set(key, NewValue::Object(value.into_object()), Expiry::None);
+        }
+    }
+
+    /// Notes what was done to a key, for those who want to be told; for what went past the methods of
+    /// this context.
+    pub fn note(&self, database: usize, key: &[u8], what: What) {
+        self.counters.touches.note(database, key, what);
+    }
+
+    /// Notes that a key gets another value. To be called before it does.
+    fn note_change(&self, database: usize, key: &[u8], expires: bool) {
+        if self.counters.touches.is_on() {
+            let is_new = self.keyspace.entry(database, key).is_none();
+            self.note(database, key, What::Changed { is_new, expires });
         }
     }
 
@@ -366,6 +428,7 @@ impl WriteContext<'_> {
         // creation rather than a change.
         if self.keyspace.remove_if_expired(database, key, self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(database, key, What::Expired);
         }
     }
 }
@@ -402,8 +465,10 @@ impl<'a> StringRef<'a> {
         match entry.value() {
             ValueRef::Int(number) => Ok(Self::Int(number)),
             ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(_) => Err(CommandError::WrongType),
+            ValueRef::Object(object) => object
+                .as_string()
+                .map(Self::Bytes)
+                .ok_or(CommandError::WrongType),
         }
     }
 

@@ -228,6 +228,7 @@ mod tests {
             clock: &clock,
             touch: true,
             counters: &fixture.counters,
+            may_wait: false,
             chance: None,
         };
         let ranges = [(0, 1), (1, 2), (2, 3)].map(|(start, end)| ArgRange { start, end });

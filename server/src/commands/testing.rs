@@ -9,6 +9,7 @@ use bailiwick_replication::GroupId;
 use super::{Counters, Handler, ReadContext, Scripts, WriteContext, lookup_logged};
 use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
+use crate::state::Waiters;
 
 /// Where a test starts: a moment like any other, so that sums with it are noticed.
 pub(super) const START_MS: i64 = 1_700_000_000_123;
@@ -23,6 +24,7 @@ pub(super) struct Fixture {
     pub(super) random: u64,
     pub(super) protocol: Protocol,
     pub(super) counters: Counters,
+    pub(super) waiters: Waiters,
 }
 
 impl Default for Fixture {
@@ -36,6 +38,7 @@ impl Default for Fixture {
             random: 7,
             protocol: Protocol::Resp2,
             counters: Counters::default(),
+            waiters: Waiters::default(),
         }
     }
 }
@@ -56,7 +59,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
     let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
-    let outcome = lookup_logged(args).and_then(|command| match command.handler {
+    let from = fixture.counters.touches.len();
+    let found = lookup_logged(args);
+    let outcome = found.clone().and_then(|command| match command.handler {
         Handler::Read(handler) => {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
@@ -67,6 +72,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 clock: &clock,
                 touch: true,
                 counters: &fixture.counters,
+                may_wait: false,
                 chance: None,
             };
             handler(&context, args, &mut out)
@@ -81,6 +87,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 random: fixture.random,
                 clock: &clock,
                 counters: &fixture.counters,
+                waiters: &mut fixture.waiters,
+                may_wait: false,
+                is_proxied: false,
             };
             let outcome = handler(&mut context, args, &mut out);
             fixture.random = context.random;
@@ -88,6 +97,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
         }
         Handler::Node(_) | Handler::Container => panic!("no keyspace command: {line}"),
     });
+    if let Ok(command) = found {
+        super::events::name(&command, args, &fixture.counters.touches, from);
+    }
     if let Err(error) = outcome {
         reply.clear();
         Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());

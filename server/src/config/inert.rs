@@ -6,7 +6,7 @@
 //! to the module `table`, and gets a field in [`Settings`].
 
 use super::Settings;
-use super::compound::{EVENT_CLASSES, SAVE_POINTS, event_classes, save_points};
+use super::compound::{SAVE_POINTS, save_points};
 use super::parameter::{Changes, Parameter, Section};
 use super::value::{Invalid, Kind};
 
@@ -133,15 +133,6 @@ pub(super) static INERT: &[Parameter] = &[
             COUNT,
             "5000",
             "A script that runs too long is ended on all replicas at the same step",
-        )
-    },
-    Parameter {
-        set: |settings, row, text| keep(settings, row, event_classes(text)?),
-        ..inert(
-            "notify-keyspace-events",
-            EVENT_CLASSES,
-            "",
-            "There is no publish and subscribe yet",
         )
     },
     // Encodings.

@@ -4,6 +4,7 @@
 //! asked, all at the same time. Keys that stray are followed one by one. Requests about the keys of
 //! all groups go on in [`listing`](super::listing).
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,10 +32,12 @@ impl Connection {
         let started = Instant::now();
         let mut reply = Vec::new();
         let mut weights = std::mem::take(&mut self.session.weights);
+        let mut spread = None;
         let proposal = self.proposal.as_ref().expect("nothing is under way");
         let args = proposal.requests.args(request, &proposal.buffer);
         // It was looked up before it came here.
         if let Ok(command) = lookup(args) {
+            self.remember_spread(command, args);
             let asking = Asking::new(self, command);
             let mut out = Encoder::new(&mut reply, self.session.protocol);
             let outcome = asking.run(command, args, &mut weights, &mut out).await;
@@ -43,7 +46,14 @@ impl Connection {
                 reply.clear();
                 self.note_failure(command, &error, &mut reply);
             }
+            if asking.has_strayed.get() {
+                self.distrust();
+            }
+            spread = Some(command);
         }
+        spread
+            .into_iter()
+            .for_each(|command| self.end_caching(command));
         self.session.weights = weights;
         self.reply_later(&reply);
     }
@@ -62,6 +72,8 @@ pub(super) struct Asking {
     pub(super) deadline: Instant,
     /// What it means that not every group can answer.
     pub(super) shortfall: &'static str,
+    /// A key was not where it was looked for.
+    has_strayed: Cell<bool>,
 }
 
 impl Asking {
@@ -83,6 +95,7 @@ impl Asking {
                 Spread::Everywhere => "not all groups know, but some may",
                 _ => "the answer would not be complete",
             },
+            has_strayed: Cell::new(false),
         }
     }
 
@@ -188,6 +201,7 @@ impl Asking {
             let (keys, reply) = (part.keys, std::mem::take(&mut proposal.replies));
             return vec![Piece { keys, reply }];
         };
+        self.has_strayed.set(true);
         let keys = part.keys.iter().map(|key| {
             let part = Part {
                 group: part.group,

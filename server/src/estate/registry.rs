@@ -2,7 +2,7 @@
 //!
 //! It carries records between the flood and the links, tells the directory what this node's own
 //! replicas know, publishes records for the groups that this node leads, and takes the seats that
-//! records give to this node.
+//! records give to this node. It also carries gossip, and knows what to say in it of this node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::{Class, Frame, Hello};
-use bailiwick_replication::{GroupId, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::DIRECTORY_SERVICE;
+use super::census::Census;
+use super::{DIRECTORY_SERVICE, GOSSIP_SERVICE};
 use crate::directory::flood::Flood;
 use crate::directory::keys::NodeKey;
+use crate::directory::membership::{NodeFacts, Seat};
 use crate::directory::record::{GroupRecord, Member, PrefixRecord, Record};
 use crate::directory::{Directory, ROOT_GROUP};
 use crate::group::{Charter, Founding, Group, Host, NODE_SERVICES, clock};
@@ -26,14 +28,24 @@ use crate::state::State;
 
 /// From look to look at most.
 const TICK: Duration = Duration::from_millis(50);
+/// How many times as long as a look took the group is left alone after it: a look goes over all of its
+/// prefixes, and commits of a group with very many should not wait for looks most of the time.
+const REST: u64 = 4;
 /// Records signed in one look; the next ones follow in the next.
 const MAX_PUBLISHED: usize = 4096;
+/// From turn to turn of the gossip, in nanoseconds at least.
+const GOSSIP_NS: u64 = 50_000_000;
+/// How often others are told that the directory has changed, in nanoseconds at least.
+const DIGEST_NS: u64 = 1_000_000_000;
+/// From look to look for records whose authors have left, in nanoseconds.
+const ORPHANS_NS: u64 = 1_000_000_000;
 
 /// What the links' thread leaves for the registry.
 pub(super) enum Event {
     Up(Hello),
     Down(NodeId),
     Records(NodeId, Vec<Bytes>),
+    Gossip(NodeId, Vec<Bytes>),
     CalledFor(GroupId),
 }
 
@@ -41,6 +53,7 @@ pub(super) enum Event {
 pub(super) struct Registry {
     host: Arc<Host>,
     directory: Arc<Directory>,
+    census: Arc<Census>,
     key: NodeKey,
     queue: Mutex<Queue>,
     filled: Condvar,
@@ -59,6 +72,8 @@ struct Seen {
     leads: bool,
     /// Something is still to be published.
     is_behind: bool,
+    /// Not to be looked at before, in nanoseconds.
+    rests_until: u64,
 }
 
 /// What the thread owns.
@@ -70,13 +85,25 @@ struct Keeper<'a> {
     /// Groups for which this node was taken for a member.
     called_for: BTreeSet<GroupId>,
     generation: u64,
+    /// When others were told of the directory's digest, and what.
+    digest: (u64, u64),
+    /// When to look for orphans next.
+    orphans_at: u64,
+    /// When gossip had its turn last.
+    gossiped_at: u64,
 }
 
 impl Registry {
-    pub(super) fn new(host: Arc<Host>, directory: Arc<Directory>, key: NodeKey) -> Self {
+    pub(super) fn new(
+        host: Arc<Host>,
+        directory: Arc<Directory>,
+        census: Arc<Census>,
+        key: NodeKey,
+    ) -> Self {
         Self {
             host,
             directory,
+            census,
             key,
             queue: Mutex::default(),
             filled: Condvar::new(),
@@ -102,6 +129,9 @@ impl Registry {
             seen: BTreeMap::new(),
             called_for: BTreeSet::new(),
             generation: u64::MAX,
+            digest: (0, 0),
+            orphans_at: 0,
+            gossiped_at: 0,
         };
         keeper.introduce();
         loop {
@@ -132,11 +162,13 @@ impl Keeper<'_> {
         }
         let seats = self.node.seats.all();
         for group in seats.values() {
-            self.look_at(group);
+            self.look_at(group, clock::boot_ns());
         }
         drop(seats);
+        self.look_for_orphans(now);
         self.flood.tick(now, fastrand::u64(..));
         self.send();
+        self.gossip(now);
         let generation = self.registry.directory.view().generation();
         if generation != self.generation || !self.called_for.is_empty() {
             self.generation = generation;
@@ -150,8 +182,15 @@ impl Keeper<'_> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Up(hello) => self.flood.link_up(hello.node),
-            Event::Down(node) => self.flood.link_down(node),
+            Event::Up(hello) => {
+                self.flood.link_up(hello.node);
+                self.registry.census.link_up(hello.node);
+            }
+            Event::Down(node) => {
+                self.flood.link_down(node);
+                self.registry.census.link_down(node);
+            }
+            Event::Gossip(from, payloads) => self.registry.census.receive(from, &payloads),
             Event::Records(from, payloads) => {
                 for payload in &payloads {
                     self.flood.receive(from, payload);
@@ -165,15 +204,55 @@ impl Keeper<'_> {
 
     fn send(&mut self) {
         for (to, payload) in self.flood.take_messages() {
-            let frame = Frame {
-                class: Class::Ordered,
-                group: NODE_SERVICES,
-                configuration: DIRECTORY_SERVICE,
-                payload,
-            };
-            // What is lost with the link is found missing later.
-            self.registry.host.links().send(to, frame);
+            self.send_as(DIRECTORY_SERVICE, to, payload);
         }
+    }
+
+    /// What is lost with the link is found missing later.
+    fn send_as(&self, service: ConfigurationId, to: NodeId, payload: Bytes) {
+        let frame = Frame {
+            class: Class::Ordered,
+            group: NODE_SERVICES,
+            configuration: service,
+            payload,
+        };
+        self.registry.host.links().send(to, frame);
+    }
+
+    /// Tells other nodes of this one, and of what it heard.
+    fn gossip(&mut self, now: u64) {
+        if now < self.gossiped_at + GOSSIP_NS {
+            return;
+        }
+        self.gossiped_at = now;
+        let facts = self.facts(now);
+        for (to, payload) in self.registry.census.turn(facts, now, fastrand::u64(..)) {
+            self.send_as(GOSSIP_SERVICE, to, payload);
+        }
+    }
+
+    /// What there is to say of this node.
+    fn facts(&mut self, now: u64) -> NodeFacts {
+        if now >= self.digest.0 + DIGEST_NS {
+            let directory = &self.registry.directory;
+            self.digest = (now, directory.with_store(|store| store.digest().root()));
+        }
+        let seats = self.node.seats.all();
+        let seats = seats.values().filter(|group| group.standing().takes_part());
+        let seats = seats.map(|group| Seat {
+            group: group.id(),
+            leads_since: group.standing().leadership(),
+        });
+        let mut facts = super::first_facts(&self.registry.host, &self.registry.key);
+        facts.seats = seats.collect();
+        facts.directory = self.digest.1;
+        // A port that only a flag gives is not in the cluster's file.
+        if facts.cluster.is_empty()
+            && let Some(own) = self.node.own_cluster_address()
+        {
+            facts.cluster = own.to_string();
+        }
+        facts
     }
 
     /// Makes this node's key known.
@@ -194,13 +273,15 @@ impl Keeper<'_> {
 
     /// Learns from a group's state what it says of prefixes, and makes known what it has decided, if
     /// this node leads it.
-    fn look_at(&mut self, group: &Group) {
+    fn look_at(&mut self, group: &Group, now: u64) {
         let leads = group.standing().leads();
         let state = group.state();
         let changes = state.authority.changes();
         let before = self.seen.get(&group.id()).copied();
-        let is_same =
-            |seen: &Seen| seen.changes == changes && seen.leads == leads && !seen.is_behind;
+        let is_same = |seen: &Seen| {
+            let is_known = seen.changes == changes && seen.leads == leads && !seen.is_behind;
+            is_known || now < seen.rests_until
+        };
         if before.as_ref().is_some_and(is_same) || state.keyspace.databases() == 0 {
             return;
         }
@@ -215,17 +296,16 @@ impl Keeper<'_> {
         };
         drop(state);
         let is_behind = records.len() >= MAX_PUBLISHED;
+        let ended = clock::boot_ns();
         let seen = Seen {
             changes,
             leads,
             is_behind,
+            rests_until: ended + REST * ended.saturating_sub(now),
         };
         self.seen.insert(group.id(), seen);
         for record in records {
             self.publish(record);
-        }
-        if leads {
-            self.adopt_orphans(group.id());
         }
     }
 
@@ -274,11 +354,28 @@ impl Keeper<'_> {
         })
     }
 
-    /// Signs what members of this group signed that are none any more.
-    fn adopt_orphans(&mut self, id: GroupId) {
+    /// Signs anew what members of groups that this node leads had signed and are none any more. Their
+    /// leaving changes nothing in the group's authority, so it has to be looked for.
+    fn look_for_orphans(&mut self, now: u64) {
+        if now < self.orphans_at {
+            return;
+        }
+        self.orphans_at = now + ORPHANS_NS;
+        if self.registry.directory.counters().orphans == 0 {
+            return;
+        }
+        let seats = self.node.seats.all();
+        let led = seats.values().filter(|group| group.standing().leads());
+        let led: Vec<GroupId> = led.map(|group| group.id()).collect();
         let (me, key) = (self.registry.me(), &self.registry.key);
-        if let Err(error) = self.flood.adopt_orphans(me, key, &[id]) {
-            tracing::error!(%error, "a record cannot be signed anew");
+        match self.flood.adopt_orphans(me, key, &led) {
+            Ok(0) => {}
+            Ok(adopted) => {
+                tracing::info!(adopted, "signed records anew whose authors have left");
+                // There may be more than are signed at a time.
+                self.orphans_at = now;
+            }
+            Err(error) => tracing::error!(%error, "a record cannot be signed anew"),
         }
     }
 

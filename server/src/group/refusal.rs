@@ -4,8 +4,7 @@ use super::{Step, Transaction};
 use crate::commands::{CommandError, Flag, Known, Spread};
 
 /// What refuses the growing commands of a commit.
-static OUT_OF_MEMORY: CommandError =
-    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+static OUT_OF_MEMORY: CommandError = CommandError::OUT_OF_MEMORY;
 
 /// Why writes of a commit are refused.
 #[derive(Clone, Default)]

@@ -17,7 +17,8 @@ use std::collections::BTreeMap;
 use super::realm::Realm;
 use super::undo::Undo;
 use super::{
-    AccessClock, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table, Visibility,
+    AccessClock, Awaited, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table,
+    Visibility,
 };
 use crate::directory::PrefixMap;
 
@@ -49,9 +50,17 @@ pub struct Keyspace {
     memory_bytes: usize,
     /// Counts writes; wraps around.
     version: u32,
+    /// The last fencing token that was given, or a higher one.
+    ///
+    /// Invariant: no key that the group serves was ever given a higher one, by whatever group. It
+    /// never falls; and who gets a prefix from another group raises it to what that one had when it
+    /// stopped serving the prefix. So the tokens of a key grow, wherever it is served.
+    fence: u64,
     pub(super) creations: Box<[u32]>,
     /// To be dropped by somebody who has time for it.
     pub(super) garbage: Vec<Garbage>,
+    /// Keys that blocked clients wait for.
+    pub awaited: Awaited,
     /// What has changed, while somebody may want to take it back.
     pub(super) undo: Option<Box<Undo>>,
 }
@@ -85,8 +94,10 @@ impl Keyspace {
             totals: vec![Totals::default(); databases],
             memory_bytes: 0,
             version: 0,
+            fence: 0,
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
+            awaited: Awaited::default(),
             undo: None,
         }
     }
@@ -165,6 +176,21 @@ impl Keyspace {
         }
     }
 
+    /// Gives the value of `key`, which is there, another form that means the same: WATCH does not
+    /// notice.
+    pub fn reencode(&mut self, database: usize, key: &[u8], value: NewValue<'_>) {
+        let Some(entry) = self.entry(database, key) else {
+            return;
+        };
+        let stamp = Stamp {
+            version: entry.version(),
+            access: entry.access(),
+        };
+        self.change(database, key, |table| {
+            table.set(key, value, Expiry::Keep, stamp)
+        });
+    }
+
     /// Changes the expiry of `key`; false if the key is not there.
     pub fn set_expiry(&mut self, database: usize, key: &[u8], at_ms: Option<i64>) -> bool {
         let access = self.entry(database, key).map_or(0, Entry::access);
@@ -219,9 +245,14 @@ impl Keyspace {
         self.set(database, key, NewValue::Same(entry), expiry, access);
     }
 
-    /// Removes up to `limit` keys that expired before `now_ms`; returns how many. What is frozen or
-    /// arriving stays as it is.
-    pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
+    /// Removes up to `limit` keys that expired before `now_ms`; returns how many, and tells of each
+    /// with its database. What is frozen or arriving stays as it is.
+    pub fn remove_expired(
+        &mut self,
+        now_ms: i64,
+        limit: usize,
+        mut gone: impl FnMut(usize, &[u8]),
+    ) -> usize {
         let slots: Vec<usize> = self.served_slots().collect();
         let is_due = |table: &Table| table.next_expiry_ms().is_some_and(|at| at < now_ms);
         let mut removed = 0;
@@ -232,11 +263,15 @@ impl Keyspace {
                 }
                 let mut keys: Vec<Box<[u8]>> = Vec::new();
                 removed += self.change_table(slot, database, |table| {
-                    let gone = |entry: &Entry| keys.push(entry.key().into());
-                    table.remove_expired(now_ms, limit - removed, gone)
+                    let note = |entry: &Entry| keys.push(entry.key().into());
+                    table.remove_expired(now_ms, limit - removed, note)
                 });
+                keys.iter().for_each(|key| gone(database, key));
                 let realm = &mut self.realms[slot];
-                keys.iter().for_each(|key| realm.note(database, key));
+                for key in &keys {
+                    realm.note(database, key);
+                    self.awaited.note_change(database, key);
+                }
             }
         }
         removed
@@ -278,6 +313,7 @@ impl Keyspace {
                 None => self.garbage.push(Garbage::Table(cleared)),
             }
         }
+        self.awaited.note_cleared();
     }
 
     /// Exchanges two databases. Nothing may be frozen.
@@ -292,6 +328,7 @@ impl Keyspace {
             }
         }
         self.totals.swap(first, second);
+        self.awaited.note_all();
         if let Some(undo) = &mut self.undo {
             undo.note_swapped(first, second);
         }
@@ -317,6 +354,23 @@ impl Keyspace {
     #[must_use]
     pub fn watch_counters(&self) -> (u32, &[u32]) {
         (self.version, &self.creations)
+    }
+
+    /// A fencing token that is higher than all that were given before.
+    pub fn next_fence(&mut self) -> u64 {
+        self.fence += 1;
+        self.fence
+    }
+
+    /// No token that was given is higher than this one.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Makes all future tokens higher than `fence`.
+    pub fn raise_fence(&mut self, fence: u64) {
+        self.fence = self.fence.max(fence);
     }
 
     /// Restores what [`Keyspace::watch_counters`] gave; false if it does not fit this version.
@@ -411,6 +465,7 @@ impl Keyspace {
             self.remember(slot, database, key);
         }
         self.realms[slot].note(database, key);
+        self.awaited.note_set(database, key);
         self.change_table(slot, database, change)
     }
 
@@ -430,6 +485,7 @@ impl Keyspace {
         }
         let realm = &mut self.realms[slot];
         realm.note(database, key);
+        self.awaited.note_change(database, key);
         Some(self.change_table(slot, database, change))
     }
 

@@ -139,7 +139,10 @@ impl Clerk {
                     self.send(from, &elsewhere(parcel));
                 }
             }
-            Message::Done { .. } | Message::Elsewhere { .. } | Message::Refused { .. } => {}
+            Message::Done { .. }
+            | Message::Elsewhere { .. }
+            | Message::Refused { .. }
+            | Message::Woken { .. } => {}
         }
     }
 
@@ -289,6 +292,7 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
                 clock: &clock,
                 touch: true,
                 counters: &counters,
+                may_wait: false,
                 chance: None,
             };
             reply.clear();

@@ -22,8 +22,9 @@ use arc_swap::Guard;
 use bailiwick_frame::Args;
 use bailiwick_replication::GroupId;
 
-use crate::commands::{Command, CommandError, Known, Spread};
+use crate::commands::{Command, CommandError, Keys, Known, Spread};
 use crate::directory::View;
+use crate::group::ROOT_GROUP;
 use crate::state::Watched;
 
 /// Where a request runs.
@@ -86,6 +87,8 @@ impl Routes {
             Route::Keyless if command.spread == Spread::Anywhere => {
                 Route::Group(self.group_of(b""))
             }
+            // Where its keys are cannot be told, so it is malformed, and any group will say why.
+            Route::Keyless if command.keys != Keys::None => Route::Group(ROOT_GROUP),
             route => route,
         }
     }

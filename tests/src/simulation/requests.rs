@@ -138,6 +138,8 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
         clock: &clock,
         touch: true,
         counters: &counters,
+        may_wait: false,
+        scripts: &state.scripts,
         chance: None,
     };
     let mut out = Vec::new();

@@ -27,6 +27,7 @@ fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, CommandError> {
                 clock: &clock,
                 touch: true,
                 counters: &fixture.counters,
+                may_wait: false,
                 chance: None,
             };
             handler(&context, args, &mut out)
@@ -41,6 +42,9 @@ fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, CommandError> {
                 random: fixture.random,
                 clock: &clock,
                 counters: &fixture.counters,
+                waiters: &mut fixture.waiters,
+                may_wait: false,
+                is_proxied: false,
             };
             handler(&mut context, args, &mut out)
         }
@@ -425,6 +429,9 @@ fn libraries_are_replaced_restored_and_removed() {
             random: 0,
             clock: &clock,
             counters: &fixture.counters,
+            waiters: &mut fixture.waiters,
+            may_wait: false,
+            is_proxied: false,
         };
         let mut reply = Vec::new();
         let command = lookup_logged(words.args()).expect("a command");

@@ -9,6 +9,7 @@ use super::info::{Lines, percent, ratio};
 use super::overview::Overview;
 use crate::commands::Scripts;
 use crate::config::EvictionPolicy;
+use crate::estate::Estate;
 use crate::group::Group;
 use crate::handoff::order;
 use crate::node::clients::ClientFlag;
@@ -86,7 +87,7 @@ pub(super) fn clients(node: &Node, lines: &mut Lines) {
     lines.field("client_recent_max_input_buffer", input.unwrap_or(0));
     lines.field("client_recent_max_output_buffer", output.unwrap_or(0));
     lines.field("blocked_clients", blocked);
-    lines.field("tracking_clients", 0);
+    lines.field("tracking_clients", node.notices.tracking.counts().clients);
     lines.field("clients_in_timeout_table", 0);
     lines.field("monitors", node.monitors.len());
 }
@@ -345,7 +346,24 @@ pub(super) fn cluster(node: &Node, port: Port, lines: &mut Lines) {
     lines.field("cluster_links", links.len());
     lines.field("cluster_links_up", up.count());
     lines.field("cluster_links_rejected", host.links().rejected());
+    if let Some(estate) = node.estate() {
+        directory(estate, lines);
+    }
     handoffs(node, lines);
+}
+
+/// What this node knows of prefixes and of other nodes.
+fn directory(estate: &Estate, lines: &mut Lines) {
+    let (records, gossip) = (estate.directory.counters(), estate.census.counters());
+    let prefixes = estate.directory.view().prefix_count();
+    lines.field("directory_prefixes", prefixes);
+    lines.field("directory_records", records.records);
+    lines.field("directory_records_waiting", records.waiting);
+    lines.field("directory_records_orphaned", records.orphans);
+    let refused: u64 = records.refused.iter().sum();
+    lines.field("directory_records_refused", refused);
+    lines.field("gossip_messages_received", gossip.received);
+    lines.field("gossip_messages_refused", gossip.refused);
 }
 
 /// Prefixes that leave groups which this node leads. The prefix comes last, since it can hold any
