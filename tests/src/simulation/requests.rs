@@ -139,7 +139,6 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
         touch: true,
         counters: &counters,
         may_wait: false,
-        scripts: &state.scripts,
         chance: None,
     };
     let mut out = Vec::new();
