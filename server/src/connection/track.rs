@@ -5,7 +5,7 @@ use bailiwick_frame::Args;
 use bailiwick_replication::GroupId;
 
 use super::{Connection, QueuedStep};
-use crate::commands::{Flag, Known};
+use crate::commands::{Flag, Known, Spread};
 use crate::group::Arguments;
 use crate::node::clients::ClientFlag;
 
@@ -13,7 +13,9 @@ impl Connection {
     /// A command is about to run in a group.
     #[inline]
     pub(super) fn remember(&self, group: GroupId, command: Known, args: Args<'_>) {
-        if self.session.tracking.is_some() && command.has(Flag::Readonly) {
+        // Of a script that may write, the keys that it names: it may read them, too.
+        let may_read = command.has(Flag::Readonly) || command.spread == Spread::Anywhere;
+        if self.session.tracking.is_some() && may_read {
             self.remember_keys(group, command, args);
         }
     }

@@ -17,7 +17,8 @@ use super::{convert, engine, listing};
 use crate::authority::{Authority, Stray};
 use crate::commands::registry::{find, lookup};
 use crate::commands::{
-    Command, CommandError, Flag, Handler, Keys, Known, NodeCommand, ReadContext, parse,
+    Command, CommandError, Counters, Flag, Handler, Keys, Known, NodeCommand, ReadContext, events,
+    parse,
 };
 use crate::state::stray_of;
 
@@ -215,15 +216,19 @@ fn run_keyspace_command(
     let (database, chance) = (running.database, &running.chance);
     match (&mut running.access, command.handler) {
         (Access::Write(context), Handler::Write(handler)) => {
-            let before = std::mem::replace(&mut context.database, database);
-            let outcome = handler(context, args, out);
-            context.database = before;
+            let before = (context.database, context.may_wait);
+            (context.database, context.may_wait) = (database, false);
+            let outcome = noted(context.counters, command, args, || {
+                handler(context, args, out)
+            });
+            (context.database, context.may_wait) = before;
             outcome
         }
         (Access::Write(context), Handler::Read(handler)) => {
             let context = ReadContext {
                 database,
                 chance: Some(chance),
+                may_wait: false,
                 ..context.reader()
             };
             match listing::replacement(command.name) {
@@ -234,12 +239,30 @@ fn run_keyspace_command(
         (Access::Read(context), Handler::Read(handler)) => {
             let context = ReadContext {
                 database,
+                may_wait: false,
                 ..**context
             };
             handler(&context, args, out)
         }
         _ => Err(NOT_ALLOWED),
     }
+}
+
+/// Runs a command and names what it did to keys after it, not after the script.
+fn noted(
+    counters: &Counters,
+    command: &Command,
+    args: Args<'_>,
+    run: impl FnOnce() -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
+    let touches = &counters.touches;
+    if !touches.is_on() {
+        return run();
+    }
+    let from = touches.len();
+    let outcome = run();
+    events::name(command, args, touches, from);
+    outcome
 }
 
 /// The few commands about the connection that have a meaning in a script.

@@ -120,12 +120,12 @@ fn attempt(
     out: &mut Encoder<'_>,
 ) -> Attempt {
     let start = out.buffer().len();
-    let random = match access {
+    let (random, touches) = match access {
         Access::Write(context) => {
             context.keyspace.begin_undo();
-            context.random
+            (context.random, context.counters.touches.len())
         }
-        _ => 0,
+        _ => (0, 0),
     };
     let again = match access {
         Access::Write(context) => Access::Write(context),
@@ -159,6 +159,9 @@ fn attempt(
             Attempt::Done(_) => context.keyspace.keep_changes(),
             Attempt::OutOfMemory | Attempt::Ended(_) => {
                 context.keyspace.roll_back();
+                // What has not happened is told to nobody.
+                let noted = &context.counters.touches;
+                noted.with_list(|list| list.truncate(touches));
                 context.random = random;
             }
         }

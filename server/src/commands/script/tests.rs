@@ -465,3 +465,35 @@ fn libraries_are_replaced_restored_and_removed() {
         ],
     );
 }
+
+#[test]
+fn keys_are_told_of_by_what_the_script_called() {
+    let mut fixture = Fixture::default();
+    fixture.counters.touches.switch_on();
+    let names = |fixture: &Fixture| -> Vec<String> {
+        let touches = fixture.counters.touches.take();
+        let events = touches.iter().flat_map(crate::commands::events::of);
+        let named = events.filter(|(_, name)| *name != "new");
+        named.map(|(_, name)| name.to_owned()).collect()
+    };
+    eval(
+        &mut fixture,
+        "redis.call('set', 'a', 1) redis.call('lpush', 'l', 1) redis.call('del', 'a')",
+    );
+    assert_eq!(names(&fixture), ["set", "lpush", "del"]);
+    let script = "redis.call('set', 'a', string.rep('x', 1000000))
+        while true do redis.call('get', 'a') end";
+    eval(&mut fixture, script);
+    assert!(names(&fixture).is_empty(), "what was undone was told");
+}
+
+#[test]
+fn what_would_block_does_not_in_a_script() {
+    let mut fixture = Fixture::default();
+    let refused = eval(&mut fixture, "return redis.call('blpop', 'none', 0)");
+    assert!(refused.starts_with("-ERR This Redis command is not allowed"));
+    let script = "return redis.call('xread', 'block', 0, 'streams', 'none', '$')";
+    let reply = eval(&mut fixture, script);
+    assert!(reply == "nil" || reply.starts_with("-ERR"), "{reply}");
+    assert_eq!(eval(&mut fixture, "return 1"), "1");
+}
