@@ -119,6 +119,53 @@ fn a_client_that_has_gone_or_was_killed_takes_no_element() {
 }
 
 #[test]
+fn entries_of_streams_are_waited_for_and_scripts_may_not() {
+    let server = start();
+    let (mut client, mut other) = (server.connect().unwrap(), server.connect().unwrap());
+    other.run("XADD s 1-0 f v").unwrap();
+    wait_for(&server, &mut client, "XREAD BLOCK 0 STREAMS s $", 1);
+    other.run("XADD s 2-0 f v").unwrap();
+    let reply = client.read().unwrap();
+    let id = &reply.list()[0].list()[1].list()[0].list()[0];
+    assert_eq!(*id, Value::bytes("2-0"));
+    let started = Instant::now();
+    let none = client.run("XREAD BLOCK 100 STREAMS s $").unwrap();
+    assert_eq!(none, Value::Null);
+    assert!(started.elapsed() >= Duration::from_millis(100));
+    // A script's errors come with the script's name behind them.
+    let refused = other.call([
+        "EVAL",
+        "return redis.pcall('xread','BLOCK','0','STREAMS','s','$')",
+        "0",
+    ]);
+    let refusal = "ERR xread command is not allowed with BLOCK option from scripts";
+    assert_eq!(refused.unwrap(), Value::Error(refusal.to_owned()));
+}
+
+#[test]
+fn a_client_that_waits_is_sent_what_it_listens_to() {
+    let server = start();
+    let (mut client, mut other) = (server.connect().unwrap(), server.connect().unwrap());
+    client.hello(Protocol::Resp3).unwrap();
+    client.run("SUBSCRIBE news").unwrap();
+    client
+        .send(b"CLIENT TRACKING on BCAST PREFIX a\r\n")
+        .unwrap();
+    assert_eq!(client.read().unwrap(), Value::ok());
+    wait_for(&server, &mut client, "BLPOP l 0", 1);
+    for text in ["one", "two"] {
+        other.run(&format!("PUBLISH news {text}")).unwrap();
+        let message = ["message", "news", text].map(Value::bytes);
+        assert_eq!(client.read().unwrap(), Value::List(message.to_vec()));
+    }
+    other.run("SET a 1").unwrap();
+    let told = client.read().unwrap();
+    assert_eq!(told.list()[0], Value::bytes("invalidate"));
+    other.run("RPUSH l x").unwrap();
+    assert_eq!(client.read().unwrap(), popped("l", "x"));
+}
+
+#[test]
 fn clients_are_unblocked_by_their_id() {
     let server = start();
     let mut other = server.connect().unwrap();

@@ -7,12 +7,13 @@
 //!
 //! | command | what it does | reply |
 //! |---|---|---|
-//! | `_BLOCK node life number protocol arrival request..` | runs the request or registers it | the request's, or `BLOCKED arrival kept` |
+//! | `_BLOCK node life number protocol arrival request..` | runs the request or registers it | the request's, or `BLOCKED arrival kept id..` |
 //! | `_BLOCKGROW ..` | the same for requests that need memory | |
 //! | `_LOOK node life number` | fetches a reply that was kept | the request's, or `BLOCKED arrival kept`, or `GONE` if it does not wait |
 //! | `_UNBLOCK node life number` | ends the waiting | the request's reply if it was served and that is kept, else `REMOVED`, or `GONE` if it did not wait |
 //! | `_FORSAKE node life is-over` | ends the waiting of that node's lives up to this one | OK |
 //!
+//! The IDs are those of streams: behind them the request waits for entries.
 //! `arrival` is the log time of the first arrival in milliseconds, or 0 for now.
 //! `_LOOK` and `_UNBLOCK` name no key: they go to the group where the client waits, which need not
 //! serve its keys any more. Time-outs are the
@@ -26,7 +27,7 @@ use super::{
     Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Known, Outcome, Timeout,
     WriteContext, is_option, lookup_logged,
 };
-use crate::state::{Awaits, Waiter, WaiterId};
+use crate::state::{Awaits, Kind, Waiter, WaiterId};
 
 const FLAGS: u32 = Flag::Write as u32 | Flag::Internal as u32;
 
@@ -91,8 +92,12 @@ const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is ou
 const TIMEOUT_NEGATIVE: CommandError = CommandError::text("ERR timeout is negative");
 const MALFORMED: CommandError = CommandError::text("ERR malformed internal command");
 
-/// What a command does that has found nothing it could reply with, and has changed nothing: it
-/// waits, or, where nobody may wait, replies with what `answer` writes.
+/// What a command does that has found nothing it could reply with: it waits, or, where nobody may
+/// wait, replies with what `answer` writes.
+///
+/// It runs again whenever there is cause for a look, so what it has changed so far must be all right
+/// once and many times, and must not be noted as a change of an awaited key, which would be cause
+/// for another look.
 pub(super) fn nothing_there(
     may_wait: bool,
     awaits: impl FnOnce() -> Awaits,
@@ -137,16 +142,49 @@ pub fn timeout_of(
         Timeout::First => Some(seconds(args.get(1)?, now_ms)),
         Timeout::Last => Some(seconds(args.get(args.len() - 1)?, now_ms)),
         Timeout::Option => {
-            let at = block_option(args)?;
-            Some(milliseconds(args.get(at + 1)?, now_ms))
+            let options = StreamOptions::of(args);
+            options.first_key?;
+            Some(milliseconds(args.get(options.timeout?)?, now_ms))
         }
     }
 }
 
-/// Where the option BLOCK stands, before STREAMS.
-fn block_option(args: Args<'_>) -> Option<usize> {
-    let mut options = (1..args.len()).take_while(|&at| !is_option(args, at, "streams"));
-    options.find(|&at| is_option(args, at, "block"))
+/// Whether a request asks by an option to wait, which no script may.
+pub(super) fn asks_to_wait(command: &Command, args: Args<'_>) -> bool {
+    let timeout = StreamOptions::of(args).timeout;
+    command.timeout == Timeout::Option && timeout.is_some_and(|at| at < args.len())
+}
+
+/// Where XREAD and XREADGROUP have what matters here. What stands in the place of a name, such as a
+/// group that is called "block", is no option.
+#[derive(Default)]
+struct StreamOptions {
+    /// The time of the last BLOCK.
+    timeout: Option<usize>,
+    /// The first key. As many IDs as keys end the request.
+    first_key: Option<usize>,
+}
+
+impl StreamOptions {
+    fn of(args: Args<'_>) -> Self {
+        let (mut options, mut at) = (Self::default(), 1);
+        while at < args.len() && options.first_key.is_none() {
+            at += match () {
+                () if is_option(args, at, "streams") => {
+                    options.first_key = Some(at + 1);
+                    1
+                }
+                () if is_option(args, at, "block") => {
+                    options.timeout = Some(at + 1);
+                    2
+                }
+                () if is_option(args, at, "count") => 2,
+                () if is_option(args, at, "group") => 3,
+                () => 1,
+            };
+        }
+        options
+    }
 }
 
 /// A time-out in seconds with a fraction, as milliseconds, rounded up.
@@ -202,9 +240,28 @@ impl Blocked {
         })
     }
 
+    /// The IDs behind which a request waits for entries of streams, the last arguments of its own if
+    /// it has to be made anew: what "the newest" was when it arrived does not change.
+    pub fn ids(reply: &[u8]) -> impl Iterator<Item = &[u8]> {
+        let text = reply.strip_prefix(b"+BLOCKED ").unwrap_or_default();
+        let words = text.trim_ascii_end().split(|&byte| byte == b' ');
+        words.skip(2)
+    }
+
     fn of(waiter: &Waiter) -> String {
-        let arrival_ms = waiter.place.arrival_ms;
-        format!("BLOCKED {arrival_ms} {}", u8::from(waiter.kept))
+        let (arrival_ms, kept) = (waiter.place.arrival_ms, u8::from(waiter.kept));
+        let mut words = format!("BLOCKED {arrival_ms} {kept}");
+        let request = waiter.request();
+        let first_key = StreamOptions::of(request).first_key;
+        if waiter.kind == Kind::Stream
+            && let Some(first) = first_key
+        {
+            for id in request.iter().skip((first + request.len()) / 2) {
+                words.push(' ');
+                words.push_str(&String::from_utf8_lossy(id));
+            }
+        }
+        words
     }
 }
 
@@ -353,6 +410,41 @@ mod tests {
         assert_eq!(milliseconds(b"-1", NOW_MS), Err(TIMEOUT_NEGATIVE));
     }
 
+    fn options_of(line: &str) -> (Option<usize>, Option<usize>) {
+        let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+        for word in line.split(' ') {
+            let start = bytes.len() as u32;
+            bytes.extend_from_slice(word.as_bytes());
+            let end = bytes.len() as u32;
+            ranges.push(bailiwick_frame::ArgRange { start, end });
+        }
+        let options = StreamOptions::of(Args::new(&bytes, &ranges));
+        (options.timeout, options.first_key)
+    }
+
+    #[test]
+    fn names_are_no_options() {
+        let cases = [
+            ("XREAD BLOCK 5 STREAMS s 0", Some(2), Some(4)),
+            (
+                "XREAD block 5 count 3 BLOCK 6 streams s 0",
+                Some(6),
+                Some(8),
+            ),
+            ("XREAD COUNT block STREAMS BLOCK 0", None, Some(4)),
+            ("XREADGROUP GROUP block streams STREAMS s >", None, Some(5)),
+            (
+                "XREADGROUP GROUP streams c BLOCK 0 NOACK STREAMS s >",
+                Some(5),
+                Some(8),
+            ),
+            ("XREAD BLOCK 0", Some(2), None),
+        ];
+        for (line, timeout, first_key) in cases {
+            assert_eq!(options_of(line), (timeout, first_key), "{line}");
+        }
+    }
+
     #[test]
     fn replies_about_waiting_are_told_from_clients_replies() {
         let waits = Blocked::Waits {
@@ -360,6 +452,10 @@ mod tests {
             kept: true,
         };
         assert_eq!(Blocked::of_reply(b"+BLOCKED 17 1\r\n"), waits);
+        assert_eq!(Blocked::of_reply(b"+BLOCKED 17 1 5-3 >\r\n"), waits);
+        assert_eq!(Blocked::ids(b"+BLOCKED 17 1\r\n").count(), 0);
+        let ids: Vec<&[u8]> = Blocked::ids(b"+BLOCKED 17 1 5-3 >\r\n").collect();
+        assert_eq!(ids, [&b"5-3"[..], b">"]);
         for reply in [
             &b"*-1\r\n"[..],
             b"$3\r\n\xff\x00a\r\n",

@@ -4,7 +4,9 @@
 //! this client as a waiter in the group's state (`state::waiters`). Then the connection waits here,
 //! holding up nobody else: for the bell that the group's log rings (`group::bells`), for the end of
 //! its time, for `CLIENT UNBLOCK`, for the end of the node, and for the end of the client, for whose
-//! sake it reads ahead. What the client sends meanwhile waits its turn.
+//! sake it reads ahead. What the client sends meanwhile waits its turn. What it is to be sent unasked
+//! is sent meanwhile; no reply of a request that waits is remembered for tracking, so it does not
+//! matter whether news of its keys stands before it or behind.
 //!
 //! **The log decides.** Whoever wants the waiting to end says so by `_UNBLOCK`, which finds the
 //! request either waiting still, and then nothing was done for it, or served before; then that reply
@@ -22,7 +24,9 @@
 //! `-UNCERTAIN`, and the waiter is given up in the background (`orphans`), as is that of a client
 //! that has gone.
 
+use std::future::poll_fn;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
@@ -69,6 +73,8 @@ enum Event {
     Shutdown,
     /// The client has gone.
     Gone,
+    /// There is something for it that it did not ask for.
+    Feed,
     Look,
 }
 
@@ -186,7 +192,8 @@ impl Connection {
                 Event::Rung(Call::Look) => {}
                 // Whoever is no member any more may have missed that it was served.
                 Event::Look => wait.is_doubtful |= !is_new && !wait.is_kept,
-                Event::Gone => return Err(End::Closed),
+                // What is fed was sent before.
+                Event::Gone | Event::Feed => return Err(End::Closed),
                 Event::Ordered { with_error: true } => {
                     break wait.end(|out| out.error(UNBLOCKED)).await;
                 }
@@ -212,6 +219,12 @@ impl Connection {
         self.guard.client.begin_blocking();
         loop {
             let event = self.listen(&wait.bell, deadline, look_after).await;
+            if matches!(event, Event::Feed) {
+                match self.send_pushes().await {
+                    Ok(()) => continue,
+                    Err(_) => return Event::Gone,
+                }
+            }
             // As long as this node applies the log of its group, there is nothing to look after.
             if !matches!(event, Event::Look) || !wait.is_looked_after() {
                 return event;
@@ -227,6 +240,12 @@ impl Connection {
     ) -> Event {
         let client = self.guard.client.clone();
         let mut orders = self.guard.worker.node.shutdown_orders();
+        let fed = self.guard.client.clone();
+        // The feed wakes this task since the connection began (`listen_to_feed`).
+        let feed = poll_fn(move |_| match fed.feed.has_pending() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        });
         let over = async move {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -240,6 +259,7 @@ impl Connection {
             // An error means that the node is gone, which is as good as an order.
             _ = orders.wait_for(|order| *order != Shutdown::No) => Event::Shutdown,
             () = over => Event::TimeOut,
+            () = feed => Event::Feed,
             () = self.watch_client() => Event::Gone,
             () = tokio::time::sleep(look_after) => Event::Look,
         }
@@ -352,6 +372,7 @@ impl Waiting {
         let reply = &answered.replies;
         if let Blocked::Waits { arrival_ms, kept } = Blocked::of_reply(reply) {
             (self.arrival_ms, self.is_kept) = (arrival_ms, kept);
+            self.pin(reply);
             self.note_place(answered);
             return Asked::Waits;
         }
@@ -368,6 +389,19 @@ impl Waiting {
         }
         self.is_settled = true;
         Asked::Replied(reply.clone())
+    }
+
+    /// If the request has to be made anew, it goes on behind the entries that there were.
+    fn pin(&mut self, reply: &[u8]) {
+        let ids: Vec<&[u8]> = Blocked::ids(reply).collect();
+        let request = self.request.get(0);
+        if let Some(before) = request.len().checked_sub(ids.len())
+            && !ids.is_empty()
+        {
+            let mut pinned = Arguments::default();
+            pinned.push_all(request.iter().take(before).chain(ids));
+            self.request = pinned;
+        }
     }
 
     /// It waits in the group that has answered. If this node applies that group's log, the bell will

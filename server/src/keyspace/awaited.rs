@@ -79,7 +79,7 @@ impl Awaited {
 
     /// What the key holds was changed, or the key removed.
     #[inline]
-    pub(super) fn note_change(&mut self, database: usize, key: &[u8]) {
+    pub fn note_change(&mut self, database: usize, key: &[u8]) {
         if !self.keys.is_empty() {
             self.mark(database, key, false);
         }

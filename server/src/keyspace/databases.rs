@@ -221,6 +221,7 @@ impl Keyspace {
         });
         if has_changed {
             self.version = version;
+            self.awaited.note_change(database, key);
         }
         edit.unwrap_or(Edit::Absent)
     }
@@ -236,7 +237,9 @@ impl Keyspace {
 
     /// Takes `key` out to put it elsewhere.
     pub fn take(&mut self, database: usize, key: &[u8]) -> Option<Entry> {
-        self.change(database, key, |table| table.remove(key))?
+        let entry = self.change(database, key, |table| table.remove(key))??;
+        self.awaited.note_change(database, key);
+        Some(entry)
     }
 
     /// Puts an entry under another key or into another database, replacing what is there.
@@ -469,7 +472,8 @@ impl Keyspace {
         self.change_table(slot, database, change)
     }
 
-    /// Changes a table of a realm for the sake of one key, if it is there.
+    /// Changes a table of a realm for the sake of one key, if it is there. Whether those who wait for
+    /// the key are to be told is known to the caller.
     pub(super) fn change_present<R>(
         &mut self,
         slot: usize,
@@ -485,7 +489,6 @@ impl Keyspace {
         }
         let realm = &mut self.realms[slot];
         realm.note(database, key);
-        self.awaited.note_change(database, key);
         Some(self.change_table(slot, database, change))
     }
 

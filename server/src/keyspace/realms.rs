@@ -197,6 +197,7 @@ impl Keyspace {
         let Some(entry) = entry.flatten() else {
             return false;
         };
+        self.awaited.note_change(database, key);
         if entry.is_heavy() {
             self.garbage.push(Garbage::Entry(entry));
         }

@@ -356,3 +356,6 @@ fn a_node_that_is_no_member_any_more_has_its_replies_kept() {
     assert_eq!(woken, [(1, "Look".to_owned())]);
     assert_eq!(replicas.state.waiters.served().count(), 1);
 }
+
+#[path = "serve_stream_tests.rs"]
+mod streams;

@@ -52,6 +52,35 @@ fn clients_of_all_nodes_are_served_in_the_order_in_which_they_came() {
 }
 
 #[test]
+fn consumers_and_readers_of_all_nodes_get_their_entries_when_a_leader_has_died() {
+    let mut cluster = Cluster::start(&Options::direct(3)).unwrap();
+    let (leader, others) = leader_and_others(&cluster);
+    let create = "XGROUP CREATE s g $ MKSTREAM";
+    expect(&cluster, others[0], create, &Value::ok());
+    let reader = "XREAD BLOCK 0 STREAMS s $";
+    let consumer = "XREADGROUP GROUP g c BLOCK 0 STREAMS s >";
+    let mut readers = [0, 1].map(|at| wait_on(&cluster, others[at], reader));
+    let mut consumers = [1, 0].map(|at| wait_on(&cluster, others[at], consumer));
+    cluster.kill(leader).unwrap();
+    cluster.wait_for_leader().unwrap();
+    expect(&cluster, others[0], "XADD s 1-0 f v", &Value::bytes("1-0"));
+    let delivered = readers.each_mut().map(|client| client.read().unwrap());
+    assert_eq!(consumers[0].read().unwrap(), delivered[0]);
+    assert_eq!(delivered[1], delivered[0]);
+    expect(
+        &cluster,
+        others[1],
+        "XGROUP DESTROY s g",
+        &Value::Integer(1),
+    );
+    let ended = consumers[1].read().unwrap();
+    assert!(
+        matches!(&ended, Value::Error(text) if text.starts_with("NOGROUP")),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn who_waits_goes_on_waiting_when_the_leader_is_killed() {
     let mut cluster = Cluster::start(&Options::direct(3)).unwrap();
     let (leader, others) = leader_and_others(&cluster);

@@ -15,6 +15,7 @@ use super::current::{self, Access, Ended, Running};
 use super::value::{Arguments, Fail, Returns, one};
 use super::{convert, engine, listing};
 use crate::authority::{Authority, Stray};
+use crate::commands::block::asks_to_wait;
 use crate::commands::registry::{find, lookup};
 use crate::commands::{
     Command, CommandError, Counters, Flag, Handler, Keys, Known, NodeCommand, ReadContext, events,
@@ -154,6 +155,9 @@ fn execute(
     if command.is_write() && !running.may_write {
         return Err(READ_ONLY.into());
     }
+    if asks_to_wait(&command, args) {
+        return Err(no_waiting(args.arg(0)).into());
+    }
     if let Handler::Node(which) = command.handler {
         return Ok(run_node_command(running, which, args, reply)?);
     }
@@ -163,6 +167,13 @@ fn execute(
     }
     let out = &mut Encoder::new(reply, running.protocol);
     Ok(run_keyspace_command(running, &command, args, out)?)
+}
+
+fn no_waiting(name: &[u8]) -> CommandError {
+    CommandError::composed(format!(
+        "ERR {} command is not allowed with BLOCK option from scripts",
+        String::from_utf8_lossy(name)
+    ))
 }
 
 fn known(args: Args<'_>) -> Result<Known, CommandError> {

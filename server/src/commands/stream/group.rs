@@ -197,6 +197,10 @@ fn destroy(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
         (stream.remove_group(name), 0)
     })?;
     let removed = removed.ok_or(NO_KEY)?;
+    if removed {
+        // Nothing is there any more for consumers that wait. SETID wakes nobody, as in Redis.
+        ctx.keyspace.awaited.note_change(ctx.database, args.arg(2));
+    }
     ctx.note_changes(u64::from(removed));
     out.integer(i64::from(removed));
     Ok(())

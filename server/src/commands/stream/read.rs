@@ -2,18 +2,18 @@
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 
+use super::super::block::{milliseconds, nothing_there};
 use super::super::parse::integer;
-use super::super::{Command, CommandError, Flag, Handler, Keys, Outcome, ReadContext, is_option};
+use super::super::{
+    Command, CommandError, Flag, Handler, Keys, Outcome, ReadContext, Timeout, is_option,
+};
 use super::read_group::xreadgroup;
 use super::reply::write_entries;
 use super::{READONLY, ROW, WRITE, id};
 use crate::keyspace::StreamId;
 use crate::keyspace::stream::Stream;
+use crate::state::{Awaits, Kind};
 
-const NEGATIVE_TIMEOUT: CommandError = CommandError::text("ERR timeout is negative");
-const BAD_TIMEOUT: CommandError =
-    CommandError::text("ERR timeout is not an integer or out of range");
-const LATE_TIMEOUT: CommandError = CommandError::text("ERR timeout is out of range");
 const NEW_ONLY: CommandError = CommandError::text(
     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> \
      option.",
@@ -31,6 +31,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         complexity: "O(N), N being the number of entries returned.",
         summary: "Replies with the entries of one stream or several behind given IDs.",
         syntax: "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
+        timeout: Timeout::Option,
         handler: Handler::Read(xread),
         ..ROW
     },
@@ -43,6 +44,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Delivers new entries to a consumer of a group, or repeats what is pending.",
         syntax: "GROUP group consumer [COUNT count] [BLOCK milliseconds] [NOACK] STREAMS key \
                  [key ...] id [id ...]",
+        timeout: Timeout::Option,
         handler: Handler::Write(xreadgroup),
         ..ROW
     },
@@ -56,9 +58,8 @@ pub(super) struct Request<'a> {
     pub(super) no_ack: bool,
     /// How many entries of each stream are wanted at most; 0 for all.
     pub(super) count: u64,
-    /// How long to wait for an entry, in milliseconds, 0 being for ever; `None` to answer at once.
-    #[allow(dead_code, reason = "checked here; who lets clients wait will read it")]
-    pub(super) block_ms: Option<i64>,
+    /// Whether it is ready to wait for an entry; for how long is the business of the client's node.
+    may_block: bool,
     /// The first key.
     first: usize,
 }
@@ -70,7 +71,7 @@ impl<'a> Request<'a> {
             group: None,
             no_ack: false,
             count: 0,
-            block_ms: None,
+            may_block: false,
             first: 0,
         };
         let mut at = 1;
@@ -78,7 +79,8 @@ impl<'a> Request<'a> {
             let behind = args.len() - at - 1;
             at += match () {
                 () if behind > 0 && is_option(args, at, "block") => {
-                    request.block_ms = Some(timeout(args.arg(at + 1), now_ms)?);
+                    milliseconds(args.arg(at + 1), now_ms)?;
+                    request.may_block = true;
                     2
                 }
                 () if behind > 0 && is_option(args, at, "count") => {
@@ -125,6 +127,27 @@ impl<'a> Request<'a> {
         let count = (args.len() - first) / 2;
         (first..first + count).map(move |at| (args.arg(at), args.arg(at + count)))
     }
+
+    /// What it waits for if nothing lies behind `ids`, in which `$` has been replaced. A consumer
+    /// whose stream or group goes away has to hear of it.
+    fn awaits(&self, ids: &[StreamId]) -> Awaits {
+        Awaits {
+            kind: Kind::Stream,
+            or_absent: self.group.is_some(),
+            keys: self.streams().map(|(key, _)| key.into()).collect(),
+            request: self.group.is_none().then(|| self.pinned(ids)),
+        }
+    }
+
+    /// The same request with the IDs for which `$` stood when it arrived.
+    fn pinned(&self, ids: &[StreamId]) -> Vec<Vec<u8>> {
+        let first_id = self.args.len() - ids.len();
+        let words = self.args.iter().enumerate().map(|(at, word)| match word {
+            b"$" if at >= first_id => ids[at - first_id].to_string().into_bytes(),
+            word => word.to_vec(),
+        });
+        words.collect()
+    }
 }
 
 fn only_in_group(option: &str) -> CommandError {
@@ -145,23 +168,17 @@ fn unbalanced(is_group: bool) -> CommandError {
     ))
 }
 
-/// A time to wait, in milliseconds.
-fn timeout(arg: &[u8], now_ms: i64) -> Result<i64, CommandError> {
-    let timeout_ms = integer(arg).map_err(|_| BAD_TIMEOUT)?;
-    if timeout_ms < 0 {
-        return Err(NEGATIVE_TIMEOUT);
-    }
-    let end_ms = timeout_ms.checked_add(now_ms);
-    end_ms.map(|_| timeout_ms).ok_or(LATE_TIMEOUT)
-}
-
-/// **Where a client would begin to wait.** Nothing can be served now: with [`Request::block_ms`] the
-/// request would wait on its keys until an entry behind one of `ids`, in which `$` has been
-/// replaced, can be served, its key is gone or holds something else, or, for XREADGROUP, its group
-/// is gone; then the same request runs again with these IDs, and what it replies, `NOGROUP` and
-/// `WRONGTYPE` included, is the answer. Now it is answered at once, as within MULTI.
-pub(super) fn would_block(_request: &Request<'_>, _ids: &[StreamId], out: &mut Encoder<'_>) {
-    out.null_array();
+/// What becomes of a request for which there is nothing: with BLOCK it waits, where it may, until an
+/// entry lies behind one of `ids`, in which `$` has been replaced, or, of XREADGROUP, its group is
+/// gone.
+pub(super) fn nothing_new(
+    may_wait: bool,
+    request: &Request<'_>,
+    ids: &[StreamId],
+    out: &mut Encoder<'_>,
+) -> Outcome {
+    let may_wait = may_wait && request.may_block;
+    nothing_there(may_wait, || request.awaits(ids), || out.null_array())
 }
 
 /// The header of a reply of `count` streams.
@@ -198,8 +215,7 @@ fn xread(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcom
         }
     }
     if served.is_empty() {
-        would_block(&request, &ids, out);
-        return Ok(());
+        return nothing_new(ctx.may_wait, &request, &ids, out);
     }
     write_streams_header(served.len(), out);
     for (key, stream, start) in served {

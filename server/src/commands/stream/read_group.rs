@@ -1,9 +1,15 @@
 //! XREADGROUP: delivers entries to a consumer of a group, and repeats what it has not acknowledged.
+//!
+//! **A request that finds nothing has changed something**: as in Redis 7.2 its consumer is there from
+//! now on, and was seen, also if the request goes on to wait and runs again. That is sound: it
+//! happens at steps of the log, with their time, so replicas agree; once more is as good as once, so
+//! it does not matter how often a request is made anew; and it is no change of the key, so nobody is
+//! woken by it.
 
 use bailiwick_frame::{Args, Encoder};
 
 use super::super::{CommandError, Outcome, WriteContext};
-use super::read::{Request, would_block, write_stream_header, write_streams_header};
+use super::read::{Request, nothing_new, write_stream_header, write_streams_header};
 use super::reply::{at_most, write_entry, write_id};
 use super::{id, no_group};
 use crate::keyspace::StreamId;
@@ -54,8 +60,7 @@ pub(super) fn xreadgroup(
         served += usize::from(done.flatten().flatten().is_some());
     }
     if served == 0 {
-        would_block(&request, &ids, out);
-        return Ok(());
+        return nothing_new(ctx.may_wait, &request, &ids, out);
     }
     ctx.note_changes(served as u64);
     write_streams_header(served, out);
