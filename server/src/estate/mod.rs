@@ -8,8 +8,9 @@
 //! Not here: what prefixes there are and who decides about them (`authority`), and moving them
 //! (`handoff`).
 
+pub mod herald;
 mod registry;
-mod steward;
+pub mod steward;
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -28,7 +29,7 @@ use registry::{Event, Registry};
 use steward::Steward;
 
 /// The kind of node service that the directory's records are.
-const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
+pub const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
 
 /// The file with the node's key, beside the data directory's identity.
 const KEY_FILE: &str = "NODEKEY";

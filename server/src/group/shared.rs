@@ -48,6 +48,12 @@ impl Shared {
         }
     }
 
+    /// How this node stands in the group.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     /// The settings in force.
     pub fn tuning(&self) -> Guard<Arc<Tuning>> {
         self.tuning.load()
