@@ -155,9 +155,7 @@ impl Keeper<'_> {
         let leads = group.standing().leads();
         // In a statement of its own, which lets go of the state before anything is signed.
         let records = self.herald.survey(group.id(), leads, &group.state());
-        if let Some(records) = records.filter(|_| leads) {
-            self.herald.proclaim(group.id(), records);
-        }
+        self.herald.proclaim(records);
     }
 
     /// Takes the seats that this node should have and has not.
