@@ -18,6 +18,10 @@ use crate::simulation::{MS, SECOND};
 /// How long the slowest thing may take once all faults are over.
 const RECOVERY_NS: u64 = 60 * SECOND;
 
+/// How long directories may take: two that found nothing new in each other leave each other alone
+/// for up to a minute.
+const AGREEMENT_NS: u64 = 240 * SECOND;
+
 impl World {
     /// After a seat has applied something: replicas agree, and no key has two servers.
     pub(super) fn compare(&mut self, id: u64, group: GroupId) {
@@ -128,7 +132,7 @@ impl World {
                 self.fail(format!("keys of '{home}' are served by {servers:?}"));
             }
         }
-        self.run_until(RECOVERY_NS, |world| world.misled().is_none());
+        self.run_until(AGREEMENT_NS, |world| world.misled().is_none());
         if self.violation.is_none()
             && let Some(text) = self.misled()
         {

@@ -70,6 +70,15 @@ impl World {
             node: NodeId(self.rng.u64(1..=self.plan.nodes)),
             disk: 66,
         };
+        let view = directory.snapshot();
+        let is_anchored = view
+            .group(GroupId(0))
+            .is_none_or(|root| root.configuration == 0);
+        if is_anchored && self.plan.groups[0].contains(&impostor.node.0) {
+            // Before anything is known of the root group, its nodes are believed with whatever data
+            // directory they first come with: the cluster's file names no directories.
+            return;
+        }
         let key = node::node_key(666);
         let record = if self.rng.bool() {
             Record::Prefix(PrefixRecord {

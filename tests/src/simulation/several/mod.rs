@@ -32,14 +32,15 @@ mod node;
 mod office;
 mod places;
 mod plan;
+mod summary;
+mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bailiwick::authority::Authority;
-use bailiwick::group::{Item, NODE_SERVICES, Proposal, planted};
+use bailiwick::group::{Item, Proposal, planted};
 use bailiwick::routing::errand;
 use bailiwick_replication::GroupId;
 use bailiwick_replication::consensus::Outgoing;
@@ -49,7 +50,7 @@ use fastrand::Rng;
 use super::agenda::Agenda;
 use super::network::{self, Links, Network, Site};
 use super::node::{Input, Phase};
-use super::{MS, SECOND, TELL, Violation, disk, requests};
+use super::{MS, TELL, Violation, disk, requests};
 use crate::history::History;
 use clients::Client;
 use errands::Errand;
@@ -59,91 +60,10 @@ use plan::Plan;
 
 /// A rule of the server to break.
 pub use bailiwick::group::planted::Planted as Bug;
+pub use summary::Summary;
 
 /// From turn to turn of a node's office and drivers.
 const PULSE_NS: u64 = 10 * MS;
-
-/// What a run came across.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
-    /// Requests of clients.
-    pub operations: u64,
-    /// Of these, answered with what was asked for.
-    pub answered: u64,
-    /// Reads that asked nobody, under a lease.
-    pub reads_under_lease: u64,
-    /// Watched values that were set.
-    pub swaps: u64,
-    /// Answers of groups that do not serve what they were asked for.
-    pub strays: u64,
-    /// Listings that were begun.
-    pub listings: u64,
-    /// Listings that were complete.
-    pub complete_listings: u64,
-    /// Orders of operators that were accepted.
-    pub orders: u64,
-    /// Prefixes that left a group.
-    pub handoffs: u64,
-    /// Changes of members and leaders that were asked for.
-    pub changes: u64,
-    /// Checkpoints that were taken over from another node.
-    pub transfers: u64,
-    /// Records that were forged or replayed.
-    pub forgeries: u64,
-    /// Entries that were applied, over all groups.
-    pub entries: u64,
-    /// Messages that arrived.
-    pub messages: u64,
-    /// How much time was simulated, in nanoseconds.
-    pub simulated_ns: u64,
-}
-
-impl Summary {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.answered += other.answered;
-        self.reads_under_lease += other.reads_under_lease;
-        self.swaps += other.swaps;
-        self.strays += other.strays;
-        self.listings += other.listings;
-        self.complete_listings += other.complete_listings;
-        self.orders += other.orders;
-        self.handoffs += other.handoffs;
-        self.changes += other.changes;
-        self.transfers += other.transfers;
-        self.forgeries += other.forgeries;
-        self.entries += other.entries;
-        self.messages += other.messages;
-        self.simulated_ns += other.simulated_ns;
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} s simulated, {} operations ({} answered, {} under a lease, {} swaps), {} strays, \
-             {} of {} listings complete, {} orders, {} handoffs, {} entries, {} messages, \
-             {} changes of members and leaders, {} checkpoints moved, {} forgeries",
-            self.simulated_ns / SECOND,
-            self.operations,
-            self.answered,
-            self.reads_under_lease,
-            self.swaps,
-            self.strays,
-            self.complete_listings,
-            self.listings,
-            self.orders,
-            self.handoffs,
-            self.entries,
-            self.messages,
-            self.changes,
-            self.transfers,
-            self.forgeries,
-        )
-    }
-}
 
 /// Runs the cluster of a seed with so many groups, with a bug or without.
 ///
@@ -691,110 +611,6 @@ impl World {
             self.wake(id, group, 100);
         }
         self.plan_checkpoint(id, group, life);
-    }
-}
-
-impl Site for World {
-    fn network(&mut self) -> &mut Network {
-        &mut self.network
-    }
-
-    fn rng(&mut self) -> &mut Rng {
-        &mut self.rng
-    }
-
-    fn now(&self) -> u64 {
-        self.now
-    }
-
-    fn plan_link(&mut self, at: u64, event: network::Event) {
-        self.agenda.at(at, Event::Link(event));
-    }
-
-    fn node_count(&self) -> u64 {
-        self.plan.nodes
-    }
-
-    fn delay_ns(&self) -> u64 {
-        self.plan.delay_ns
-    }
-
-    fn has_late_messages(&self) -> bool {
-        self.plan.late_messages
-    }
-
-    fn is_up(&self, node: u64) -> bool {
-        self.is_awake(node)
-    }
-
-    fn session(&self, node: u64, peer: u64) -> Option<u64> {
-        let process = self.nodes[&node].running.as_ref()?;
-        process.sessions.get(&peer).copied()
-    }
-
-    fn hear_up(&mut self, id: u64, peer: u64, session: u64) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
-        process.held.retain(|(from, _)| *from != peer);
-        process.sessions.insert(peer, session);
-        for seat in process.seats.values_mut() {
-            seat.inputs.push(node::up(peer, session));
-        }
-        self.wake_all(id);
-        self.deliver_to_office(id, Delivery::Up(peer));
-    }
-
-    fn hear_down(&mut self, id: u64, peer: u64, session: u64) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
-        process.held.retain(|(from, _)| *from != peer);
-        process.sessions.remove(&peer);
-        for seat in process.seats.values_mut() {
-            seat.inputs.push(Input::Down { peer, session });
-        }
-        self.wake_all(id);
-        self.deliver_to_office(id, Delivery::Down(peer));
-    }
-
-    fn hear(&mut self, from: u64, to: u64, frame: Frame) {
-        self.counts.messages += 1;
-        if frame.group == NODE_SERVICES {
-            return self.deliver_to_office(to, Delivery::Frame { from, frame });
-        }
-        let process = self
-            .nodes
-            .get_mut(&to)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
-        let group = frame.group;
-        match process.seats.get_mut(&group) {
-            Some(seat) => {
-                seat.inputs.push(node::input(from, frame));
-                self.wake(to, group, 100);
-            }
-            None => {
-                process.held.push((from, frame));
-                self.deliver_to_office(to, Delivery::Called(group));
-            }
-        }
-    }
-}
-
-impl Links for World {}
-
-impl World {
-    fn wake_all(&mut self, id: u64) {
-        let process = self.nodes[&id].running.as_ref();
-        let seats = process.iter().flat_map(|process| process.seats.keys());
-        for group in seats.copied().collect::<Vec<_>>() {
-            self.wake(id, group, 100);
-        }
     }
 }
 

@@ -113,9 +113,7 @@ impl Office {
         for (&group, seat) in seats.iter() {
             let leads = seat.shared.standing().leads();
             let records = self.herald.survey(group, leads, &seat.shared.state());
-            if let Some(records) = records.filter(|_| leads) {
-                self.herald.proclaim(group, records);
-            }
+            self.herald.proclaim(records);
         }
         self.herald.tick(moment.clock, random);
         for (to, payload) in self.herald.take_messages() {
