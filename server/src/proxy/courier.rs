@@ -110,13 +110,17 @@ impl Open {
     /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of each
     /// sending there is one such answer at most.
     fn was_taken(&self) -> bool {
-        self.times > self.bounced
+        self.unanswered() > 0
+    }
+
+    /// How often it was sent without an answer.
+    fn unanswered(&self) -> u32 {
+        self.times - self.bounced
     }
 
     /// When it is to be sent again unless there is an answer.
     fn resend_at(&self, sent_at: u64, resend_ns: u64) -> u64 {
-        let unanswered = self.times - self.bounced;
-        sent_at + (resend_ns << unanswered.saturating_sub(1).min(MAX_DOUBLINGS))
+        sent_at + (resend_ns << self.unanswered().saturating_sub(1).min(MAX_DOUBLINGS))
     }
 }
 
@@ -187,9 +191,16 @@ impl Courier {
             } => self.done(from, parcel, leader, &body),
             Message::Elsewhere { parcel, leader } => self.elsewhere(from, parcel, leader, now),
             Message::Refused { parcel, reason } => {
-                let open = self.take(parcel);
-                let error = CommandError::composed(reason);
-                self.fail(open.into_iter().flat_map(|open| open.proposals), &error);
+                let Some(open) = self.take(parcel) else {
+                    return;
+                };
+                // What was sent several times may have been taken once and refused another time.
+                let error = if parcel.reads || open.unanswered() <= 1 {
+                    CommandError::composed(reason)
+                } else {
+                    uncertain()
+                };
+                self.fail(open.proposals, &error);
             }
             Message::Read { .. } | Message::Write { .. } => {}
         }

@@ -362,3 +362,20 @@ fn an_answer_to_an_earlier_life_is_not_taken_for_one_to_this() {
         assert_ne!(parcels[0], parcels[1]);
     }
 }
+
+#[test]
+fn a_refusal_of_what_was_sent_twice_leaves_the_write_in_doubt() {
+    for (wait_ms, error) in [(0, &b"-MISCONF"[..]), (500, &b"-UNCERTAIN"[..])] {
+        let mut courier = courier();
+        (1..=2).for_each(|node| courier.link_up(NodeId(node)));
+        courier.submit([proposal(&["SET", "a", "1"])], 0);
+        let (to, message) = step(&mut courier, 0).remove(0);
+        step(&mut courier, wait_ms * MS);
+        let refused = Message::Refused {
+            parcel: parcel_of(&message),
+            reason: "MISCONF full".to_owned(),
+        };
+        courier.receive(to, refused, wait_ms * MS);
+        assert!(courier.take_answered()[0].replies.starts_with(error));
+    }
+}
