@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bailiwick::group::NODE_SERVICES;
 use bailiwick_replication::link::{Class, Frame};
 use fastrand::Rng;
 
@@ -194,7 +195,9 @@ pub(super) trait Links: Site {
             return;
         }
         let at = self.rng().usize(..late);
-        let (from, to, message) = if self.rng().bool() {
+        // Beside groups nobody has to bear that something comes twice, which no link does.
+        let is_service = self.network().late[at].2.group == NODE_SERVICES;
+        let (from, to, message) = if self.rng().bool() || is_service {
             self.network().late.swap_remove(at)
         } else {
             self.network().late[at].clone()
