@@ -305,6 +305,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// Removes what a node that is down has on disk.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub(crate) fn wipe(&self, place: Place) -> Result<()> {
+        let data = self.dir.path().join(format!("data-{}", place + 1));
+        std::fs::remove_dir_all(&data).with_context(|| format!("cannot remove {}", data.display()))
+    }
+
     /// An error if a node that should be up has ended.
     ///
     /// # Errors

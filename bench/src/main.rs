@@ -8,12 +8,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admin;
+mod benchmark;
 mod catchup;
 mod checkpoint;
 mod cluster;
 mod compare;
 mod compare_etcd;
 mod cpu;
+mod deletes;
+mod directory;
 mod etcd;
 mod failover;
 mod interrupt;
@@ -25,6 +28,7 @@ mod node_program;
 mod process;
 mod proxy;
 mod read_cost;
+mod regions;
 mod replies;
 mod report;
 mod requests;
@@ -57,6 +61,8 @@ enum Command {
     Memory(Memory),
     /// Latency with and without a BGSAVE going on
     Checkpoint(checkpoint::CheckpointArgs),
+    /// How long others wait while a large value goes, or something large grows
+    LatencyOfDeletes(deletes::DeletesArgs),
     /// How long writes wait when the leader of three nodes is killed
     Failover(failover::FailoverArgs),
     /// Throughput of three nodes while a follower that missed writes catches up
@@ -67,6 +73,10 @@ enum Command {
     Proxy(proxy::ProxyArgs),
     /// How long clients wait while a prefix moves from one group to another
     Move(moving::MoveArgs),
+    /// What clients of one region notice when other regions are far, cut off or down
+    Regions(regions::RegionsArgs),
+    /// How long a node that joins takes to learn of all prefixes
+    Directory(directory::DirectoryArgs),
     /// Load on a server that is already running
     Load(single::SingleArgs),
 }
@@ -75,6 +85,8 @@ enum Command {
 enum Compare {
     /// redis-server
     Redis(compare::CompareArgs),
+    /// redis-server, by all tests of redis-benchmark
+    Benchmark(benchmark::BenchmarkArgs),
     /// etcd: three durable nodes of either on this machine
     Etcd(compare_etcd::CompareEtcdArgs),
 }
@@ -99,14 +111,18 @@ fn run(command: &Command) -> anyhow::Result<()> {
     interrupt::install()?;
     match command {
         Command::Compare(Compare::Redis(args)) => compare::run(args),
+        Command::Compare(Compare::Benchmark(args)) => benchmark::run(args),
         Command::Compare(Compare::Etcd(args)) => compare_etcd::run(args),
         Command::Memory(Memory::Redis(args)) => memory::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
+        Command::LatencyOfDeletes(args) => deletes::run(args),
         Command::Failover(args) => failover::run(args),
         Command::Catchup(args) => catchup::run(args),
         Command::ReadCost(args) => read_cost::run(args),
         Command::Proxy(args) => proxy::run(args),
         Command::Move(args) => moving::run(args),
+        Command::Regions(args) => regions::run(args),
+        Command::Directory(args) => directory::run(args),
         Command::Load(args) => single::run(args),
     }
 }

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use bailiwick::config::{self, Startup};
+use bailiwick::transfer::{self, Completion};
 use bailiwick::{demo, logging, run};
 
 /// Small allocations and releases make up much of a write; the system's allocator is slower at
@@ -13,6 +14,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The exit code for a configuration that is not accepted.
 const EXIT_CONFIGURATION: u8 = 2;
+
+/// The exit code of an import or export that has left something out.
+const EXIT_PARTIAL: u8 = 3;
 
 fn main() -> ExitCode {
     match config::load(std::env::args_os()) {
@@ -25,6 +29,8 @@ fn main() -> ExitCode {
                 std::process::exit(1);
             }
         },
+        Ok(Startup::Import(args)) => report("import", transfer::import(&args)),
+        Ok(Startup::Export(args)) => report("export", transfer::export(&args)),
         Ok(Startup::Print(text)) => {
             // A reader that has seen enough, such as `head`, is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
@@ -33,6 +39,17 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("bailiwick: {error}");
             ExitCode::from(EXIT_CONFIGURATION)
+        }
+    }
+}
+
+fn report(command: &str, outcome: Result<Completion, transfer::Error>) -> ExitCode {
+    match outcome {
+        Ok(Completion::Whole) => ExitCode::SUCCESS,
+        Ok(Completion::Partial) => ExitCode::from(EXIT_PARTIAL),
+        Err(error) => {
+            eprintln!("bailiwick {command}: {error}");
+            ExitCode::FAILURE
         }
     }
 }

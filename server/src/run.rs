@@ -121,6 +121,12 @@ fn start_alone(node: &Arc<Node>, data: Arc<DataDir>, now: &Settings) -> Result<(
 /// case: to found it, or in case that it becomes a member.
 fn start_member(node: &Arc<Node>, host: Arc<Host>, now: &Settings) -> Result<(), StartError> {
     node.set_host(host.clone());
+    let weak = Arc::downgrade(node);
+    node.seats.on_authority(move || {
+        if let Some(node) = weak.upgrade() {
+            node.handoffs.call();
+        }
+    });
     let estate = Estate::new(&host, random_bytes()?)?;
     node.set_estate(estate.clone());
     let is_founder = host.cluster().root().nodes.contains(&host.me().node);

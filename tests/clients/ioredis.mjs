@@ -80,11 +80,40 @@ async function main() {
   assert.equal(await other.get("k"), "w!");
   assert.equal(await other.flushdb(), "OK");
 
+  // Clients that wait for keys, as queues on top of ioredis do: on connections of their own, with
+  // time-outs that have fractions.
+  const waiter = connect();
+  const pushes = async (waiting, push) => {
+    const reply = waiting();
+    while (!/blocked_clients:1/.test(await r.info("clients")));
+    await push();
+    return reply;
+  };
+  assert.deepEqual(await pushes(() => waiter.blpop("jobs", "more", 0), () => r.rpush("more", "a")), ["more", "a"]);
+  assert.equal(await pushes(() => waiter.blmove("jobs", "done", "LEFT", "RIGHT", 0), () => r.lpush("jobs", "b")), "b");
+  assert.deepEqual(await pushes(() => waiter.bzpopmin("marker", 10.5), () => r.zadd("marker", 0, "0")), ["marker", "0", "0"]);
+  assert.equal(await waiter.bzpopmin("marker", 0.002), null);
+  assert.equal(await waiter.brpoplpush("jobs", "done", 0.01), null);
+
   // Errors.
   await assert.rejects(r.incr("k"), (error) => error instanceof ReplyError && /^ERR value is not an integer/.test(error.message));
   await assert.rejects(r.call("NOPE"), /ERR unknown command 'NOPE'/);
   await assert.rejects(r.call("GET"), /ERR wrong number of arguments for 'get' command/);
   await assert.rejects(r.select(99), /ERR DB index is out of range/);
+
+  // Scripts: EVAL once, then EVALSHA.
+  r.defineCommand("moveOne", {
+    numberOfKeys: 2,
+    lua: "local id = redis.call('RPOP', KEYS[1]) if id then redis.call('LPUSH', KEYS[2], id) end return {id, ARGV[1]}",
+  });
+  await r.rpush("from", "a", "b");
+  assert.deepEqual(await r.moveOne("from", "to", "x"), ["b", "x"]);
+  assert.deepEqual(await r.moveOne("from", "to", "y"), ["a", "y"]);
+  assert.deepEqual(await r.moveOne("from", "to", "z"), [null, "z"]);
+  assert.deepEqual(await r.pipeline().moveOne("to", "from", 1).llen("from").exec(), [[null, ["b", "1"]], [null, 1]]);
+  await r.script("FLUSH");
+  assert.deepEqual(await r.moveOne("to", "from", "w"), ["a", "w"]);
+  await assert.rejects(r.eval("return nosuch", 0), /nonexistent global variable 'nosuch'/);
 
   // What connections and tools ask.
   assert.match(await r.info(), /redis_version:7\./);
@@ -96,6 +125,26 @@ async function main() {
   await r.set("monitored", "1");
   assert.deepEqual((await seen).map((word) => word.toLowerCase()), ["set", "monitored", "1"]);
   monitor.disconnect();
+
+  // Channels and patterns.
+  const listener = connect();
+  const said = [];
+  let arrived = () => {};
+  const hear = (...words) => {
+    said.push(words.join(" "));
+    arrived();
+  };
+  listener.on("message", hear);
+  listener.on("pmessage", hear);
+  assert.equal(await listener.subscribe("news", "sports"), 2);
+  assert.equal(await listener.psubscribe("n*"), 3);
+  assert.equal(await r.publish("news", "hello"), 2);
+  assert.deepEqual((await r.multi().publish("sports", "in a transaction").exec())[0], [null, 1]);
+  while (said.length < 3) await new Promise((resolve) => (arrived = resolve));
+  assert.deepEqual(said, ["news hello", "n* news hello", "sports in a transaction"]);
+  assert.equal(await listener.unsubscribe("news", "sports"), 1);
+  assert.equal(await listener.punsubscribe("n*"), 0);
+  assert.deepEqual(await r.pubsub("CHANNELS"), []);
   assert.equal(await connect().quit(), "OK");
 }
 

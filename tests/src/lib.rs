@@ -1,10 +1,10 @@
 //! Whole-system tests: real processes, real sockets, real client programs.
 //!
 //! [`server`] starts and ends servers, [`client`] speaks the protocol to them, [`differential`]
-//! runs random commands on Bailiwick and on Redis side by side, [`kill`] ends the node under load
+//! runs random commands on Bailiwick and on Redis side by side, [`blocking`] clients that wait for keys, [`kill`] ends the node under load
 //! and checks what it has kept. [`cluster`] starts several nodes with a network between them
 //! ([`relay`]) and disks ([`disk`]) that can be made to fail, and [`counting`] clients notice if
-//! they do; [`chaos`] does so under load, records what clients saw ([`history`]) and has it judged
+//! they do, as do those of [`queueing`], who wait for keys; [`chaos`] does so under load, records what clients saw ([`history`]) and has it judged
 //! ([`linearizability`]). [`regions`] starts clusters of several regions, far from each other, and
 //! moves keys between them under load. [`simulation`] runs whole clusters in one thread, on simulated clocks,
 //! network and disks. The tests themselves are in `tests/`; long runs of four of these are programs
@@ -14,6 +14,9 @@
 //! by the kernel should the test itself be killed. Deadlines are generous, and only tell a hang
 //! from an answer; no test measures speed.
 
+pub mod audience;
+pub mod blocking;
+pub mod caching;
 pub mod chaos;
 pub mod client;
 pub mod cluster;
@@ -24,6 +27,7 @@ pub mod history;
 pub mod kill;
 pub mod libraries;
 pub mod linearizability;
+pub mod queueing;
 pub mod regions;
 pub mod relay;
 pub mod server;

@@ -1,4 +1,4 @@
-//! Client libraries as their users have them: redis-py and ioredis, at the versions pinned in
+//! Client libraries as their users have them: redis-py, ioredis and node-redis, at the versions pinned in
 //! `clients/`, each in RESP2 and RESP3. redis-rs has its own file, since it is a library of ours.
 //!
 //! The libraries are installed below Cargo's directory for test files, once per version.
@@ -34,6 +34,19 @@ fn ioredis_works() {
         command
             .current_dir(&directory)
             .arg(format!("{SCRIPTS}/ioredis.mjs"));
+        run(command.args([&server.port().to_string(), protocol])).unwrap();
+    }
+}
+
+#[test]
+fn node_redis_works() {
+    let directory = libraries::node(Path::new(INSTALLED)).unwrap();
+    let server = start();
+    for protocol in ["2", "3"] {
+        let mut command = Command::new("node");
+        command
+            .current_dir(&directory)
+            .arg(format!("{SCRIPTS}/node_redis.mjs"));
         run(command.args([&server.port().to_string(), protocol])).unwrap();
     }
 }

@@ -83,6 +83,17 @@ impl Replica {
         promise.map_or(0, |ballot| ballot.n)
     }
 
+    /// Which leadership the present one is, if this node leads: rises from one leadership of the
+    /// group to the next, whoever has it.
+    pub fn leadership(&self) -> Option<u64> {
+        if !self.is_leader() {
+            return None;
+        }
+        let log = self.log.lock();
+        let ballot = log.meta.promise.map_or(0, |ballot| ballot.n);
+        Some(u64::from(log.meta.configuration.id.0) << 32 | u64::from(ballot))
+    }
+
     /// What a member said of itself last, and when.
     pub fn status_of(&self, node: NodeId) -> Option<(Status, u64)> {
         let peer = self.peers.get(&node)?;

@@ -9,6 +9,8 @@
 //! client = "10.0.0.1:6379"
 //! cluster = "10.0.0.1:6479"  # optional: for clients that know Redis Cluster
 //! peer = "10.0.0.1:7379"
+//! key = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"  # optional: as the node
+//!                        # says in its log; records of another key are not believed
 //!
 //! [[group]]              # without any, all nodes form the group "root"
 //! name = "root"
@@ -34,6 +36,7 @@ use super::{
     Address, Cluster, DEFAULT_GROUP, GROUP_MEMBERS_MAX, GroupEntry, NodeEntry, PrefixEntry,
 };
 use crate::authority::MAX_PREFIX_BYTES;
+use crate::directory::keys::PublicKey;
 
 /// How alike a known key must be to be offered for an unknown one, between 0 and 1.
 const LIKENESS_MIN: f64 = 0.8;
@@ -42,7 +45,7 @@ const LIKENESS_MIN: f64 = 0.8;
 const NAME_BYTES_MAX: usize = 64;
 
 const TOP_KEYS: &[&str] = &["cluster", "node", "group", "prefix"];
-const NODE_KEYS: &[&str] = &["id", "region", "client", "cluster", "peer"];
+const NODE_KEYS: &[&str] = &["id", "region", "client", "cluster", "peer", "key"];
 const GROUP_KEYS: &[&str] = &["name", "nodes", "priority"];
 const PREFIX_KEYS: &[&str] = &["prefix", "group"];
 
@@ -160,13 +163,33 @@ impl<'a> Reader<'a> {
             Some(_) => self.address(&entry, "cluster", "10.0.0.1:6479").map(Some),
         };
         let peer = self.address(&entry, "peer", "10.0.0.1:7379");
+        let key = match entry.table.get("key") {
+            None => Some(None),
+            Some(_) => self.key(&entry).map(Some),
+        };
         Some(NodeEntry {
             id: NodeId(id?.into()),
             region: region?.value,
             client: client?,
             cluster: cluster?,
             peer: peer?,
+            key: key?,
         })
+    }
+
+    /// The key that a node signs with.
+    fn key(&mut self, entry: &Entry<'_>) -> Option<PublicKey> {
+        let Found { value, at } = self.string(entry, "key", "8a88e3dd...")?;
+        let key = PublicKey::parse(&value);
+        if key.is_none() {
+            let message = format!(
+                "key {value:?} of {}: expected the 64 hexadecimal digits that the node writes to \
+                 its log when it starts, and CLUSTER MEMBERS shows",
+                entry.called
+            );
+            self.fault(at, message);
+        }
+        key
     }
 
     fn group(&mut self, entry: &Entry<'_>) -> Option<GroupEntry> {
@@ -182,6 +205,13 @@ impl<'a> Reader<'a> {
             let line = self.line_of(*at);
             if let Some(first) = self.group_names.insert(value.clone(), line) {
                 let message = format!("{} is already on line {first}; rename one", entry.called);
+                self.fault(*at, message);
+            } else if value == DEFAULT_GROUP && self.group_names.len() > 1 {
+                let message = format!(
+                    "{}: only the first group may have this name, since the first is the root \
+                     group; rename this one, or put it first",
+                    entry.called
+                );
                 self.fault(*at, message);
             }
         }

@@ -93,6 +93,30 @@ fn a_good_file_is_read_as_it_stands() {
 }
 
 #[test]
+fn a_node_may_have_a_key() {
+    let key = "0123456789abcdef".repeat(4);
+    let node = |key: &str| {
+        format!("[[node]]\nid=9\nregion=\"a\"\nclient=\"h:90\"\npeer=\"h:91\"\nkey={key}\n")
+    };
+    let cluster = Cluster::parse(&with_nodes(&node(&format!("\"{key}\"")))).unwrap();
+    let key_of = |id| cluster.node(NodeId(id)).unwrap().key;
+    assert_eq!(key_of(9).map(|key| key.to_string()), Some(key.clone()));
+    assert_eq!(key_of(1), None);
+    let short = &key[1..];
+    assert_eq!(
+        refusal(&with_nodes(&node(&format!("\"{short}\"")))),
+        format!(
+            "cluster.toml line 22: key \"{short}\" of node 9: expected the 64 hexadecimal digits \
+             that the node writes to its log when it starts, and CLUSTER MEMBERS shows"
+        )
+    );
+    assert_eq!(
+        refusal(&with_nodes(&node("7"))),
+        "cluster.toml line 22: key 7 of node 9: expected text in quotes, as in key = \"8a88e3dd...\""
+    );
+}
+
+#[test]
 fn without_groups_all_nodes_form_the_root_group() {
     let cluster = Cluster::parse(&with_nodes("")).unwrap();
     let root = GroupEntry {
@@ -200,7 +224,7 @@ fn each_fault_of_a_node_is_told_with_its_line_and_what_would_be_right() {
         (
             "id=9",
             "id=9\nx.y=9",
-            "19: x: unknown key of node 9; expected id, region, client, cluster, peer",
+            "19: x: unknown key of node 9; expected id, region, client, cluster, peer, key",
         ),
     ];
     for (good, bad, expected) in faults {
@@ -278,6 +302,11 @@ fn each_fault_of_a_group_is_told_with_its_line_and_what_would_be_right() {
             "priority=[2]",
             "[[group]]\nname=\"g\"\nnodes=[1]",
             "21: group \"g\" is already on line 18; rename one",
+        ),
+        (
+            "priority=[2]",
+            "[[group]]\nname=\"root\"\nnodes=[1]",
+            "21: group \"root\": only the first group may have this name, since the first is the root group; rename this one, or put it first",
         ),
     ];
     for (good, bad, expected) in faults {

@@ -22,6 +22,7 @@ use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, value};
 pub use address::Address;
 pub use error::{ClusterError, Fault};
 
+use crate::directory::keys::PublicKey;
 use crate::routing::redirect::Port;
 
 /// The name of the group that all nodes form if the file names none.
@@ -60,6 +61,9 @@ pub struct NodeEntry {
     pub cluster: Option<Address>,
     /// Where other nodes reach it.
     pub peer: Address,
+    /// The key that it signs with, whatever its data directory; if there is none, the first one
+    /// counts that it is heard to have.
+    pub key: Option<PublicKey>,
 }
 
 /// A group.
@@ -186,6 +190,9 @@ impl NodeEntry {
             table["cluster"] = value(cluster.to_string());
         }
         table["peer"] = value(self.peer.to_string());
+        if let Some(key) = &self.key {
+            table["key"] = value(key.to_string());
+        }
         table
     }
 }
@@ -248,12 +255,19 @@ mod tests {
         fn clusters()(
             name in names(),
             ids in prop::collection::btree_set(1_u32.., 1..8),
-            rest in prop::collection::vec((names(), hosts(), hosts()), 8),
-            groups in prop::collection::btree_map(names(), (1_usize..4, 0_usize..8), 1..4),
+            rest in prop::collection::vec(
+                (names(), hosts(), hosts(), prop::option::of(any::<[u8; 32]>())), 8,
+            ),
+            // Only the first group may be called "root".
+            groups in prop::collection::btree_map(
+                names().prop_filter("not root", |name| name != DEFAULT_GROUP),
+                (1_usize..4, 0_usize..8), 1..4,
+            ),
             prefixes in prop::collection::btree_map(".{1,9}", 0_usize.., 0..4),
         ) -> Cluster {
             let ids: Vec<NodeId> = ids.into_iter().map(|id| NodeId(id.into())).collect();
-            let nodes = ids.iter().zip(rest).enumerate().map(|(n, (id, (region, client, peer)))| {
+            let nodes = ids.iter().zip(rest).enumerate();
+            let nodes = nodes.map(|(n, (id, (region, client, peer, key)))| {
                 let port = 7000 + 3 * n;
                 let cluster = format!("{client}:{}", port + 2).parse().ok();
                 NodeEntry {
@@ -264,6 +278,7 @@ mod tests {
                         .parse()
                         .unwrap_or_else(|_| fallback(port + 1)),
                     cluster: cluster.filter(|_| n % 2 == 0),
+                    key: key.map(PublicKey::new),
                 }
             });
             let names: Vec<String> = groups.keys().cloned().collect();
@@ -307,7 +322,8 @@ mod tests {
                     "region = \"a\"", "client = \"h:1\"", "peer = \"h:2\"", "nodes = [1]",
                     "nodes = [1, 1, 9, \"x\"]", "priority = [2]", "name = \"g\"", "name = 1",
                     "cluster = \"c\"", "node = [{ id = 1 }, 3]", "group = 1", "[[prefix]]",
-                    "prefix = \"p\"", "group = \"g\"", "prefix = 1",
+                    "prefix = \"p\"", "group = \"g\"", "prefix = 1", "key = \"00\"", "key = 1",
+                    "name = \"root\"",
                 ]),
                 0..16,
             ),

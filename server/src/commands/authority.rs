@@ -10,7 +10,7 @@
 //! | root group | `_GROUP name member..`, `_MEMBERS group configuration member..` (`node:disk`), `_FOUNDED` |
 //! | owner of the parent prefix | `_DELEGATE prefix to`, `_MOVE prefix to`, `_DROP prefix`, `_SETTLE prefix epoch group` |
 //! | source | `_LEAVE prefix epoch to`, `_FREEZE prefix epoch [attempt]`, `_THAW prefix epoch [attempt]`, `_DEPART prefix epoch to` |
-//! | destination | `_ARRIVE prefix epoch from attempt`, `_IMPORT prefix epoch attempt chunk payload`, `_COMMIT prefix epoch attempt count digest delegations`, `_ABORT prefix epoch attempt` |
+//! | destination | `_ARRIVE prefix epoch from attempt`, `_IMPORT prefix epoch attempt chunk payload`, `_COMMIT prefix epoch attempt count digest delegations [fence]`, `_ABORT prefix epoch attempt` |
 //!
 //! `_GROUP` answers with the group's number, all others with OK. Refusals are those of
 //! [`Refusal`].
@@ -19,6 +19,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::consensus::Member;
 use bailiwick_replication::{GroupId, NodeId};
 
+use super::touch::What;
 use super::{Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, WriteContext};
 use crate::authority::{Delegations, Effect, Refusal};
 use crate::group::planted::{self, Planted};
@@ -114,7 +115,7 @@ pub(super) static COMMANDS: &[Command] = &[
     },
     Command {
         name: "_commit",
-        arity: 7,
+        arity: -7,
         handler: Handler::Write(commit),
         ..ROW
     },
@@ -224,9 +225,14 @@ fn commit(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     let (epoch, attempt) = (number(args, 2)?, number(args, 3)?);
     let sums = (number(args, 4)?, number(args, 5)?);
     let delegations = Delegations::decode(args.arg(6)).map_err(|_| MALFORMED)?;
+    let fence = match args.len() {
+        ..=7 => 0,
+        _ => number(args, 7)?,
+    };
     let effect = ctx
         .authority
         .commit(args.arg(1), epoch, attempt, sums, delegations)?;
+    ctx.keyspace.raise_fence(fence);
     carry_out(ctx, args, effect, out)
 }
 
@@ -246,6 +252,10 @@ fn carry_out(
     out: &mut Encoder<'_>,
 ) -> Outcome {
     ctx.authority.note_change();
+    if matches!(effect, Effect::Freeze | Effect::Release) {
+        // From here on others may write these keys, and nobody here would learn of it.
+        ctx.note(0, args.arg(1), What::HandedOut);
+    }
     let (keyspace, prefix) = (&mut *ctx.keyspace, args.arg(1));
     match effect {
         Effect::None => {}

@@ -12,7 +12,6 @@ use super::{
     Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
     StringRef, WriteContext, check_string_len, is_option,
 };
-use crate::keyspace::{Entry, Object, ValueRef};
 
 const BAD_OFFSET: CommandError =
     CommandError::text("ERR bit offset is not an integer or out of range");
@@ -94,22 +93,14 @@ fn setbit(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
         _ => return Err(BAD_BIT),
     };
     let (index, shift) = (offset / 8, 7 - offset % 8);
-    if let Some(ValueRef::Object(Object::String(bytes))) = ctx.peek(args.arg(1)).map(Entry::value)
-        && bytes
-            .get(index)
-            .is_some_and(|byte| (byte >> shift) & 1 == bit)
-    {
-        // Nothing changes, and so WATCH must not see a change.
-        out.integer(bit.into());
-        return Ok(());
-    }
     let before = ctx.edit_string(args.arg(1), |bytes| {
-        if bytes.len() <= index {
+        let grows = bytes.len() <= index;
+        if grows {
             bytes.resize(index + 1, 0);
         }
         let before = bytes[index] >> shift & 1;
         bytes[index] = bytes[index] & !(1 << shift) | bit << shift;
-        before
+        (before, grows || before != bit)
     })?;
     out.integer(before.into());
     Ok(())

@@ -56,16 +56,20 @@ fn bitfield(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -
     ctx.peek_string(args.arg(1))?;
     check_string_len(end)?;
     ctx.edit_string(args.arg(1), |bytes| {
-        if bytes.len() < end {
+        let mut has_changed = bytes.len() < end;
+        if has_changed {
             bytes.resize(end, 0);
         }
         out.array(steps.len());
         for step in &steps {
+            let before = step.field.read(bytes);
             match step.run(bytes) {
                 Some(number) => out.integer(number),
                 None => out.null(),
             }
+            has_changed |= step.field.read(bytes) != before;
         }
+        ((), has_changed)
     })
 }
 

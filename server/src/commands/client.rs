@@ -24,6 +24,19 @@ pub(super) static COMMANDS: &[Command] = &[Command {
 
 static CLIENT_SUBCOMMANDS: &[Command] = &[
     Command {
+        name: "caching",
+        arity: 3,
+        flags: UNSCRIPTED,
+        categories: Category::Connection as u32,
+        group: Group::Connection,
+        since: "6.0.0",
+        summary: "Says whether the keys of the next command are to be tracked.",
+        syntax: "<YES | NO>",
+        parent: "client",
+        handler: Handler::Node(NodeCommand::ClientCaching),
+        ..DEFAULT
+    },
+    Command {
         name: "getname",
         arity: 2,
         flags: UNSCRIPTED,
@@ -191,6 +204,21 @@ static CLIENT_SUBCOMMANDS: &[Command] = &[
         syntax: "connection-name",
         parent: "client",
         handler: Handler::Node(NodeCommand::ClientSetname),
+        ..DEFAULT
+    },
+    Command {
+        name: "tracking",
+        arity: -3,
+        flags: UNSCRIPTED,
+        categories: Category::Connection as u32,
+        group: Group::Connection,
+        since: "6.0.0",
+        complexity: "O(N) where N is the number of prefixes",
+        summary: "Lets the connection be told when keys change of which it keeps copies.",
+        syntax: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
+                 [OPTIN] [OPTOUT] [NOLOOP]",
+        parent: "client",
+        handler: Handler::Node(NodeCommand::ClientTracking),
         ..DEFAULT
     },
     Command {

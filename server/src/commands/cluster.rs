@@ -208,6 +208,18 @@ static CLUSTER_SUBCOMMANDS: &[Command] = &[
         ..REFUSED
     },
     Command {
+        name: "members",
+        arity: 2,
+        flags: ANYTIME,
+        group: Group::Cluster,
+        since: SINCE,
+        complexity: "O(N) where N is the number of nodes of the cluster",
+        summary: "Shows what nodes say of themselves, and whether they seem to be there.",
+        parent: "cluster",
+        handler: Handler::Node(NodeCommand::ClusterMembers),
+        ..DEFAULT
+    },
+    Command {
         name: "myid",
         arity: 2,
         flags: Flag::Stale as u32,

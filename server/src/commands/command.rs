@@ -1,9 +1,11 @@
 //! The description of a command: the rows of the command table.
 
+use std::ops::Range;
+
 use bailiwick_frame::{Args, Encoder};
 
 use super::parse::int32;
-use super::{Outcome, ReadContext, WriteContext, is_option};
+use super::{Outcome, ReadContext, WriteContext, is_option, lookup_logged};
 
 /// Runs a command that changes nothing.
 pub type ReadHandler = fn(&ReadContext<'_>, Args<'_>, &mut Encoder<'_>) -> Outcome;
@@ -49,6 +51,7 @@ pub enum Flag {
     Pubsub = 1 << 15,
     Movablekeys = 1 << 16,
     NoAsyncLoading = 1 << 17,
+    NoMandatoryKeys = 1 << 18,
     /// Stands in logs only: a node submits it by itself, and clients are told that there is no such
     /// command.
     Internal = 1 << 31,
@@ -90,11 +93,14 @@ pub enum Group {
     Hash,
     Geo,
     Bitmap,
+    HyperLogLog,
+    Stream,
     Transactions,
     Connection,
     Server,
     Cluster,
     Scripting,
+    Pubsub,
 }
 
 /// Where the keys are among the arguments.
@@ -119,9 +125,25 @@ pub enum Keys {
         /// Index of the number of keys.
         count: u8,
     },
+    /// The first argument, and what stands behind STORE among the options of SORT; besides, keys
+    /// that are known only when the command runs.
+    Sorted {
+        /// Whether STORE is an option.
+        stores: bool,
+    },
     /// The first argument, and what stands behind STORE or STOREDIST.
     Stored {
         /// Index from which on these words are options.
+        from: u8,
+    },
+    /// Those of the request that begins at `at`.
+    Inner {
+        /// Index of the request's command.
+        at: u8,
+    },
+    /// The first half of what stands behind STREAMS.
+    Streams {
+        /// Index at or behind which the word stands.
         from: u8,
     },
 }
@@ -147,12 +169,23 @@ impl Keys {
 
     /// Indexes of the keys in a request; none if it cannot have as many as it says.
     pub fn indexes(self, args: Args<'_>) -> impl Iterator<Item = usize> + use<> {
-        let (apart, range, step) = match self {
+        let (apart, range, step) = self.find(args);
+        apart.into_iter().chain(range.step_by(step))
+    }
+
+    /// The index of a key that stands apart, those of the others, and their distance.
+    fn find(self, args: Args<'_>) -> (Option<usize>, Range<usize>, usize) {
+        match self {
             Self::None => (None, 0..0, 1),
             Self::Stored { from } => {
                 let stored = stored_key(args, from.into());
                 (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
             }
+            Self::Sorted { stores } => {
+                let stored = sorted_into(args).filter(|_| stores);
+                (Some(1), stored.map_or(0..0, |at| at..at + 1), 1)
+            }
+            Self::Streams { .. } => (None, stream_keys(args), 1),
             Self::Range { first, last, step } => {
                 let last = if last < 0 {
                     args.len() as isize + last as isize
@@ -176,8 +209,19 @@ impl Keys {
                     ),
                 }
             }
-        };
-        apart.into_iter().chain(range.step_by(step))
+            Self::Inner { at } => {
+                let (inner, at) = (args.from(at.into()), usize::from(at));
+                let found = Some(inner).filter(|inner| !inner.is_empty());
+                match found.map(lookup_logged) {
+                    Some(Ok(command)) => {
+                        let (apart, range, step) = command.keys.find(inner);
+                        let range = range.start + at..range.end + at;
+                        (apart.map(|apart| apart + at), range, step)
+                    }
+                    _ => (None, 0..0, 1),
+                }
+            }
+        }
     }
 }
 
@@ -192,6 +236,43 @@ fn stored_key(args: Args<'_>, mut at: usize) -> Option<usize> {
         at += 1;
     }
     found
+}
+
+/// The key behind STORE among the options of SORT, which are passed over together with what belongs
+/// to them. The last one counts.
+fn sorted_into(args: Args<'_>) -> Option<usize> {
+    let (mut found, mut at) = (None, 2);
+    while at < args.len() {
+        if is_option(args, at, "limit") {
+            at += 2;
+        } else if is_option(args, at, "by") || is_option(args, at, "get") {
+            at += 1;
+        } else if is_option(args, at, "store") && at + 1 < args.len() {
+            found = Some(at + 1);
+            at += 1;
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The keys of XREAD and XREADGROUP; none if there is not one ID for each.
+fn stream_keys(args: Args<'_>) -> Range<usize> {
+    let mut at = 1;
+    while at < args.len() {
+        at += match () {
+            () if is_option(args, at, "block") || is_option(args, at, "count") => 2,
+            () if is_option(args, at, "group") => 3,
+            () if is_option(args, at, "noack") => 1,
+            () if is_option(args, at, "streams") => {
+                let words = args.len() - at - 1;
+                let keys = if words % 2 == 1 { 0 } else { words / 2 };
+                return at + 1..at + 1 + keys;
+            }
+            () => return 0..0,
+        };
+    }
+    0..0
 }
 
 /// What becomes of a command that reads or writes the keyspace and concerns several groups: its keys
@@ -214,6 +295,23 @@ pub enum Spread {
     Random,
     /// Each group removes its keys.
     Flush,
+    /// Without keys, any group can do it, and what it needs decides which one should have.
+    Anywhere,
+    /// Each group does the same, so that all know the same.
+    Everywhere,
+}
+
+/// Where a request says how long it is ready to wait for its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// Nowhere: the command does not wait.
+    Never,
+    /// In the first argument, in seconds.
+    First,
+    /// In the last argument, in seconds.
+    Last,
+    /// Behind the option BLOCK, in milliseconds; without it the request does not wait.
+    Option,
 }
 
 /// One row of the command table, or of a container's table of subcommands.
@@ -246,6 +344,8 @@ pub struct Command {
     pub handler: Handler,
     /// What becomes of it where it concerns several groups.
     pub spread: Spread,
+    /// How long it waits for its keys.
+    pub timeout: Timeout,
 }
 
 /// What most rows have in common, for struct update syntax.
@@ -264,6 +364,7 @@ pub const DEFAULT: Command = Command {
     parent: "",
     handler: Handler::Container,
     spread: Spread::Refused,
+    timeout: Timeout::Never,
 };
 
 impl Command {
@@ -319,14 +420,31 @@ pub enum NodeCommand {
     ClientUnblock,
     ClientGetredir,
     ClientTrackinginfo,
+    ClientTracking,
+    ClientCaching,
     // Transactions.
     Multi,
     Exec,
     Discard,
     Watch,
     Unwatch,
+    // Channels.
+    Subscribe,
+    Unsubscribe,
+    Psubscribe,
+    Punsubscribe,
+    Ssubscribe,
+    Sunsubscribe,
+    Publish,
+    Spublish,
+    PubsubChannels,
+    PubsubNumpat,
+    PubsubNumsub,
+    PubsubShardchannels,
+    PubsubShardnumsub,
     // Cluster.
     ClusterLinks,
+    ClusterMembers,
     ClusterInfo,
     ClusterMyid,
     ClusterMyshardid,
@@ -391,8 +509,8 @@ pub enum NodeCommand {
     Monitor,
     Role,
     Lolwut,
-    FunctionFlush,
-    ScriptFlush,
+    ScriptKill,
+    Pfselftest,
     /// HELP of any container.
     Help,
 }

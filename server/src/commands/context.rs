@@ -4,11 +4,13 @@ use std::cell::Cell;
 
 use bailiwick_frame::Args;
 
-use super::{CommandError, Outcome};
+use super::touch::{Touches, What};
+use super::{CommandError, Outcome, Scripts};
 use crate::authority::Authority;
 use crate::keyspace::{
     AccessClock, Aggregate, Edit, Entry, Expiry, Keyspace, NewValue, Object, ValueRef,
 };
+use crate::state::Waiters;
 
 /// The longest string a command may build, in bytes: Redis's `proto-max-bulk-len`.
 const STRING_MAX_BYTES: usize = 512 * 1024 * 1024;
@@ -26,6 +28,8 @@ pub struct Counters {
     pub evicted: Cell<u64>,
     /// Changes to the keyspace.
     pub changes: Cell<u64>,
+    /// What was done to which keys, for those who want to be told.
+    pub touches: Touches,
 }
 
 impl Counters {
@@ -40,6 +44,8 @@ pub struct ReadContext<'a> {
     pub keyspace: &'a Keyspace,
     /// What of them the group serves.
     pub authority: &'a Authority,
+    /// The scripts that the group knows.
+    pub scripts: &'a Scripts,
     /// The connection's database.
     pub database: usize,
     /// The time that decides what has expired: the leader's for a local read, the entry's for a
@@ -51,6 +57,11 @@ pub struct ReadContext<'a> {
     pub touch: bool,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
+    /// Where random numbers come from that must be the same on every replica, for what a script
+    /// reads; otherwise they are the node's own.
+    pub chance: Option<&'a Cell<u64>>,
 }
 
 impl<'a> ReadContext<'a> {
@@ -64,21 +75,25 @@ impl<'a> ReadContext<'a> {
                     self.clock.touch(entry);
                 }
             }
-            None => Counters::add(&self.counters.misses, 1),
+            None => self.note_miss(key),
         }
         found
+    }
+
+    fn note_miss(&self, key: &[u8]) {
+        Counters::add(&self.counters.misses, 1);
+        let touches = &self.counters.touches;
+        touches.note(self.database, key, What::Missed);
     }
 
     /// The entry of `key` for a command that asks about the key, not for its value: counted as a
     /// look-up, but not as an access.
     pub fn look(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() {
-            &self.counters.hits
-        } else {
-            &self.counters.misses
-        };
-        Counters::add(counter, 1);
+        match found {
+            Some(_) => Counters::add(&self.counters.hits, 1),
+            None => self.note_miss(key),
+        }
         found
     }
 
@@ -98,11 +113,19 @@ impl<'a> ReadContext<'a> {
         self.get(key).map(held::<T>).transpose()
     }
 
-    /// The next number of the node's own random sequence: no part of the replicated state, which
-    /// a read does not change.
+    /// The next number of a random sequence that is no part of the replicated state, which a read
+    /// does not change.
     #[must_use]
     pub fn random(&self) -> u64 {
-        self.clock.random()
+        match self.chance {
+            None => self.clock.random(),
+            Some(chance) => {
+                let mut state = chance.get();
+                let number = next_random(&mut state);
+                chance.set(state);
+                number
+            }
+        }
     }
 }
 
@@ -112,6 +135,8 @@ pub struct WriteContext<'a> {
     pub keyspace: &'a mut Keyspace,
     /// What of them the group serves.
     pub authority: &'a mut Authority,
+    /// The scripts that the group knows.
+    pub scripts: &'a mut Scripts,
     /// The connection's database.
     pub database: usize,
     /// The log entry's time.
@@ -122,6 +147,12 @@ pub struct WriteContext<'a> {
     pub clock: &'a AccessClock,
     /// Statistics.
     pub counters: &'a Counters,
+    /// Who waits for keys.
+    pub waiters: &'a mut Waiters,
+    /// Whether the client may be made to wait for keys.
+    pub may_wait: bool,
+    /// The client's node need not be a member of the group.
+    pub is_proxied: bool,
 }
 
 impl WriteContext<'_> {
@@ -131,11 +162,14 @@ impl WriteContext<'_> {
         ReadContext {
             keyspace: self.keyspace,
             authority: self.authority,
+            scripts: self.scripts,
             database: self.database,
             now_ms: self.now_ms,
             clock: self.clock,
             touch: true,
             counters: self.counters,
+            may_wait: self.may_wait,
+            chance: None,
         }
     }
 
@@ -181,6 +215,7 @@ impl WriteContext<'_> {
     /// Sets `key` to `value`, whatever was there.
     pub fn set(&mut self, key: &[u8], value: NewValue<'_>, expiry: Expiry) {
         self.drop_if_expired(self.database, key);
+        self.note_change(self.database, key, matches!(expiry, Expiry::At(_)));
         self.keyspace
             .set(self.database, key, value, expiry, self.clock.fresh());
         Counters::add(&self.counters.changes, 1);
@@ -189,6 +224,7 @@ impl WriteContext<'_> {
     /// Puts a copy of `entry`, expiry included, at `key` of `database`, replacing what is there.
     pub fn put(&mut self, database: usize, key: &[u8], entry: &Entry) {
         self.drop_if_expired(database, key);
+        self.note_change(database, key, false);
         self.keyspace.put(database, key, entry, entry.access());
         Counters::add(&self.counters.changes, 1);
     }
@@ -203,8 +239,10 @@ impl WriteContext<'_> {
         let entry = self.keyspace.remove(self.database, key)?;
         if entry.is_expired(self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(self.database, key, What::Expired);
             return None;
         }
+        self.note(self.database, key, What::Removed);
         Counters::add(&self.counters.changes, 1);
         Some(entry)
     }
@@ -219,41 +257,63 @@ impl WriteContext<'_> {
             return self.remove(key);
         }
         Counters::add(&self.counters.changes, 1);
+        let what = match at_ms {
+            Some(_) => What::ExpirySet,
+            None => What::Persisted,
+        };
+        self.note(self.database, key, what);
         self.keyspace.set_expiry(self.database, key, at_ms)
     }
 
     /// Edits the string at `key` in place, starting from an empty one if the key is absent; keeps
-    /// the expiry. `WRONGTYPE` if it is something else.
+    /// the expiry. `change` says besides its result whether it has changed anything; if not, WATCH
+    /// does not notice. `WRONGTYPE` if it is something else.
     pub fn edit_string<R>(
         &mut self,
         key: &[u8],
-        change: impl FnOnce(&mut Vec<u8>) -> R,
+        change: impl FnOnce(&mut Vec<u8>) -> (R, bool),
     ) -> Result<R, CommandError> {
         self.drop_if_expired(self.database, key);
-        let bytes = match self.peek(key).map(Entry::value) {
-            // Edited in place below.
+        let is_new = self.peek(key).is_none();
+        let raw = |bytes| NewValue::Object(Object::String(bytes));
+        let other_form = match self.peek(key).map(Entry::value) {
             Some(ValueRef::Object(Object::String(_))) => None,
-            Some(ValueRef::Object(_)) => return Err(CommandError::WrongType),
-            Some(ValueRef::String(bytes)) => Some(bytes.to_vec()),
-            Some(ValueRef::Int(number)) => Some(number.to_string().into_bytes()),
-            None => Some(Vec::new()),
+            Some(ValueRef::Object(object)) => {
+                let bytes = object.as_string().ok_or(CommandError::WrongType)?;
+                Some(raw(bytes.to_vec()))
+            }
+            Some(ValueRef::String(bytes)) => Some(raw(bytes.to_vec())),
+            Some(ValueRef::Int(number)) => Some(raw(number.to_string().into_bytes())),
+            None => {
+                let (value, access) = (raw(Vec::new()), self.clock.fresh());
+                self.keyspace
+                    .set(self.database, key, value, Expiry::Keep, access);
+                None
+            }
         };
-        if let Some(bytes) = bytes {
-            let (value, access) = (NewValue::Object(Object::String(bytes)), self.clock.fresh());
-            self.keyspace
-                .set(self.database, key, value, Expiry::Keep, access);
+        if let Some(value) = other_form {
+            self.keyspace.reencode(self.database, key, value);
         }
+        let mut has_changed = false;
         let edit = self.keyspace.edit(
             self.database,
             key,
             self.clock,
             |object| matches!(object, Object::String(_)),
             |object| match object {
-                Object::String(bytes) => (Some(change(bytes)), true),
+                Object::String(bytes) => {
+                    let (result, changed) = change(bytes);
+                    has_changed = changed;
+                    (Some(result), changed)
+                }
                 _ => (None, false),
             },
         );
-        Counters::add(&self.counters.changes, 1);
+        Counters::add(&self.counters.changes, u64::from(has_changed));
+        if has_changed {
+            let expires = false;
+            self.note(self.database, key, What::Changed { is_new, expires });
+        }
         match edit {
             Edit::Done(Some(result)) => Ok(result),
             _ => unreachable!("the key was just found to hold, or given, a string object"),
@@ -288,8 +348,12 @@ impl WriteContext<'_> {
             Edit::Refused => Err(CommandError::WrongType),
             Edit::Done(result) => {
                 Counters::add(&self.counters.changes, changes);
+                if changes > 0 {
+                    self.note_change(self.database, key, false);
+                }
                 if is_empty {
                     self.keyspace.remove(self.database, key);
+                    self.note(self.database, key, What::Removed);
                 }
                 Ok(Some(result))
             }
@@ -311,6 +375,7 @@ impl WriteContext<'_> {
         let mut value = T::default();
         let (result, changes) = change(&mut value);
         if !value.is_empty() {
+            self.note_change(self.database, key, false);
             let (value, access) = (NewValue::Object(value.into_object()), self.clock.fresh());
             self.keyspace
                 .set(self.database, key, value, Expiry::None, access);
@@ -328,6 +393,20 @@ impl WriteContext<'_> {
         }
     }
 
+    /// Notes what was done to a key, for those who want to be told; for what went past the methods of
+    /// this context.
+    pub fn note(&self, database: usize, key: &[u8], what: What) {
+        self.counters.touches.note(database, key, what);
+    }
+
+    /// Notes that a key gets another value. To be called before it does.
+    fn note_change(&self, database: usize, key: &[u8], expires: bool) {
+        if self.counters.touches.is_on() {
+            let is_new = self.keyspace.entry(database, key).is_none();
+            self.note(database, key, What::Changed { is_new, expires });
+        }
+    }
+
     /// The keyspace's hash seed, which orders the elements of large values.
     #[must_use]
     pub fn seed(&self) -> u64 {
@@ -341,11 +420,7 @@ impl WriteContext<'_> {
 
     /// The next number of the random sequence that the log entry seeds (SplitMix64).
     pub fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        next_random(&mut self.random)
     }
 
     fn drop_if_expired(&mut self, database: usize, key: &[u8]) {
@@ -353,8 +428,18 @@ impl WriteContext<'_> {
         // creation rather than a change.
         if self.keyspace.remove_if_expired(database, key, self.now_ms) {
             Counters::add(&self.counters.expired, 1);
+            self.note(database, key, What::Expired);
         }
     }
+}
+
+/// A step of SplitMix64.
+fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// The value of type `T` in `entry`; `WRONGTYPE` if it holds something else.
@@ -380,8 +465,10 @@ impl<'a> StringRef<'a> {
         match entry.value() {
             ValueRef::Int(number) => Ok(Self::Int(number)),
             ValueRef::String(bytes) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(Object::String(bytes)) => Ok(Self::Bytes(bytes)),
-            ValueRef::Object(_) => Err(CommandError::WrongType),
+            ValueRef::Object(object) => object
+                .as_string()
+                .map(Self::Bytes)
+                .ok_or(CommandError::WrongType),
         }
     }
 

@@ -78,6 +78,19 @@ impl Decimal {
         matches!(self, Self::Rounded(number) if number.is_infinite())
     }
 
+    /// A thousand times this number, rounded up to a whole one; at the ends of the range if it is
+    /// beyond them.
+    pub(super) fn thousandfold(self) -> i128 {
+        const THOUSANDTH: i128 = UNIT as i128 / 1000;
+        match self {
+            Self::Exact(units) => {
+                let has_rest = units % THOUSANDTH > 0;
+                units / THOUSANDTH + i128::from(has_rest)
+            }
+            Self::Rounded(number) => (number * 1000.0).ceil() as i128,
+        }
+    }
+
     fn to_f64(self) -> f64 {
         match self {
             Self::Rounded(number) => number,

@@ -24,10 +24,25 @@ pub(super) fn loose_double(arg: &[u8]) -> Option<f64> {
     if arg.is_empty() {
         return Some(0.0);
     }
+    read(without_blanks(arg)?).map(|number| number.value)
+}
+
+/// What SORT sorts by: as [`loose_double`], but a number that is too large or too small is none.
+pub(super) fn sort_weight(arg: &[u8]) -> Option<f64> {
+    let arg = arg.split(|&byte| byte == 0).next().unwrap_or_default();
+    if arg.is_empty() {
+        return Some(0.0);
+    }
+    let number = read(without_blanks(arg)?)?;
+    (!number.is_out_of_range).then_some(number.value)
+}
+
+/// The text from its first byte on that is no blank, if there is one.
+fn without_blanks(text: &[u8]) -> Option<&[u8]> {
     // 11 is the vertical tab, which Rust does not count among the blanks.
     let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == 11;
-    let start = arg.iter().position(|byte| !is_blank(byte))?;
-    read(&arg[start..]).map(|number| number.value)
+    let start = text.iter().position(|byte| !is_blank(byte))?;
+    Some(&text[start..])
 }
 
 struct Number {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::authority::Stray;
+use crate::state::Awaits;
 
 /// A refusal: the client gets it as an error reply, and the connection lives on. The display form
 /// is the reply without its leading `-`.
@@ -41,12 +42,27 @@ pub enum CommandError {
     /// One of the keys is not served by the group. Nothing was done; another group may do it.
     #[error("{0}")]
     Stray(Box<Stray>),
+    /// There is nothing to reply with yet, and the client may wait. Nothing was done.
+    #[error("ERR this command waits for keys")]
+    Blocks(Box<Awaits>),
     /// Anything said only once; the text begins with its code.
     #[error("{0}")]
     Text(Cow<'static, str>),
 }
 
 impl CommandError {
+    /// Memory is short, and the command might need some.
+    pub const OUT_OF_MEMORY: Self =
+        Self::text("OOM command not allowed when used memory > 'maxmemory'.");
+
+    /// What EXEC answers if one of the commands is refused like this when it is about to run.
+    #[must_use]
+    pub fn aborting_exec(&self) -> Self {
+        Self::composed(format!(
+            "EXECABORT Transaction discarded because of: {self}"
+        ))
+    }
+
     /// An error with a fixed text, its code included.
     #[must_use]
     pub const fn text(text: &'static str) -> Self {

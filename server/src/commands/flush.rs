@@ -6,6 +6,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::parse;
+use super::touch::What;
 use super::{
     Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Outcome, Spread, WriteContext,
     is_option,
@@ -80,6 +81,7 @@ fn swapdb(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     };
     let (first, second) = (in_range(first)?, in_range(second)?);
     if first != second {
+        ctx.note(first, b"", What::Cleared);
         ctx.keyspace.swap(first, second);
     }
     ctx.note_changes(1);
@@ -97,6 +99,7 @@ fn check_flush_options(args: Args<'_>) -> Outcome {
 
 /// Empties a database.
 pub(super) fn clear(ctx: &mut WriteContext<'_>, database: usize) {
+    ctx.note(database, b"", What::Cleared);
     let keys = ctx.keyspace.len_of(database);
     if keys > 0 {
         ctx.keyspace.clear(database);

@@ -1,5 +1,7 @@
 //! Lists, several at a time: LMOVE, RPOPLPUSH and LMPOP.
 
+use std::ops::Range;
+
 use bailiwick_frame::{Args, Encoder};
 
 use super::list::{ROW, take_one, write_and_remove, write_element};
@@ -10,7 +12,7 @@ use crate::keyspace::list::{Element, End, List};
 const WRITE: u32 = Flag::Write as u32;
 const DENYOOM: u32 = Flag::Denyoom as u32;
 
-const TWO_KEYS: Keys = Keys::Range {
+pub(super) const TWO_KEYS: Keys = Keys::Range {
     first: 1,
     last: 2,
     step: 1,
@@ -68,7 +70,8 @@ fn rpoplpush(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) 
     move_element(ctx, (source, End::Back), (destination, End::Front), out)
 }
 
-fn move_element(
+/// Moves an element from one list to another one, or within one; null if there is none.
+pub(super) fn move_element(
     ctx: &mut WriteContext<'_>,
     (source, from): (&[u8], End),
     (destination, to): (&[u8], End),
@@ -125,39 +128,78 @@ fn counted_bytes(element: Element<'_>) -> usize {
 }
 
 fn lmpop(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let numkeys = positive(args.arg(1)).ok_or(BAD_NUMKEYS)?;
-    // The number of keys may be any; the end must stand behind them.
-    let at = usize::try_from(numkeys)
-        .ok()
-        .and_then(|keys| keys.checked_add(2));
-    let at = at
-        .filter(|&at| at < args.len())
-        .ok_or(CommandError::Syntax)?;
-    let from = end(args, at)?;
-    let count = match args.len() - at {
-        1 => 1,
-        3.. if is_option(args, at + 1, "count") => positive(args.arg(at + 2)).ok_or(BAD_COUNT)?,
-        _ => return Err(CommandError::Syntax),
-    };
-    if args.len() > at + 3 {
-        return Err(CommandError::Syntax);
+    if !MultiPop::parse(args, 1)?.run(ctx, out)? {
+        out.null_array();
     }
-    for key in args.iter().take(at).skip(2) {
-        let found = ctx.edit(key, |list| {
-            out.array(2);
-            out.bulk(key);
-            ((), write_and_remove(list, from, count, out))
-        })?;
-        if found.is_some() {
-            return Ok(());
-        }
-    }
-    out.null_array();
     Ok(())
 }
 
+/// Some elements of the first list that is there.
+pub(super) struct MultiPop<'a> {
+    args: Args<'a>,
+    keys: Range<usize>,
+    from: End,
+    count: u64,
+}
+
+impl<'a> MultiPop<'a> {
+    /// Reads the arguments from the number of keys on, which stands at `numkeys_at`.
+    pub(super) fn parse(args: Args<'a>, numkeys_at: usize) -> Result<Self, CommandError> {
+        let numkeys = positive(args.arg(numkeys_at)).ok_or(BAD_NUMKEYS)?;
+        let first = numkeys_at + 1;
+        // The number of keys may be any; the end must stand behind them.
+        let at = usize::try_from(numkeys)
+            .ok()
+            .and_then(|keys| keys.checked_add(first));
+        let at = at
+            .filter(|&at| at < args.len())
+            .ok_or(CommandError::Syntax)?;
+        let from = end(args, at)?;
+        let count = match args.len() - at {
+            1 => 1,
+            3.. if is_option(args, at + 1, "count") => {
+                positive(args.arg(at + 2)).ok_or(BAD_COUNT)?
+            }
+            _ => return Err(CommandError::Syntax),
+        };
+        if args.len() > at + 3 {
+            return Err(CommandError::Syntax);
+        }
+        Ok(Self {
+            args,
+            keys: first..at,
+            from,
+            count,
+        })
+    }
+
+    /// The keys in their order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.args.iter().take(self.keys.end).skip(self.keys.start)
+    }
+
+    /// Takes the elements and replies with them; false, without a reply, if there is no list.
+    pub(super) fn run(
+        &self,
+        ctx: &mut WriteContext<'_>,
+        out: &mut Encoder<'_>,
+    ) -> Result<bool, CommandError> {
+        for key in self.keys() {
+            let found = ctx.edit(key, |list| {
+                out.array(2);
+                out.bulk(key);
+                ((), write_and_remove(list, self.from, self.count, out))
+            })?;
+            if found.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
 /// The end that argument `index` names.
-fn end(args: Args<'_>, index: usize) -> Result<End, CommandError> {
+pub(super) fn end(args: Args<'_>, index: usize) -> Result<End, CommandError> {
     match () {
         () if is_option(args, index, "left") => Ok(End::Front),
         () if is_option(args, index, "right") => Ok(End::Back),

@@ -103,7 +103,7 @@ pub(super) fn randomkey(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_
     let sampler = ctx.keyspace.sampler(ctx.database);
     let lives = |entry: &&Entry| !entry.is_expired(ctx.now_ms);
     let drawn = (0..RANDOM_TRIES)
-        .map_while(|_| sampler.random(ctx.clock.random()))
+        .map_while(|_| sampler.random(ctx.random()))
         .find(lives)
         .or_else(|| ctx.keyspace.iter(ctx.database).find(lives));
     match drawn {

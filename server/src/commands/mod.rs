@@ -12,6 +12,8 @@ mod bit;
 mod bit_scan;
 mod bitfield;
 mod bitop;
+mod block;
+mod block_list;
 mod categories;
 mod client;
 mod cluster;
@@ -22,8 +24,11 @@ mod decimal;
 mod diagnostics;
 pub mod docs;
 mod double;
+mod dump;
 mod error;
+pub mod events;
 mod expire;
+mod fence;
 mod field;
 mod flush;
 mod geo;
@@ -31,6 +36,7 @@ mod glob;
 mod hash;
 mod hash_number;
 mod hash_walk;
+mod hyperloglog;
 mod introspection;
 mod keys;
 mod lcs;
@@ -45,35 +51,43 @@ mod number;
 mod object;
 mod parse;
 mod prefix;
+mod pubsub;
 mod random;
 mod range;
 mod registry;
 mod rename;
 mod scan;
+mod script;
 mod server;
 mod set;
 mod set_algebra;
 mod set_options;
 mod set_random;
 mod share;
+mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 mod string_multi;
 #[cfg(test)]
 mod string_tests;
 #[cfg(test)]
 mod testing;
+pub mod touch;
 mod transaction;
 
+pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
 pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
-    Spread, WriteHandler,
+    Spread, Timeout, WriteHandler,
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
+pub use hyperloglog::self_test as self_test_sketches;
 pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
+pub use script::Scripts;
 pub use share::{Page, ScanRequest, scan_request};
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.

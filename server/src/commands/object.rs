@@ -222,11 +222,14 @@ mod tests {
         let context = ReadContext {
             keyspace: &fixture.keyspace,
             authority: &fixture.authority,
+            scripts: &fixture.scripts,
             database: 0,
             now_ms: fixture.now_ms,
             clock: &clock,
             touch: true,
             counters: &fixture.counters,
+            may_wait: false,
+            chance: None,
         };
         let ranges = [(0, 1), (1, 2), (2, 3)].map(|(start, end)| ArgRange { start, end });
         let args = Args::new(b"oxa", &ranges);

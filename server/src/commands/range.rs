@@ -80,7 +80,7 @@ fn append(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
         Some(found) => {
             let len = found.len() + tail.len();
             check_string_len(len)?;
-            ctx.edit_string(key, |bytes| bytes.extend_from_slice(tail))?;
+            ctx.edit_string(key, |bytes| (bytes.extend_from_slice(tail), true))?;
             len
         }
         None => {
@@ -113,6 +113,7 @@ fn setrange(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -
             bytes.resize(end, 0);
         }
         bytes[offset..end].copy_from_slice(patch);
+        ((), true)
     })?;
     out.integer(present.max(end) as i64);
     Ok(())

@@ -6,6 +6,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::parse;
+use super::touch::What;
 use super::{
     Category, Command, CommandError, DEFAULT, Flag, Handler, Keys, Outcome, WriteContext, is_option,
 };
@@ -143,6 +144,7 @@ fn is_there(ctx: &WriteContext<'_>, database: usize, key: &[u8]) -> bool {
 fn relocate(ctx: &mut WriteContext<'_>, key: &[u8], database: usize, new_key: &[u8]) {
     // Not the context's methods, which would count a second change.
     if let Some(entry) = ctx.keyspace.take(ctx.database, key) {
+        ctx.note(ctx.database, key, What::Left);
         ctx.put(database, new_key, &entry);
     }
 }

@@ -182,7 +182,10 @@ fn smove(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     if is_there && source != target {
         ctx.edit(source, |set: &mut Set| (set.remove(member), 1))?;
         // WATCH notices the target even if it has the member already, as in Redis.
-        ctx.edit_or_create(target, |set: &mut Set| (set.add(member, seed), 1))?;
+        let is_added = ctx.edit_or_create(target, |set: &mut Set| (set.add(member, seed), 1))?;
+        if !is_added {
+            ctx.counters.touches.hush();
+        }
     }
     out.integer(is_there.into());
     Ok(())

@@ -18,9 +18,11 @@ pub(super) enum Setter {
 
 /// When SET stores.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Condition {
+pub(super) enum Condition<'a> {
     Absent,
     Present,
+    /// The key holds this string.
+    Equal(&'a [u8]),
 }
 
 /// What is to become of the expiry; a time still has to be read.
@@ -61,8 +63,10 @@ impl Ttl {
 /// options that contradict one another are refused.
 #[derive(Clone, Copy)]
 pub(super) struct Options<'a> {
-    pub(super) condition: Option<Condition>,
+    pub(super) condition: Option<Condition<'a>>,
     pub(super) get: bool,
+    /// Whether what is stored gets a fencing token, which is then the reply.
+    pub(super) fence: bool,
     pub(super) ttl: Option<Ttl>,
     /// The argument of `ttl`; empty if it has none.
     time: &'a [u8],
@@ -78,6 +82,7 @@ impl<'a> Options<'a> {
         let mut options = Self {
             condition: None,
             get: false,
+            fence: false,
             ttl: None,
             time: &[],
         };
@@ -88,6 +93,11 @@ impl<'a> Options<'a> {
                 options.demand(Condition::Absent)?;
             } else if is(b"xx") {
                 options.demand(Condition::Present)?;
+            } else if is(b"ifeq") {
+                let wanted = rest.next().ok_or(CommandError::Syntax)?;
+                options.demand(Condition::Equal(wanted))?;
+            } else if is(b"fence") {
+                options.fence = true;
             } else if is(b"get") {
                 options.get = true;
             } else {
@@ -101,10 +111,14 @@ impl<'a> Options<'a> {
                 }
             }
         }
+        // There is one reply.
+        if options.get && options.fence {
+            return Err(CommandError::Syntax);
+        }
         Ok(options)
     }
 
-    fn demand(&mut self, condition: Condition) -> Outcome {
+    fn demand(&mut self, condition: Condition<'a>) -> Outcome {
         if self.condition.is_some_and(|other| other != condition) {
             return Err(CommandError::Syntax);
         }

@@ -8,6 +8,7 @@ use bailiwick_frame::{Args, Encoder};
 use super::parse::integer;
 use super::random::{self, Wanted};
 use super::set::{ROW, write_member};
+use super::touch::What;
 use super::{Command, CommandError, Flag, Handler, Outcome, ReadContext, WriteContext};
 use crate::keyspace::{Elements, Member, Set};
 
@@ -124,6 +125,12 @@ fn pop_several(
         out.set(len);
         set.iter_from(0)
             .for_each(|member| write_member(member, out));
+        // An event of its own, and then the key's end.
+        let popped = What::Changed {
+            is_new: false,
+            expires: false,
+        };
+        ctx.note(ctx.database, key, popped);
         ctx.remove(key);
         // One has been counted.
         ctx.note_changes(len as u64 - 1);

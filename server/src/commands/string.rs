@@ -5,13 +5,14 @@
 
 use bailiwick_frame::{Args, Encoder};
 
+use super::fence::{holds, token_of};
 use super::parse::{Base, Unit, positive_expiry_ms};
 use super::set_options::{Condition, Options, Setter, Ttl};
 use super::{
     Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
     WriteContext,
 };
-use crate::keyspace::{Entry, Expiry, NewValue};
+use crate::keyspace::{Entry, Expiry, Fenced, NewValue, Object};
 
 const WRITE: u32 = Flag::Write as u32;
 const DENYOOM: u32 = Flag::Denyoom as u32;
@@ -41,7 +42,8 @@ pub(super) static COMMANDS: &[Command] = &[
         flags: WRITE | DENYOOM,
         summary: "Stores a string at a key, whatever was there, on conditions and with an expiry \
                   if asked for.",
-        syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | \
+        syntax: "key value [NX | XX | IFEQ comparison-value] [GET | FENCE] \
+                 [EX seconds | PX milliseconds | \
                  EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         handler: Handler::Write(set),
         ..ROW
@@ -128,14 +130,32 @@ fn set(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Out
         None => true,
         Some(Condition::Absent) => ctx.peek(key).is_none(),
         Some(Condition::Present) => ctx.peek(key).is_some(),
+        Some(Condition::Equal(wanted)) => holds(ctx, key, wanted)?,
     };
-    if stored {
-        ctx.set(key, NewValue::from_bytes(value), expiry);
+    if !stored {
+        if !options.get {
+            out.null();
+        }
+        return Ok(());
     }
-    match (options.get, stored) {
-        (true, _) => {}
-        (false, true) => out.ok(),
-        (false, false) => out.null(),
+    let token = match options.condition {
+        _ if options.fence => Some(ctx.keyspace.next_fence()),
+        // Who stores what he finds is still the one who had it.
+        Some(Condition::Equal(wanted)) if wanted == value => ctx.peek(key).and_then(token_of),
+        _ => None,
+    };
+    let value = match token {
+        Some(token) => NewValue::Object(Object::Fenced(Box::new(Fenced {
+            value: value.into(),
+            token,
+        }))),
+        None => NewValue::from_bytes(value),
+    };
+    ctx.set(key, value, expiry);
+    match token {
+        Some(token) if options.fence => out.integer(token as i64),
+        _ if options.get => {}
+        _ => out.ok(),
     }
     Ok(())
 }

@@ -6,9 +6,10 @@
 use bailiwick_frame::{Encoder, Limits, Parser, Protocol, Requests};
 use bailiwick_replication::GroupId;
 
-use super::{Counters, Handler, ReadContext, WriteContext, lookup_logged};
+use super::{Counters, Handler, ReadContext, Scripts, WriteContext, lookup_logged};
 use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
+use crate::state::Waiters;
 
 /// Where a test starts: a moment like any other, so that sums with it are noticed.
 pub(super) const START_MS: i64 = 1_700_000_000_123;
@@ -17,11 +18,13 @@ pub(super) const START_MS: i64 = 1_700_000_000_123;
 pub(super) struct Fixture {
     pub(super) keyspace: Keyspace,
     pub(super) authority: Authority,
+    pub(super) scripts: Scripts,
     pub(super) database: usize,
     pub(super) now_ms: i64,
     pub(super) random: u64,
     pub(super) protocol: Protocol,
     pub(super) counters: Counters,
+    pub(super) waiters: Waiters,
 }
 
 impl Default for Fixture {
@@ -29,11 +32,13 @@ impl Default for Fixture {
         Self {
             keyspace: Keyspace::new(16, 42),
             authority: Authority::new(GroupId(0)),
+            scripts: Scripts::default(),
             database: 0,
             now_ms: START_MS,
             random: 7,
             protocol: Protocol::Resp2,
             counters: Counters::default(),
+            waiters: Waiters::default(),
         }
     }
 }
@@ -54,16 +59,21 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
     let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
-    let outcome = lookup_logged(args).and_then(|command| match command.handler {
+    let from = fixture.counters.touches.len();
+    let found = lookup_logged(args);
+    let outcome = found.clone().and_then(|command| match command.handler {
         Handler::Read(handler) => {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
                 authority: &fixture.authority,
+                scripts: &fixture.scripts,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 clock: &clock,
                 touch: true,
                 counters: &fixture.counters,
+                may_wait: false,
+                chance: None,
             };
             handler(&context, args, &mut out)
         }
@@ -71,11 +81,15 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
             let mut context = WriteContext {
                 keyspace: &mut fixture.keyspace,
                 authority: &mut fixture.authority,
+                scripts: &mut fixture.scripts,
                 database: fixture.database,
                 now_ms: fixture.now_ms,
                 random: fixture.random,
                 clock: &clock,
                 counters: &fixture.counters,
+                waiters: &mut fixture.waiters,
+                may_wait: false,
+                is_proxied: false,
             };
             let outcome = handler(&mut context, args, &mut out);
             fixture.random = context.random;
@@ -83,6 +97,9 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
         }
         Handler::Node(_) | Handler::Container => panic!("no keyspace command: {line}"),
     });
+    if let Ok(command) = found {
+        super::events::name(&command, args, &fixture.counters.touches, from);
+    }
     if let Err(error) = outcome {
         reply.clear();
         Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());

@@ -30,6 +30,8 @@ To try a cluster: bailiwick demo. To run one, start each node with the cluster's
 
   $ bailiwick --cluster cluster.toml --node 1 --data ./data-1
 
+To bring the data of a Redis along: bailiwick import dump.rdb; and back: bailiwick export.
+
 Any Redis client works, and so do redis-cli and redis-benchmark. Every setting below is a flag,
 a key of the file that --config names, and a parameter of CONFIG GET; most can be changed with
 CONFIG SET while the node runs, and CONFIG REWRITE puts them into the file.";

@@ -6,7 +6,7 @@
 //! to the module `table`, and gets a field in [`Settings`].
 
 use super::Settings;
-use super::compound::{EVENT_CLASSES, SAVE_POINTS, event_classes, save_points};
+use super::compound::{SAVE_POINTS, save_points};
 use super::parameter::{Changes, Parameter, Section};
 use super::value::{Invalid, Kind};
 
@@ -132,16 +132,7 @@ pub(super) static INERT: &[Parameter] = &[
             "busy-reply-threshold",
             COUNT,
             "5000",
-            "There are no scripts that could keep the node busy",
-        )
-    },
-    Parameter {
-        set: |settings, row, text| keep(settings, row, event_classes(text)?),
-        ..inert(
-            "notify-keyspace-events",
-            EVENT_CLASSES,
-            "",
-            "There is no publish and subscribe yet",
+            "A script that runs too long is ended on all replicas at the same step",
         )
     },
     // Encodings.

@@ -19,12 +19,14 @@ mod seat;
 mod settings;
 mod store;
 mod table;
+mod transfer;
 mod value;
 mod words;
 
 use std::ffi::OsString;
 use std::fs;
 
+use crate::transfer::{ExportArgs, ImportArgs};
 pub use demo::{DemoArgs, DemoShape, Regions};
 pub use error::ConfigError;
 pub use parameter::{Changes, Get, Parameter, Section, Set, all, find};
@@ -42,6 +44,10 @@ pub enum Startup {
     Run(Store),
     /// To run a small cluster in this process.
     Demo(DemoArgs),
+    /// To bring a file into a running node.
+    Import(ImportArgs),
+    /// To bring what a running node holds into a file.
+    Export(ExportArgs),
     /// To print this on standard output and stop.
     Print(String),
 }
@@ -54,6 +60,9 @@ pub enum Startup {
 pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Startup, ConfigError> {
     let mut arguments = arguments.into_iter().peekable();
     let program = arguments.next();
+    if arguments.peek().is_some_and(transfer::is_asked_for) {
+        return transfer::parse(arguments);
+    }
     if arguments.peek().is_some_and(|word| word == "demo") {
         return Ok(match demo::parse(arguments)? {
             Ok(asked) => Startup::Demo(asked),
@@ -104,6 +113,8 @@ mod tests {
         match load(words) {
             Ok(Startup::Run(store)) => Ok(store),
             Ok(Startup::Demo(asked)) => Err(format!("{asked:?}")),
+            Ok(Startup::Import(asked)) => Err(format!("{asked:?}")),
+            Ok(Startup::Export(asked)) => Err(format!("{asked:?}")),
             Ok(Startup::Print(text)) => Err(text),
             Err(error) => Err(error.to_string()),
         }

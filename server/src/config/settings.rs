@@ -76,6 +76,10 @@ pub struct Settings {
     pub client_query_buffer_limit_bytes: u64,
     /// Bytes of the longest argument.
     pub proto_max_bulk_len_bytes: u64,
+    /// Which events of keys are told, in Redis's letters.
+    pub notify_keyspace_events: String,
+    /// Keys remembered for clients that keep copies; 0 for no limit.
+    pub tracking_table_max_keys: usize,
 
     /// Least severe level that is logged.
     pub log_level: LogLevel,
@@ -148,6 +152,8 @@ impl Settings {
             client_output_buffer_limit: OutputBufferLimits::default(),
             client_query_buffer_limit_bytes: 0,
             proto_max_bulk_len_bytes: 0,
+            notify_keyspace_events: String::new(),
+            tracking_table_max_keys: 0,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             slowlog_log_slower_than_us: 0,

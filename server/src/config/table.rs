@@ -1,6 +1,6 @@
 //! The parameters that do something.
 
-use super::compound::{BIND, BUFFER_LIMITS, DIRECTORY, PERCENTILES};
+use super::compound::{BIND, BUFFER_LIMITS, DIRECTORY, EVENT_CLASSES, PERCENTILES, event_classes};
 use super::inert;
 use super::parameter::{Changes, Parameter, Section, all};
 use super::settings::{DebugAccess, EvictionPolicy, Fsync, LogFormat, LogLevel, Settings};
@@ -306,6 +306,30 @@ pub(super) static WORKING: &[Parameter] = &[
         },
         ..ROW
     },
+    Parameter {
+        name: "notify-keyspace-events",
+        section: Section::Limits,
+        kind: EVENT_CLASSES,
+        summary: "Which events of keys this node tells its subscribers of, by Redis's letters; \
+                  nothing switches it off",
+        get: |settings, _| settings.notify_keyspace_events.clone(),
+        set: |settings, _, text| {
+            settings.notify_keyspace_events = event_classes(text)?;
+            Ok(())
+        },
+        ..ROW
+    },
+    field!(tracking_table_max_keys {
+        name: "tracking-table-max-keys",
+        section: Section::Limits,
+        kind: Kind::Integer {
+            min: 0,
+            max: i64::MAX
+        },
+        default: "1000000",
+        summary: "Keys remembered for clients that keep copies of values; beyond it some are \
+                  invalidated. 0 is no limit",
+    }),
     field!(client_query_buffer_limit_bytes {
         name: "client-query-buffer-limit",
         section: Section::Limits,

@@ -25,9 +25,10 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
+use super::push::{listens, runs_while_listening};
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
-    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext,
+    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, timeout_of,
 };
 use crate::group::{Group, Item, Proposal, ROOT_GROUP};
 use crate::keyspace::AccessClock;
@@ -117,9 +118,12 @@ impl Connection {
         let mut proposal = worker.submit(proposal).await;
         if !proposal.strayed.is_empty() {
             self.follow_strays(&mut proposal).await;
+            self.distrust();
         }
         proposal.items.clear();
-        if std::mem::take(&mut proposal.is_discarded) {
+        let is_discarded = std::mem::take(&mut proposal.is_discarded);
+        self.publish_queued(!is_discarded);
+        if is_discarded {
             // A SELECT among the steps did not happen.
             self.session.set_database(self.database_before_exec);
         }
@@ -144,6 +148,7 @@ impl Connection {
             proposal.replies.truncate(before);
             self.after_suppressed_reply();
         }
+        self.carry_pushes(&mut proposal.replies);
         self.proposal = Some(proposal);
     }
 
@@ -233,11 +238,22 @@ impl Connection {
                     break;
                 }
             };
+            if timeout_of(&command, args, self.now_ns / 1_000_000).is_some() {
+                if !items.is_empty() {
+                    stop = Stop::Propose;
+                    break;
+                }
+                self.note_command(command);
+                next += 1;
+                stop = Stop::Pending(Pending::Keys);
+                break;
+            }
             match command.handler {
                 Handler::Read(handler)
                     if items.is_empty() && reads.may_run(runs_in, (&command, args), &worker) =>
                 {
                     let before = out.len();
+                    self.remember(runs_in, command, args);
                     if next >= prefetched && next + 1 < count {
                         prefetched = (next + PREFETCH).min(count);
                         for ahead in next..prefetched {
@@ -269,6 +285,7 @@ impl Connection {
                 }
                 Handler::Read(_) | Handler::Write(_) => {
                     reads.finish(&worker);
+                    self.remember(runs_in, command, args);
                     let database = self.session.database;
                     *group = runs_in;
                     items.push(Item::Command {
@@ -284,8 +301,9 @@ impl Connection {
                 Handler::Node(node_command) => {
                     reads.finish(&worker);
                     match self.run_node_command(node_command, command, args, &mut out) {
-                        Flow::Continue => {}
+                        Flow::Continue => self.carry_pushes(&mut out),
                         Flow::Propose(id, item) => {
+                            self.end_caching(command);
                             *group = id;
                             items.push(item);
                             next += 1;
@@ -317,9 +335,10 @@ impl Connection {
         (next, stop)
     }
 
-    fn note_command(&self, command: Known) {
+    fn note_command(&mut self, command: Known) {
         let last = &self.guard.client.last_command;
         last.store(command.id() as u16, Ordering::Relaxed);
+        self.end_caching(command);
     }
 
     /// Answers a request that cannot run with the reason.
@@ -378,6 +397,11 @@ impl Connection {
         if node.attention.has(Condition::Loading) && !command.has(Flag::Loading) {
             self.break_transaction();
             self.refuse(&CommandError::Loading, args, out);
+            return Admission::Done;
+        }
+        if self.session.only_listens() && !runs_while_listening(&command) {
+            self.break_transaction();
+            self.refuse(&listens(&command), args, out);
             return Admission::Done;
         }
         if self.session.queued.is_some() && !runs_in_multi(&command) {
@@ -509,6 +533,11 @@ impl<'a> Reads<'a> {
             };
             let state = group.readable(self.may_be_stale);
             self.view = state.map(|state| View::new(group, state, self.started_ns));
+            if self.node.notices.wants_misses()
+                && let Some(view) = &self.view
+            {
+                view.counters.touches.switch_on();
+            }
         }
         let view = self.view.as_ref();
         view.is_some_and(|view| view.state.stray(command, args).is_none())
@@ -537,11 +566,14 @@ impl<'a> Reads<'a> {
         let context = ReadContext {
             keyspace: &view.state.keyspace,
             authority: &view.state.authority,
+            scripts: &view.state.scripts,
             database,
             now_ms: view.now_ms,
             clock: &view.clock,
             touch,
             counters: &view.counters,
+            may_wait: false,
+            chance: None,
         };
         handler(&context, args, encoder)
     }
@@ -558,6 +590,9 @@ impl<'a> Reads<'a> {
         if let Some(view) = self.view.take() {
             drop(view.state);
             view.group.totals().add(&view.counters);
+            if view.counters.touches.is_on() {
+                self.node.notices.missed(&view.counters.touches.take());
+            }
         }
     }
 

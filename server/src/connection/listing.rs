@@ -245,7 +245,12 @@ impl Asking {
     }
 
     /// What a client reads if a group cannot answer.
-    fn explain(&self, error: &CommandError, group: GroupId, head: &[u8]) -> CommandError {
+    pub(super) fn explain(
+        &self,
+        error: &CommandError,
+        group: GroupId,
+        head: &[u8],
+    ) -> CommandError {
         let text = error.to_string();
         let Some(reason) = text.strip_prefix("CLUSTERDOWN ") else {
             return error.clone();

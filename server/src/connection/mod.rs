@@ -4,14 +4,18 @@
 //! writes the replies with one system call where it can. While it waits for a request it holds no
 //! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
+mod blocking;
 mod execute;
 mod follow;
 mod join;
 mod listing;
 mod node_command;
+mod orphans;
+mod push;
 mod redirect;
 mod session;
 mod spread;
+mod track;
 mod transaction;
 
 use std::future::poll_fn;
@@ -30,6 +34,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc::Receiver;
 
+pub use orphans::{Orphans, run_orphans};
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
 pub use spread::Weights;
 
@@ -66,6 +71,16 @@ impl From<io::Error> for End {
     }
 }
 
+/// Why a connection that waited goes on.
+enum Wake {
+    /// So many bytes have come.
+    Received(usize),
+    /// There is something in the client's feed.
+    Feed,
+    /// A line for a monitor.
+    Monitored(Arc<[u8]>),
+}
+
 /// Starts the task of a connection that was just accepted.
 pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Port) {
     let node = &worker.node;
@@ -82,7 +97,8 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Por
         return;
     }
     worker.add_client(client.clone());
-    let proposal = worker.new_proposal();
+    let mut proposal = worker.new_proposal();
+    proposal.client = id;
     let connection = Connection {
         stream,
         guard: Guard {
@@ -96,6 +112,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Por
         now_ns: 0,
         database_before_exec: 0,
         feed: None,
+        carried_bytes: 0,
     };
     let task = tokio::task::spawn_local(connection.run());
     client.set_abort(task.abort_handle());
@@ -150,10 +167,24 @@ pub(crate) struct Connection {
     database_before_exec: usize,
     /// Lines to send unasked, for a monitor.
     feed: Option<Receiver<Arc<[u8]>>>,
+    /// How much of the client's feed stands among the replies.
+    carried_bytes: usize,
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let Session {
+            subscriptions,
+            client,
+            ..
+        } = &mut self.session;
+        self.guard
+            .worker
+            .node
+            .pubsub
+            .leave(subscriptions, client.id);
+        client.feed.close();
+        self.guard.worker.node.notices.tracking.disable(client.id);
         self.guard
             .worker
             .retire(self.guard.ticket, self.proposal.is_none());
@@ -167,6 +198,7 @@ impl Connection {
     }
 
     async fn serve(&mut self) -> Result<(), End> {
+        self.listen_to_feed().await;
         loop {
             self.receive().await?;
             self.set_busy(true);
@@ -189,22 +221,17 @@ impl Connection {
             .expect("the proposal is here while the connection runs")
     }
 
-    /// Waits for bytes and appends them to the buffer. A monitor's lines are sent meanwhile.
+    /// Waits for bytes and appends them to the buffer. What the client is to be sent unasked is sent
+    /// meanwhile.
     async fn receive(&mut self) -> Result<(), End> {
-        while let Some(feed) = &mut self.feed {
-            let line = tokio::select! {
-                biased;
-                line = feed.recv() => line,
-                readable = self.stream.readable() => {
-                    readable?;
-                    break;
-                }
-            };
-            // A feed that has ended means that this monitor was too slow.
-            let line = line.ok_or(End::Closed)?;
-            self.stream.write_all(&line).await?;
-        }
-        let received = poll_fn(|context| self.poll_receive(context)).await?;
+        let received = loop {
+            let woken = poll_fn(|context| self.poll_wake(context)).await?;
+            match woken {
+                Wake::Received(count) => break count,
+                Wake::Feed => self.send_pushes().await?,
+                Wake::Monitored(line) => self.stream.write_all(&line).await?,
+            }
+        };
         let worker = &self.guard.worker;
         bump(&worker.stats.received_bytes, received as u64);
         bump(&self.guard.client.received_bytes, received as u64);
@@ -213,6 +240,20 @@ impl Connection {
         } else {
             Ok(())
         }
+    }
+
+    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<Wake, End>> {
+        if self.guard.client.feed.has_pending() {
+            return Poll::Ready(Ok(Wake::Feed));
+        }
+        if let Some(feed) = &mut self.feed
+            && let Poll::Ready(line) = feed.poll_recv(context)
+        {
+            // A feed that has ended means that this monitor was too slow.
+            return Poll::Ready(line.map(Wake::Monitored).ok_or(End::Closed));
+        }
+        let received = ready!(self.poll_receive(context))?;
+        Poll::Ready(Ok(Wake::Received(received)))
     }
 
     fn poll_receive(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
@@ -299,6 +340,10 @@ impl Connection {
         }
         let sent = proposal.replies.len() as u64;
         proposal.replies.clear();
+        if self.carried_bytes > 0 {
+            let carried = std::mem::take(&mut self.carried_bytes);
+            self.guard.client.feed.note_written(carried);
+        }
         bump(&worker.stats.sent_bytes, sent);
         bump(&self.guard.client.sent_bytes, sent);
         Ok(())

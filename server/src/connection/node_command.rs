@@ -13,6 +13,7 @@ use crate::keyspace::WatchState;
 use crate::node::clients::{ClientFlag, bump};
 use crate::node::commands::{self, Flow, NodeContext, Pending, Work};
 use crate::node::{self, Condition};
+use crate::pubsub::HEARD_WITHIN;
 use crate::routing::errand::{self, Reply};
 
 impl Connection {
@@ -70,7 +71,10 @@ impl Connection {
         }
         // A command that switches replies on is answered; one that switches them off is not.
         if self.session.reply_mode != ReplyMode::On && !replies_later {
-            out.truncate(before);
+            // Confirmations of subscriptions are no replies, and are sent in any case.
+            if !confirms(which) {
+                out.truncate(before);
+            }
             self.after_suppressed_reply();
         }
         if self.is_closing() && !replies_later {
@@ -117,14 +121,28 @@ impl Connection {
 
     /// Waits for what the request at `request` asked for.
     pub(super) async fn wait_for(&mut self, pending: Pending, request: usize) -> Result<(), End> {
+        let pending = match pending {
+            // The reply is written, and must not be read before it is true everywhere.
+            Pending::Heard(heard) => {
+                // Who cannot be reached for so long hears of it when the link is back.
+                let _ = tokio::time::timeout(HEARD_WITHIN, heard).await;
+                return Ok(());
+            }
+            pending => pending,
+        };
         self.flush().await?;
+        if matches!(pending, Pending::Keys) {
+            return self.run_blocking(request).await;
+        }
         self.guard.client.set(ClientFlag::Blocked, true);
         match pending {
             Pending::Pause { until_ms } => self.wait_for_pause(until_ms).await,
             Pending::Blocking(run) => self.wait_for_work(run, request).await?,
             Pending::Watch(group) => self.watch_by_asking(group, request).await,
             Pending::Spread => self.run_spread(request).await,
+            Pending::Keys => {}
             Pending::Monitor => self.become_monitor(),
+            Pending::Heard(_) => unreachable!("it was dealt with above"),
         }
         self.guard.client.set(ClientFlag::Blocked, false);
         Ok(())
@@ -224,6 +242,19 @@ impl Connection {
         let protocol = self.session.protocol;
         Encoder::new(&mut self.proposal().replies, protocol).ok();
     }
+}
+
+/// Whether the command is answered with messages of the kind that subscribers are sent.
+fn confirms(which: NodeCommand) -> bool {
+    matches!(
+        which,
+        NodeCommand::Subscribe
+            | NodeCommand::Unsubscribe
+            | NodeCommand::Psubscribe
+            | NodeCommand::Punsubscribe
+            | NodeCommand::Ssubscribe
+            | NodeCommand::Sunsubscribe
+    )
 }
 
 /// What `_WATCH` said of so many keys.

@@ -19,7 +19,7 @@ impl Connection {
             return None;
         }
         let node = &*self.guard.worker.node;
-        let (cluster, me) = node.settings.cluster()?;
+        let (_, me) = node.settings.cluster()?;
         let around = Here {
             node,
             me: *me,
@@ -32,7 +32,7 @@ impl Connection {
             .collect();
         let keys = keys.iter().copied();
         let (slot, leader) = decide(self.session.redirects_all, keys, &node.slots(), &around)?;
-        let address = cluster.node(leader)?.address(self.session.port);
+        let address = node.address_of(leader, self.session.port)?;
         Some(CommandError::composed(format!("MOVED {slot} {address}")))
     }
 }

@@ -9,6 +9,9 @@ use bailiwick_replication::GroupId;
 use super::Weights;
 use crate::group::Arguments;
 use crate::node::clients::{Client, ClientFlag};
+use crate::node::commands::Publication;
+use crate::notices::Mode;
+use crate::pubsub::Subscriptions;
 use crate::routing::redirect::Port;
 use crate::state::Watched;
 
@@ -71,6 +74,14 @@ pub struct Session {
     pub redirects_all: bool,
     /// How many keys groups said to have when this client last listed keys.
     pub weights: Weights,
+    /// What the client listens to.
+    pub subscriptions: Subscriptions,
+    /// How the client keeps track of what it reads, if it does.
+    pub tracking: Option<Mode>,
+    /// The commands that run now were queued by MULTI.
+    pub runs_transaction: bool,
+    /// What the transaction says when it has been applied.
+    pub publications: Vec<Publication>,
 }
 
 impl Session {
@@ -90,13 +101,26 @@ impl Session {
             port,
             redirects_all: false,
             weights: Weights::new(),
+            subscriptions: Subscriptions::default(),
+            tracking: None,
+            runs_transaction: false,
+            publications: Vec::new(),
         }
     }
 
     /// Whether requests need more than to be run: the fast path is not for this connection now.
     #[must_use]
     pub fn needs_attention(&self) -> bool {
-        !self.is_authenticated || self.queued.is_some() || self.reply_mode != ReplyMode::On
+        !self.is_authenticated
+            || self.queued.is_some()
+            || self.reply_mode != ReplyMode::On
+            || self.only_listens()
+    }
+
+    /// Whether the client has subscribed, and its protocol cannot tell messages from replies.
+    #[must_use]
+    pub fn only_listens(&self) -> bool {
+        self.protocol == Protocol::Resp2 && self.client.has(ClientFlag::Pubsub)
     }
 
     /// Whether keys are looked at for a redirect.

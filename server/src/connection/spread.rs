@@ -4,6 +4,7 @@
 //! asked, all at the same time. Keys that stray are followed one by one. Requests about the keys of
 //! all groups go on in [`listing`](super::listing).
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -31,10 +32,12 @@ impl Connection {
         let started = Instant::now();
         let mut reply = Vec::new();
         let mut weights = std::mem::take(&mut self.session.weights);
+        let mut spread = None;
         let proposal = self.proposal.as_ref().expect("nothing is under way");
         let args = proposal.requests.args(request, &proposal.buffer);
         // It was looked up before it came here.
         if let Ok(command) = lookup(args) {
+            self.remember_spread(command, args);
             let asking = Asking::new(self, command);
             let mut out = Encoder::new(&mut reply, self.session.protocol);
             let outcome = asking.run(command, args, &mut weights, &mut out).await;
@@ -43,7 +46,14 @@ impl Connection {
                 reply.clear();
                 self.note_failure(command, &error, &mut reply);
             }
+            if asking.has_strayed.get() {
+                self.distrust();
+            }
+            spread = Some(command);
         }
+        spread
+            .into_iter()
+            .for_each(|command| self.end_caching(command));
         self.session.weights = weights;
         self.reply_later(&reply);
     }
@@ -62,6 +72,8 @@ pub(super) struct Asking {
     pub(super) deadline: Instant,
     /// What it means that not every group can answer.
     pub(super) shortfall: &'static str,
+    /// A key was not where it was looked for.
+    has_strayed: Cell<bool>,
 }
 
 impl Asking {
@@ -80,8 +92,10 @@ impl Asking {
             deadline: Instant::now() + Duration::from_millis(timeout_ms),
             shortfall: match command.spread {
                 Spread::Flush => "not all keys were removed, but some may have been",
+                Spread::Everywhere => "not all groups know, but some may",
                 _ => "the answer would not be complete",
             },
+            has_strayed: Cell::new(false),
         }
     }
 
@@ -101,6 +115,8 @@ impl Asking {
             Spread::Count => self.count(out).await,
             Spread::Random => self.random(out).await,
             Spread::Flush => self.flush(command, args, out).await,
+            Spread::Anywhere => Err(CROSSSLOT),
+            Spread::Everywhere => self.everywhere(command, args, out).await,
         }
     }
 
@@ -132,6 +148,32 @@ impl Asking {
     }
 }
 
+/// Commands that each group does as a whole.
+impl Asking {
+    async fn everywhere(&self, command: Known, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+        let words = Words::of(args.iter());
+        let asked = self.groups_with(b"").into_iter().map(|group| {
+            let words = &words;
+            async move {
+                let (ticket, proposal) = self.proposal(group, command, words, self.protocol);
+                let mut proposal = ticket.submit(proposal).await;
+                let reply = std::mem::take(&mut proposal.replies);
+                match spread::error_of(&reply) {
+                    Some(error) => Err(self.explain(&error, group, b"")),
+                    None => Ok(reply),
+                }
+            }
+        });
+        let replies = all(asked)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let reply = spread::common(&replies).ok_or(spread::NONSENSE)?;
+        out.buffer().extend_from_slice(&reply);
+        Ok(())
+    }
+}
+
 /// Commands that are taken apart.
 impl Asking {
     async fn split(&self, command: Known, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
@@ -159,6 +201,7 @@ impl Asking {
             let (keys, reply) = (part.keys, std::mem::take(&mut proposal.replies));
             return vec![Piece { keys, reply }];
         };
+        self.has_strayed.set(true);
         let keys = part.keys.iter().map(|key| {
             let part = Part {
                 group: part.group,

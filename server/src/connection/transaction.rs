@@ -115,7 +115,10 @@ impl Connection {
         // must not either. It still goes the usual way, which gives the reply.
         if self.may_be_unchanged(group, &transaction.watched) {
             self.show_queued(&queued.steps, &transaction.arguments);
+            self.remember_steps(group, &queued.steps, &transaction.arguments);
+            self.session.runs_transaction = true;
             transaction.steps = self.resolve_steps(&queued.steps, &transaction.arguments);
+            self.session.runs_transaction = false;
         }
         Ok(Flow::Propose(group, Item::Transaction(transaction)))
     }
@@ -189,7 +192,8 @@ impl Connection {
             let mut reply = Vec::new();
             let args = arguments.get(request);
             match self.run_node_command(node_command, command, args, &mut reply) {
-                Flow::Continue => {}
+                // Nobody waits inside a transaction: other nodes hear of a subscription soon after.
+                Flow::Continue | Flow::Pending(Pending::Heard(_)) => {}
                 Flow::Close => {
                     self.guard.client.closing.store(true, Ordering::Release);
                 }

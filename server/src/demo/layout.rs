@@ -163,6 +163,7 @@ fn node(id: NodeId, region: &str, (client, peer): (Address, Address)) -> NodeEnt
         client,
         cluster: None,
         peer,
+        key: None,
     }
 }
 

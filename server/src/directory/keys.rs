@@ -61,6 +61,20 @@ pub enum KeyError {
          start a new node"
     )]
     Damaged(PathBuf),
+    /// It holds another key than the cluster's file gives this node.
+    #[error(
+        "{path} holds the key {found}, but the cluster's file gives this node the key {given}, so \
+         others would believe nothing that it signs; correct key in the cluster's file, or restore \
+         {path} from a copy"
+    )]
+    NotGiven {
+        /// The file.
+        path: PathBuf,
+        /// What it holds.
+        found: PublicKey,
+        /// What the cluster's file says.
+        given: PublicKey,
+    },
 }
 
 impl NodeKey {
@@ -92,6 +106,22 @@ impl NodeKey {
                 Ok(Self::from_secret(new_secret))
             }
             Err(error) => Err(failed("read", path)(error)),
+        }
+    }
+
+    /// Refuses a key, from this file, that is not the one which the cluster's file gives, if any.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn check(&self, path: &Path, given: Option<PublicKey>) -> Result<(), KeyError> {
+        let found = self.public();
+        match given.filter(|given| *given != found) {
+            Some(given) => Err(KeyError::NotGiven {
+                path: path.to_owned(),
+                found,
+                given,
+            }),
+            None => Ok(()),
         }
     }
 
@@ -304,6 +334,17 @@ mod tests {
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_key_that_the_clusters_file_contradicts_is_refused() {
+        let (path, key) = (Path::new("NODEKEY"), NodeKey::from_secret([1; 32]));
+        assert!(key.check(path, None).is_ok());
+        assert!(key.check(path, Some(public(1))).is_ok());
+        let error = key.check(path, Some(public(2))).unwrap_err().to_string();
+        for part in [public(1).to_string(), public(2).to_string()] {
+            assert!(error.contains(&part), "{error}");
+        }
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl Directory {
     /// Takes what a replica of this node knows of a group. It is used for look-ups, and never passed
     /// on.
     pub fn learn_group(&self, group: GroupRecord) {
-        self.change(|writer| writer.show_group(Arc::new(group)));
+        self.change(|writer| writer.show_group(Arc::new(group), false));
     }
 
     /// The key that is pinned for a node with this disk.
@@ -216,7 +216,8 @@ impl Directory {
     }
 
     /// Signs anew, as `me`, records whose authors are entitled no longer, as far as members of
-    /// `groups` are, and at most `limit`. The caller makes them known to others.
+    /// `groups` are and `me` is known to be one, and at most `limit`. The caller makes them known to
+    /// others.
     ///
     /// # Errors
     /// None that can occur with records that are believed.
@@ -227,7 +228,12 @@ impl Directory {
         groups: &[GroupId],
         limit: usize,
     ) -> Result<Vec<SignedRecord>, RecordError> {
-        let orphans = self.writer.lock().store.orphans(groups, limit);
+        let orphans = {
+            let store = &self.writer.lock().store;
+            let mut groups = groups.to_vec();
+            groups.retain(|group| store.is_member(*group, me));
+            store.orphans(&groups, limit)
+        };
         orphans
             .into_iter()
             .map(|record| record.sign(me, key))
@@ -368,7 +374,7 @@ impl Writer {
         self.store.insert(record.clone());
         match record.record() {
             Record::Prefix(prefix) => self.show_prefix(&prefix.prefix),
-            Record::Group(group) => self.show_group(Arc::new(group.clone())),
+            Record::Group(group) => self.show_group(Arc::new(group.clone()), true),
             Record::Key(_) => {}
         }
         fresh.push(record);
@@ -421,10 +427,14 @@ impl Writer {
         self.is_changed = true;
     }
 
-    /// Shows readers a group, unless they have a newer one.
-    fn show_group(&mut self, group: Arc<GroupRecord>) {
-        let known = self.view.group(group.id);
-        if known.is_none_or(|known| known.configuration < group.configuration) {
+    /// Shows readers a group, unless they have a newer one. Of two that are equally new, a signed one
+    /// counts.
+    fn show_group(&mut self, group: Arc<GroupRecord>, is_signed: bool) {
+        let is_better = |known: &Arc<GroupRecord>| {
+            known.configuration < group.configuration
+                || is_signed && known.configuration == group.configuration && *known != group
+        };
+        if self.view.group(group.id).is_none_or(is_better) {
             self.view.set_group(group);
             self.is_changed = true;
         }

@@ -374,7 +374,7 @@ impl Store {
         owners.next().unwrap_or(ROOT_GROUP)
     }
 
-    fn is_member(&self, group: GroupId, member: Member) -> bool {
+    pub(super) fn is_member(&self, group: GroupId, member: Member) -> bool {
         let record = match self.record(&Topic::Group(group)).map(SignedRecord::record) {
             Some(Record::Group(record)) => record,
             _ if group == ROOT_GROUP => {

@@ -326,6 +326,34 @@ fn what_the_nodes_own_replicas_say_is_used_but_not_passed_on() {
 }
 
 #[test]
+fn of_two_configurations_alike_in_number_the_signed_one_is_shown() {
+    let directory = directory_with(&[]);
+    directory.learn_group(group(1, 7, &[4]));
+    let record = group_record(1, 7, &[5, 6], 1);
+    assert_eq!(offer(&directory, &record), Outcome::Fresh);
+    let members = || directory.view().group(GroupId(1)).unwrap().members.clone();
+    assert_eq!(members(), [member(5), member(6)]);
+    let generation = directory.view().generation();
+    directory.learn_group(group(1, 7, &[4]));
+    assert_eq!(members(), [member(5), member(6)]);
+    assert_eq!(directory.view().generation(), generation, "nothing is new");
+}
+
+#[test]
+fn who_is_not_known_to_be_a_member_adopts_nothing() {
+    let prefix = prefix_record("eu:", 1, Some(1), 1);
+    // Node 1, which signed the prefix, leaves the root group.
+    let directory = directory_with(&[prefix, group_record(0, 2, &[2, 3], 2)]);
+    let adopt = |node| {
+        let adopted = directory.adopt_orphans(member(node), &key(node), &[ROOT_GROUP], 10);
+        adopted.unwrap().len()
+    };
+    assert!(directory.counters().orphans > 0);
+    assert_eq!(adopt(9), 0);
+    assert!(adopt(2) > 0);
+}
+
+#[test]
 fn local_knowledge_entitles_nobody() {
     let directory = directory_with(&[]);
     directory.learn_prefix(b"eu:", 1, Some(GroupId(2)));

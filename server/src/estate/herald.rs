@@ -205,7 +205,11 @@ impl Herald {
         }
         let led: Vec<GroupId> = self.led.iter().copied().collect();
         match self.flood.adopt_orphans(self.me, &self.key, &led) {
-            Ok(adopted) => adopted > 0,
+            Ok(0) => false,
+            Ok(adopted) => {
+                tracing::info!(adopted, "signed records anew whose authors have left");
+                true
+            }
             Err(error) => {
                 tracing::error!(%error, "a record cannot be signed anew");
                 false

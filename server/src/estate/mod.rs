@@ -2,34 +2,43 @@
 //! for other groups, and seats in groups that come to be.
 //!
 //! [`Estate`] joins the sans-IO parts (`directory`, `proxy`) with links and threads. Its own thread,
-//! the *registry*, floods records, publishes what the groups say that this node leads, and takes
-//! seats. A second one, the *steward*, does what has to wait for other groups' answers.
+//! the *registry*, floods records, publishes what the groups say that this node leads, takes seats,
+//! and keeps the [`Census`] of nodes. A second one, the *steward*, does what has to wait for other
+//! groups' answers.
 //!
 //! Not here: what prefixes there are and who decides about them (`authority`), and moving them
 //! (`handoff`).
 
+mod census;
 pub mod herald;
 mod registry;
 pub mod steward;
+mod surroundings;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use bailiwick_replication::link::{Frame, Hello};
 use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 
 use crate::directory::keys::{KeyError, KeyRing, NodeKey};
+use crate::directory::membership::NodeFacts;
 use crate::directory::record::{GroupRecord, Member};
 use crate::directory::{Directory, ROOT_GROUP};
-use crate::group::{Host, NodeServices};
+use crate::group::{Host, NodeServices, clock};
 use crate::node::Node;
 use crate::proxy::wire::PROXY_SERVICE;
 use crate::proxy::{Groups, Patience, Proxy};
+use crate::pubsub::{PUBSUB_SERVICE, PubSub};
+pub use census::Census;
 use registry::{Event, Registry};
 use steward::Steward;
+use surroundings::Surroundings;
 
 /// The kind of node service that the directory's records are.
 pub const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
+/// The kind of node service that gossip is.
+const GOSSIP_SERVICE: ConfigurationId = ConfigurationId(4);
 
 /// The file with the node's key, beside the data directory's identity.
 const KEY_FILE: &str = "NODEKEY";
@@ -40,9 +49,12 @@ pub struct Estate {
     pub directory: Arc<Directory>,
     /// Requests for other groups.
     pub proxy: Arc<Proxy>,
+    /// Which nodes there are, as they say themselves.
+    pub census: Arc<Census>,
     host: Arc<Host>,
     registry: Arc<Registry>,
     steward: Arc<Steward>,
+    pubsub: OnceLock<Arc<PubSub>>,
 }
 
 impl Estate {
@@ -51,8 +63,19 @@ impl Estate {
     /// # Errors
     /// The key cannot be used.
     pub fn new(host: &Arc<Host>, secret: [u8; 32]) -> Result<Arc<Self>, KeyError> {
-        let key = NodeKey::open(&host.data().path().join(KEY_FILE), secret)?;
-        let directory = Arc::new(Directory::new(anchor(host), KeyRing::new()));
+        let path = host.data().path().join(KEY_FILE);
+        let key = NodeKey::open(&path, secret)?;
+        let cluster = host.cluster();
+        let own = cluster.node(host.me().node);
+        key.check(&path, own.and_then(|own| own.key))?;
+        tracing::info!(key = %key.public(), "this node signs its records with this key");
+        let mut keys = KeyRing::new();
+        for node in &cluster.nodes {
+            node.key.into_iter().for_each(|key| keys.give(node.id, key));
+        }
+        let directory = Arc::new(Directory::new(anchor(host), keys));
+        let me = (host.me().node, host.incarnation());
+        let census = Census::new(me, first_facts(host, &key), clock::boot_ns());
         let config = host.config();
         let patience = Patience {
             request_ns: config.request_timeout.as_nanos() as u64,
@@ -61,16 +84,18 @@ impl Estate {
         let known = KnownGroups {
             host: host.clone(),
             directory: directory.clone(),
+            census: census.clone(),
         };
-        let me = (host.me().node, host.incarnation());
         let proxy = Proxy::new(me, patience, Box::new(known), host.links().clone());
-        let registry = Registry::new(host.clone(), directory.clone(), key);
+        let registry = Registry::new(host.clone(), directory.clone(), census.clone(), key);
         Ok(Arc::new(Self {
             directory,
             proxy,
+            census,
             host: host.clone(),
             registry: Arc::new(registry),
             steward: Arc::default(),
+            pubsub: OnceLock::new(),
         }))
     }
 
@@ -87,12 +112,22 @@ impl Estate {
         threads.push(spawn("registry", Box::new(move || registry.run(&of))));
         let (steward, of) = (self.steward.clone(), node.clone());
         threads.push(spawn("steward", Box::new(move || steward.run(&of))));
+        let (pubsub, of) = (node.pubsub.clone(), node.clone());
+        pubsub.connect(self.host.links().clone());
+        assert!(
+            self.pubsub.set(pubsub.clone()).is_ok(),
+            "a node starts once"
+        );
+        node.notices
+            .set_neighbours(Arc::new(Surroundings::new(node, &self.host)));
+        threads.push(spawn("pubsub", Box::new(move || pubsub.run(&*of.notices))));
         self.host.set_services(self.clone());
         threads
     }
 
     /// Ends the threads.
     pub fn close(&self) {
+        self.pubsub.get().inspect(|pubsub| pubsub.close());
         self.steward.close();
         self.registry.close();
         self.proxy.close();
@@ -101,6 +136,10 @@ impl Estate {
     /// What people call a group.
     #[must_use]
     pub fn group_name(&self, id: GroupId) -> String {
+        if id == ROOT_GROUP {
+            // Groups know it by another name among themselves.
+            return self.host.cluster().root().name.clone();
+        }
         let view = self.directory.view();
         match view.group(id) {
             Some(group) => group.name.clone(),
@@ -113,19 +152,24 @@ impl NodeServices for Estate {
     fn up(&self, hello: &Hello) {
         self.registry.push(Event::Up(*hello));
         self.proxy.up(hello.node);
+        self.pubsub.get().inspect(|pubsub| pubsub.up(hello));
     }
 
     fn down(&self, node: NodeId) {
         self.registry.push(Event::Down(node));
         self.proxy.down(node);
+        self.pubsub.get().inspect(|pubsub| pubsub.down(node));
     }
 
     fn received(&self, from: NodeId, frames: Vec<Frame>) {
         let (mut requests, mut records) = (Vec::new(), Vec::new());
+        let (mut gossip, mut messages) = (Vec::new(), Vec::new());
         for frame in frames {
             match frame.configuration {
                 PROXY_SERVICE => requests.push(frame),
                 DIRECTORY_SERVICE => records.push(frame.payload),
+                GOSSIP_SERVICE => gossip.push(frame.payload),
+                PUBSUB_SERVICE => messages.push(frame),
                 // A newer version's; it does without us.
                 _ => {}
             }
@@ -133,8 +177,16 @@ impl NodeServices for Estate {
         if !requests.is_empty() {
             self.proxy.received(from, requests);
         }
+        if !messages.is_empty()
+            && let Some(pubsub) = self.pubsub.get()
+        {
+            pubsub.received(from, messages);
+        }
         if !records.is_empty() {
             self.registry.push(Event::Records(from, records));
+        }
+        if !gossip.is_empty() {
+            self.registry.push(Event::Gossip(from, gossip));
         }
     }
 
@@ -161,10 +213,31 @@ fn anchor(host: &Host) -> GroupRecord {
     }
 }
 
-/// The directory as the courier looks at it.
+/// What a node says of itself before it has a seat.
+fn first_facts(host: &Host, key: &NodeKey) -> NodeFacts {
+    let (cluster, me) = (host.cluster(), host.me());
+    let own = cluster.node(me.node);
+    let own = own.expect("the node was found in the cluster's file");
+    NodeFacts {
+        region: own.region.clone(),
+        client: own.client.to_string(),
+        cluster: own
+            .cluster
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string),
+        peer: own.peer.to_string(),
+        key: key.public(),
+        disk: me.disk,
+        seats: Vec::new(),
+        directory: 0,
+    }
+}
+
+/// Directory and gossip as the courier looks at them.
 struct KnownGroups {
     host: Arc<Host>,
     directory: Arc<Directory>,
+    census: Arc<Census>,
 }
 
 impl Groups for KnownGroups {
@@ -179,6 +252,11 @@ impl Groups for KnownGroups {
         nodes.retain(|node| *node != own);
         nodes.sort_by_key(|node| region_of(*node) != region_of(own));
         nodes
+    }
+
+    fn leader(&self, group: GroupId) -> Option<(NodeId, u64)> {
+        let claim = self.census.roll().leader(group)?;
+        Some((claim.node, claim.heard_ns))
     }
 
     fn describe(&self, group: GroupId, key: Option<&[u8]>) -> String {

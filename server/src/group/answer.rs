@@ -65,6 +65,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         timings: &mut proposal.timings,
         running: None,
     };
+    applier.set_author(proposal.client);
     for (at, item) in proposal.items.iter().enumerate() {
         if at % PREFETCH == 1 {
             let items = &proposal.items[at..];
@@ -104,11 +105,13 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
                 }
             }
         }
+        applier.serve();
         if proposal.wants_ends {
             proposal.ends.push(answers.out.len());
         }
     }
     answers.stop_timing();
+    applier.set_author(0);
 }
 
 fn run_transaction(
@@ -118,8 +121,7 @@ fn run_transaction(
     answers: &mut Answers<'_>,
 ) {
     if let Some(refusal) = refusals.of_transaction(transaction) {
-        let text = format!("EXECABORT Transaction discarded because of: {refusal}");
-        answers.error(&CommandError::composed(text));
+        answers.error(&refusal.aborting_exec());
         *answers.is_discarded = true;
         return;
     }

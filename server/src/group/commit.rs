@@ -14,7 +14,7 @@ use super::encode::encode_items;
 use super::eviction::{Victim, make_room};
 use super::refusal::Refusals;
 use super::{Group, Mailbox, Proposal, stop_process};
-use crate::commands::{CommandError, Counters};
+use crate::commands::CommandError;
 use crate::keyspace::AccessClock;
 use crate::state::{Admission, EntryHead, EntryWriter, Origin};
 
@@ -71,7 +71,7 @@ impl Group {
             time_ms: clock_ms().max(self.shared.state.read().time_ms),
             seed: committer.next_random(),
         };
-        let counters = Counters::default();
+        let counters = self.shared.counters();
         let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
         let mut refusals = Refusals::default();
         let mut victims = Vec::new();
@@ -108,12 +108,16 @@ impl Group {
         };
         for victim in &victims {
             applier.evict(victim.database, &victim.key);
+            applier.serve();
         }
         answer_all(&mut applier, proposals, &refusals);
         applier.finish();
         self.shared.totals.add(&counters);
         let garbage = state.keyspace.take_garbage();
+        // Nobody else is there to be called.
+        let _ = self.shared.ring(&mut state);
         drop(state);
+        self.shared.tell(self.id, &counters);
         if !garbage.is_empty() {
             self.checkpoints.release(garbage);
         }

@@ -22,6 +22,7 @@ pub struct Victim {
 }
 
 /// What must go so that the keyspace fits again.
+#[derive(Default)]
 pub struct Room {
     /// Keys to remove first.
     pub victims: Vec<Victim>,

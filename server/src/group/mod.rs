@@ -21,6 +21,7 @@
 
 mod alone;
 mod answer;
+pub mod bells;
 mod checkpoint_files;
 mod checkpointer;
 pub mod clock;
@@ -31,6 +32,7 @@ mod host;
 mod inbox;
 mod mailbox;
 mod member;
+mod observer;
 #[doc(hidden)]
 pub mod planted;
 mod proposal;
@@ -62,6 +64,7 @@ pub(crate) use member::is_read_only;
 pub use member::{
     Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
 };
+pub use observer::Observer;
 pub use proposal::{Arguments, Item, Proposal, Step, Strayed, Timing, Transaction, put_request};
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
@@ -73,6 +76,7 @@ pub use vault::{Piece, Vault};
 use crate::commands::Counters;
 use crate::state::State;
 use alone::Alone;
+use bells::Bells;
 
 /// The group that owns the empty prefix.
 pub const ROOT_GROUP: GroupId = GroupId(0);
@@ -178,6 +182,12 @@ impl Group {
         &self.shared.standing
     }
 
+    /// Calls this whenever the log has changed what the group serves or has handed out; it must not
+    /// wait. The first one counts. A node without a cluster never calls it.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.shared.on_authority(call);
+    }
+
     /// This node's seat in a group that may have several members; `None` for a node that runs
     /// without a cluster.
     #[must_use]
@@ -186,6 +196,23 @@ impl Group {
             Engine::Alone(_) => None,
             Engine::Member(seat) => Some(seat),
         }
+    }
+
+    /// Which node this is, and in which life, as its waiters are known by.
+    #[must_use]
+    pub fn life(&self) -> (u32, u64) {
+        match &self.engine {
+            Engine::Alone(alone) => {
+                let origin = alone.committer.lock().origin;
+                (origin.node, origin.incarnation)
+            }
+            Engine::Member(seat) => (seat.node().0 as u32, seat.host().incarnation()),
+        }
+    }
+
+    /// From now on, whoever waits for this group's keys is told by these.
+    pub fn set_bells(&self, bells: Arc<Bells>) {
+        self.shared.set_bells(bells);
     }
 
     /// The settings in force.
@@ -197,6 +224,12 @@ impl Group {
     pub fn set_tuning(&self, tuning: Tuning) {
         self.shared.tuning.store(Arc::new(tuning));
         self.checkpoints.wake();
+    }
+
+    /// From now on this one is told what happens to keys.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        // A group has one observer, its node's.
+        let _ = self.shared.observer.set(observer);
     }
 
     /// Statistics.

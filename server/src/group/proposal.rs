@@ -45,6 +45,8 @@ pub struct Proposal {
     pub mailbox: Arc<Mailbox>,
     /// Which of the mailbox's owners waits for it.
     pub ticket: usize,
+    /// The connection whose requests these are; 0 for nobody's.
+    pub client: u64,
 }
 
 /// An item that had no effect because the group does not serve all of its keys.
@@ -165,6 +167,13 @@ impl Arguments {
         self.ends.len() - 1
     }
 
+    /// Copies a request that stands nowhere as a whole; returns its index.
+    pub fn push_all<'a>(&mut self, args: impl IntoIterator<Item = &'a [u8]>) -> usize {
+        args.into_iter().for_each(|arg| self.push_arg(arg));
+        self.ends.push(self.ranges.len());
+        self.ends.len() - 1
+    }
+
     fn push_arg(&mut self, arg: &[u8]) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(arg);
@@ -275,6 +284,7 @@ impl Proposal {
             timings: Vec::new(),
             mailbox,
             ticket,
+            client: 0,
         })
     }
 }

@@ -312,6 +312,8 @@ pub(super) fn replay(
             &mut |index, entry| {
                 replay.apply(&mut state, index, entry, policy, &counters)?;
                 drop(state.keyspace.take_garbage());
+                // Those who waited for it have gone with the last life.
+                drop(state.waiters.take_woken());
                 Ok::<(), RecoverError>(())
             },
         )?;

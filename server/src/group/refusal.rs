@@ -1,11 +1,10 @@
 //! Which commands of a commit are refused, and why.
 
 use super::{Step, Transaction};
-use crate::commands::{CommandError, Flag, Known};
+use crate::commands::{CommandError, Flag, Known, Spread};
 
 /// What refuses the growing commands of a commit.
-static OUT_OF_MEMORY: CommandError =
-    CommandError::text("OOM command not allowed when used memory > 'maxmemory'.");
+static OUT_OF_MEMORY: CommandError = CommandError::OUT_OF_MEMORY;
 
 /// Why writes of a commit are refused.
 #[derive(Clone, Default)]
@@ -21,7 +20,9 @@ impl Refusals {
         if !command.is_write() {
             return None;
         }
-        let grows = self.growth && command.has(Flag::Denyoom);
+        // What a script will write is not known before it runs.
+        let may_grow = command.has(Flag::Denyoom) || command.spread == Spread::Anywhere;
+        let grows = self.growth && may_grow;
         self.writes.as_ref().or(grows.then_some(&OUT_OF_MEMORY))
     }
 

@@ -117,6 +117,7 @@ impl Runtime {
             Event::Up(node, hello) => {
                 self.sessions.insert(node, hello.session);
                 self.member.link_up(node, hello.disk);
+                self.member.note_life(node, hello.incarnation);
             }
             Event::Down(node) => {
                 self.sessions.remove(&node);

@@ -1,16 +1,17 @@
 //! What the threads of a node share of a group: its state, its settings, its statistics, and how it
 //! stands with its leader.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
-use bailiwick_replication::{LogIndex, NodeId};
+use bailiwick_replication::{GroupId, LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use super::bells::Bells;
 use super::planted::{self, Planted};
-use super::{Totals, Tuning};
-use crate::state::State;
+use super::{Observer, Totals, Tuning};
+use crate::state::{State, WaiterId, Woken};
 
 /// Shared by connections, the group's own threads and whoever asks.
 pub struct Shared {
@@ -20,6 +21,11 @@ pub struct Shared {
     pub(super) standing: Standing,
     /// What people call the group; empty as long as it is not known.
     name: RwLock<String>,
+    /// Whom to tell when the authority has changed.
+    on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// Where clients of this node wait; empty as long as there can be none.
+    bells: OnceLock<Arc<Bells>>,
+    pub(super) observer: OnceLock<Arc<dyn Observer>>,
 }
 
 impl Shared {
@@ -32,6 +38,22 @@ impl Shared {
             totals: Totals::default(),
             standing,
             name: RwLock::default(),
+            on_authority: OnceLock::new(),
+            bells: OnceLock::new(),
+            observer: OnceLock::new(),
+        }
+    }
+
+    /// Calls this, on the replica's thread, whenever the log has changed what the group serves or
+    /// has handed out. It must not wait. The first one counts.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_authority.set(Box::new(call));
+    }
+
+    /// The authority has changed.
+    pub(super) fn note_authority(&self) {
+        if let Some(call) = self.on_authority.get() {
+            call();
         }
     }
 
@@ -52,6 +74,32 @@ impl Shared {
     #[must_use]
     pub fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    pub(super) fn set_bells(&self, bells: Arc<Bells>) {
+        let _ = self.bells.set(bells);
+    }
+
+    /// Rings for those who were woken since the last call, and returns those who have something to
+    /// fetch. To be called with the state in hand, see [`Bells`].
+    pub(super) fn ring(&self, state: &mut State) -> Vec<WaiterId> {
+        let mut to_call = Vec::new();
+        for (id, woken) in state.waiters.take_woken() {
+            if woken == Woken::Look {
+                to_call.push(id);
+            }
+            if let Some(bells) = self.bells.get() {
+                bells.ring(id, woken.into());
+            }
+        }
+        to_call
+    }
+
+    /// The state was replaced as a whole. To be called with the new one in hand.
+    pub(super) fn note_replaced(&self, group: GroupId, state: &State) {
+        if let Some(bells) = self.bells.get() {
+            bells.note_replaced(group, |id| state.waiters.get(id).is_some());
+        }
     }
 
     /// The settings in force.
@@ -92,6 +140,7 @@ pub struct Standing {
     decided: AtomicU64,
     leader: AtomicU64,
     leads: AtomicBool,
+    leadership: AtomicU64,
     takes_part: AtomicBool,
 }
 
@@ -112,10 +161,17 @@ impl Standing {
         self.lease_until_ns.store(lease_until_ns, Ordering::SeqCst);
     }
 
-    pub(super) fn set_leader(&self, leader: Option<NodeId>, leads: bool, takes_part: bool) {
+    pub(super) fn set_leader(
+        &self,
+        leader: Option<NodeId>,
+        leadership: Option<u64>,
+        takes_part: bool,
+    ) {
         let leader = leader.map_or(0, |node| node.0);
         self.leader.store(leader, Ordering::Relaxed);
-        self.leads.store(leads, Ordering::Relaxed);
+        self.leadership
+            .store(leadership.unwrap_or(0), Ordering::Relaxed);
+        self.leads.store(leadership.is_some(), Ordering::Release);
         self.takes_part.store(takes_part, Ordering::Relaxed);
     }
 
@@ -129,6 +185,14 @@ impl Standing {
     #[must_use]
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Relaxed)
+    }
+
+    /// Which leadership it is, if this node leads; rises from one leadership to the next, whoever
+    /// has it.
+    #[must_use]
+    pub fn leadership(&self) -> Option<u64> {
+        let leads = self.leads.load(Ordering::Acquire);
+        leads.then(|| self.leadership.load(Ordering::Relaxed))
     }
 
     /// Who leads, if this node knows of somebody; `None` in a group of one as well.
@@ -149,6 +213,30 @@ mod tests {
         let standing = Standing::default();
         standing.publish(LogIndex(decided), lease_until_ns);
         Shared::new(state, Tuning::default(), standing)
+    }
+
+    #[test]
+    fn whoever_asked_first_is_told_of_a_new_authority() {
+        let shared = shared(5, 100);
+        shared.note_authority();
+        let told = Arc::new(AtomicU64::new(0));
+        for _ in 0..2 {
+            let told = told.clone();
+            shared.on_authority(move || {
+                told.fetch_add(1, Ordering::Relaxed);
+            });
+        }
+        shared.note_authority();
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn who_leads_says_since_which_leadership() {
+        let standing = Standing::default();
+        standing.set_leader(Some(NodeId(2)), None, true);
+        assert_eq!((standing.leads(), standing.leadership()), (false, None));
+        standing.set_leader(Some(NodeId(1)), Some(7), true);
+        assert_eq!((standing.leads(), standing.leadership()), (true, Some(7)));
     }
 
     #[test]

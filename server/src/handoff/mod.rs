@@ -47,7 +47,8 @@ const MAX_SOURCES: usize = 4;
 const MAX_PARENTS: usize = 4;
 /// How often it is looked for work while there is some.
 const BUSY: Duration = Duration::from_millis(20);
-/// How often it is looked for work otherwise, if nobody calls.
+/// How often it is looked for work otherwise. Whatever a log has decided calls at once, so this only
+/// finds what comes with a change of leaders.
 const IDLE: Duration = Duration::from_millis(250);
 /// The pause after the first failure of a job; it doubles with each further one.
 const FIRST_REST: Duration = Duration::from_millis(50);

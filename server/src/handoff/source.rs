@@ -308,6 +308,12 @@ impl Source {
         let order = Order::new("_COMMIT", &self.prefix);
         let order = order.number(self.target().epoch).number(self.attempt);
         let order = order.number(count).number(digest).bytes(delegations);
+        // What is frozen gets no more tokens. Who knows none must not be told of any: nodes of an
+        // earlier version take no such argument.
+        let order = match state.keyspace.fence() {
+            0 => order,
+            fence => order.number(fence),
+        };
         order.ask(self.target().to)
     }
 

@@ -57,6 +57,17 @@ impl AccessClock {
         }
     }
 
+    /// The access field of an entry that was last used `idle_s` seconds ago, and so often, as far as
+    /// the policy records either; of one created now if it does not.
+    #[must_use]
+    pub fn backdated(&self, idle_s: Option<u32>, frequency: Option<u8>) -> u32 {
+        match (self.policy, idle_s, frequency) {
+            (AccessPolicy::Recency, Some(idle_s), _) => self.now_s.wrapping_sub(idle_s),
+            (AccessPolicy::Frequency { .. }, _, Some(count)) => self.pack(count),
+            _ => self.fresh(),
+        }
+    }
+
     /// Records an access.
     pub fn touch(&self, entry: &Entry) {
         entry.set_access(match self.policy {

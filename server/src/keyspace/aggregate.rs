@@ -1,4 +1,5 @@
-//! What all values of several elements have in common: lists, sets, hashes and sorted sets.
+//! What all values of several elements have in common: lists, sets, hashes, sorted
+//! sets and streams.
 //!
 //! Two traits. [`Elements`] is what the rest of the server asks of a value whose type does not
 //! matter: its size, the name of its encoding, and its content in order, for checkpoints and
@@ -20,7 +21,8 @@ use super::value::Object;
 /// A value of several elements, whatever its type.
 ///
 /// An element has one or more *parts*: a list's and a set's has one, a hash's is a field and its
-/// value, a sorted set's is a member and its score (eight bytes, little-endian).
+/// value, a sorted set's is a member and its score (eight bytes, little-endian). A stream's elements,
+/// as far as this trait goes, are the pieces in which a checkpoint keeps it.
 pub trait Elements {
     /// Number of elements.
     fn len(&self) -> usize;

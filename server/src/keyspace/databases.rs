@@ -15,8 +15,10 @@
 use std::collections::BTreeMap;
 
 use super::realm::Realm;
+use super::undo::Undo;
 use super::{
-    AccessClock, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table, Visibility,
+    AccessClock, Awaited, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table,
+    Visibility,
 };
 use crate::directory::PrefixMap;
 
@@ -53,9 +55,19 @@ pub struct Keyspace {
     memory_bytes: usize,
     /// Counts writes; wraps around.
     version: u32,
+    /// The last fencing token that was given, or a higher one.
+    ///
+    /// Invariant: no key that the group serves was ever given a higher one, by whatever group. It
+    /// never falls; and who gets a prefix from another group raises it to what that one had when it
+    /// stopped serving the prefix. So the tokens of a key grow, wherever it is served.
+    fence: u64,
     pub(super) creations: Box<[u32]>,
     /// To be dropped by somebody who has time for it.
     pub(super) garbage: Vec<Garbage>,
+    /// Keys that blocked clients wait for.
+    pub awaited: Awaited,
+    /// What has changed, while somebody may want to take it back.
+    pub(super) undo: Option<Box<Undo>>,
 }
 
 /// How many keys a database has.
@@ -87,8 +99,11 @@ impl Keyspace {
             totals: vec![Totals::default(); databases],
             memory_bytes: 0,
             version: 0,
+            fence: 0,
             creations: vec![0; CREATION_SLOTS].into(),
             garbage: Vec::new(),
+            awaited: Awaited::default(),
+            undo: None,
         }
     }
 
@@ -166,6 +181,21 @@ impl Keyspace {
         }
     }
 
+    /// Gives the value of `key`, which is there, another form that means the same: WATCH does not
+    /// notice.
+    pub fn reencode(&mut self, database: usize, key: &[u8], value: NewValue<'_>) {
+        let Some(entry) = self.entry(database, key) else {
+            return;
+        };
+        let stamp = Stamp {
+            version: entry.version(),
+            access: entry.access(),
+        };
+        self.change(database, key, |table| {
+            table.set(key, value, Expiry::Keep, stamp)
+        });
+    }
+
     /// Changes the expiry of `key`; false if the key is not there.
     pub fn set_expiry(&mut self, database: usize, key: &[u8], at_ms: Option<i64>) -> bool {
         let access = self.entry(database, key).map_or(0, Entry::access);
@@ -220,9 +250,14 @@ impl Keyspace {
         self.set(database, key, NewValue::Same(entry), expiry, access);
     }
 
-    /// Removes up to `limit` keys that expired before `now_ms`; returns how many. What is frozen or
-    /// arriving stays as it is.
-    pub fn remove_expired(&mut self, now_ms: i64, limit: usize) -> usize {
+    /// Removes up to `limit` keys that expired before `now_ms`; returns how many, and tells of each
+    /// with its database. What is frozen or arriving stays as it is.
+    pub fn remove_expired(
+        &mut self,
+        now_ms: i64,
+        limit: usize,
+        mut gone: impl FnMut(usize, &[u8]),
+    ) -> usize {
         let slots: Vec<usize> = self.served_slots().collect();
         let is_due = |table: &Table| table.next_expiry_ms().is_some_and(|at| at < now_ms);
         let mut removed = 0;
@@ -233,11 +268,15 @@ impl Keyspace {
                 }
                 let mut keys: Vec<Box<[u8]>> = Vec::new();
                 removed += self.change_table(slot, database, |table| {
-                    let gone = |entry: &Entry| keys.push(entry.key().into());
-                    table.remove_expired(now_ms, limit - removed, gone)
+                    let note = |entry: &Entry| keys.push(entry.key().into());
+                    table.remove_expired(now_ms, limit - removed, note)
                 });
+                keys.iter().for_each(|key| gone(database, key));
                 let realm = &mut self.realms[slot];
-                keys.iter().for_each(|key| realm.note(database, key));
+                for key in &keys {
+                    realm.note(database, key);
+                    self.awaited.note_change(database, key);
+                }
             }
         }
         removed
@@ -274,8 +313,12 @@ impl Keyspace {
                 std::mem::replace(table, Table::new(seed))
             });
             self.realms[slot].note_all();
-            self.garbage.push(Garbage::Table(cleared));
+            match &mut self.undo {
+                Some(undo) => undo.note_cleared(slot, database, cleared),
+                None => self.garbage.push(Garbage::Table(cleared)),
+            }
         }
+        self.awaited.note_cleared();
     }
 
     /// Exchanges two databases. Nothing may be frozen.
@@ -290,6 +333,10 @@ impl Keyspace {
             }
         }
         self.totals.swap(first, second);
+        self.awaited.note_all();
+        if let Some(undo) = &mut self.undo {
+            undo.note_swapped(first, second);
+        }
         // What was absent here may have come and gone there.
         self.forget_absences();
     }
@@ -312,6 +359,23 @@ impl Keyspace {
     #[must_use]
     pub fn watch_counters(&self) -> (u32, &[u32]) {
         (self.version, &self.creations)
+    }
+
+    /// A fencing token that is higher than all that were given before.
+    pub fn next_fence(&mut self) -> u64 {
+        self.fence += 1;
+        self.fence
+    }
+
+    /// No token that was given is higher than this one.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// Makes all future tokens higher than `fence`.
+    pub fn raise_fence(&mut self, fence: u64) {
+        self.fence = self.fence.max(fence);
     }
 
     /// Restores what [`Keyspace::watch_counters`] gave; false if it does not fit this version.
@@ -402,7 +466,11 @@ impl Keyspace {
         change: impl FnOnce(&mut Table) -> R,
     ) -> R {
         self.add_tables(slot, database);
+        if self.undo.is_some() {
+            self.remember(slot, database, key);
+        }
         self.realms[slot].note(database, key);
+        self.awaited.note_set(database, key);
         self.change_table(slot, database, change)
     }
 
@@ -414,11 +482,15 @@ impl Keyspace {
         key: &[u8],
         change: impl FnOnce(&mut Table) -> R,
     ) -> Option<R> {
-        let realm = &mut self.realms[slot];
-        if database >= realm.tables.len() {
+        if database >= self.realms[slot].tables.len() {
             return None;
         }
+        if self.undo.is_some() {
+            self.remember(slot, database, key);
+        }
+        let realm = &mut self.realms[slot];
         realm.note(database, key);
+        self.awaited.note_change(database, key);
         Some(self.change_table(slot, database, change))
     }
 
@@ -454,7 +526,7 @@ impl Keyspace {
 
     /// The realm of a key, if it is visible.
     #[inline]
-    fn slot(&self, key: &[u8]) -> Option<usize> {
+    pub(super) fn slot(&self, key: &[u8]) -> Option<usize> {
         if self.only.is_some() {
             return self.only;
         }
@@ -477,7 +549,7 @@ impl Keyspace {
     }
 
     /// Changes a table, and the totals with it.
-    fn change_table<R>(
+    pub(super) fn change_table<R>(
         &mut self,
         slot: usize,
         database: usize,

@@ -39,7 +39,7 @@ mod tests {
         let ways: [fn(&mut Keyspace); 5] = [
             |keyspace| drop(keyspace.remove(0, b"key")),
             |keyspace| keyspace.set(0, b"key", NewValue::Int(1), Expiry::None, 0),
-            |keyspace| assert_eq!(keyspace.remove_expired(10, 9), 1),
+            |keyspace| assert_eq!(keyspace.remove_expired(10, 9, |_, _| {}), 1),
             |keyspace| assert!(keyspace.remove_if_expired(0, b"key", 10)),
             |keyspace| keyspace.clear(0),
         ];

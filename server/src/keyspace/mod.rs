@@ -6,6 +6,7 @@
 
 mod access;
 mod aggregate;
+mod awaited;
 mod databases;
 mod entry;
 mod garbage;
@@ -22,13 +23,16 @@ mod realms_tests;
 mod segment;
 mod set;
 mod sorted_set;
+pub mod stream;
 mod table;
 #[cfg(test)]
 mod table_tests;
+mod undo;
 mod value;
 
 pub use access::{AccessClock, AccessPolicy};
 pub use aggregate::{Aggregate, Elements, Parts};
+pub use awaited::Awaited;
 pub use databases::{CREATION_SLOTS, Keyspace, WatchState};
 pub use entry::{Entry, Stamp};
 pub use garbage::Garbage;
@@ -39,5 +43,6 @@ pub use realm::{Changes, Visibility};
 pub use segment::{KeyHash, SEGMENT_MAX_ENTRIES, Segment};
 pub use set::{Member, Set};
 pub use sorted_set::{Scored, SortedSet, Walk};
+pub use stream::{Stream, StreamId};
 pub use table::{Edit, Expiry, Frozen, Table};
-pub use value::{INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};
+pub use value::{Fenced, INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};

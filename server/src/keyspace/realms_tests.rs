@@ -100,7 +100,10 @@ fn apply(keyspace: &mut Keyspace, model: &mut Model, step: &Step) {
                 .values()
                 .filter(|(_, at)| at.is_some_and(|at| at < now_ms));
             let due = due.count();
-            assert_eq!(keyspace.remove_expired(now_ms, limit), due.min(limit));
+            assert_eq!(
+                keyspace.remove_expired(now_ms, limit, |_, _| {}),
+                due.min(limit)
+            );
             model.retain(|(database, key), _| keyspace.entry(*database, key).is_some());
         }
         Step::Swap => {
@@ -133,7 +136,7 @@ fn apply(keyspace: &mut Keyspace, model: &mut Model, step: &Step) {
             if keyspace.has_realm(prefix) {
                 keyspace.show_realm(prefix, Visibility::Frozen);
                 let due = realm_keys(keyspace, prefix).len();
-                let _ = keyspace.remove_expired(60, 1000);
+                let _ = keyspace.remove_expired(60, 1000, |_, _| {});
                 assert_eq!(realm_keys(keyspace, prefix).len(), due);
                 model.retain(|(database, key), _| keyspace.entry(*database, key).is_some());
                 keyspace.show_realm(prefix, Visibility::Served);
@@ -287,7 +290,7 @@ fn an_export_learns_what_has_changed() {
     keyspace.set(0, b"b", NewValue::Int(1), Expiry::None, 0);
     let _ = keyspace.remove(1, b"a2");
     let _ = keyspace.set_expiry(1, b"a3", Some(7));
-    assert_eq!(keyspace.remove_expired(6, 9), 1);
+    assert_eq!(keyspace.remove_expired(6, 9, |_, _| {}), 1);
     let changes = keyspace.take_changes(b"a", 1).expect("tracked");
     assert_eq!(changes.keys, [(0, b"a1"[..].into())]);
     assert_eq!((changes.restart, changes.left), (false, 2));

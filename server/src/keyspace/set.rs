@@ -70,6 +70,12 @@ impl Default for Set {
 }
 
 impl Set {
+    /// An empty set that keeps integers among strings, as one does that had a string before.
+    #[must_use]
+    pub fn packed() -> Self {
+        Self(Members::Packed(Packed::default()))
+    }
+
     /// Whether `member` is in the set.
     #[must_use]
     pub fn contains(&self, member: Member<'_>) -> bool {
@@ -168,7 +174,7 @@ impl Set {
     /// stays as it is.
     pub fn rebuild(&mut self, seed: u64) {
         if matches!(self.0, Members::Large(_)) {
-            let mut anew = Self(Members::Packed(Packed::default()));
+            let mut anew = Self::packed();
             for member in self.iter_from(0) {
                 anew.add(member, seed);
             }

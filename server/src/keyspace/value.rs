@@ -7,7 +7,7 @@
 
 use std::mem::size_of;
 
-use super::{Elements, Hash, List, Set, SortedSet};
+use super::{Elements, Hash, List, Set, SortedSet, Stream};
 
 /// The longest string kept inside its entry, in bytes. Longer ones become an [`Object::String`].
 pub const INLINE_MAX_BYTES: usize = u16::MAX as usize;
@@ -19,12 +19,17 @@ const EMBSTR_MAX_BYTES: usize = 44;
 /// Values with more elements are handed to somebody else to be released.
 const HEAVY_ELEMENTS: usize = 4096;
 
+/// The same for the pieces of a stream, each of which has up to a hundred entries.
+const HEAVY_PIECES: usize = 64;
+
 /// A value too large, or too structured, to live inside its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     /// A string that is long, or has been edited in place (APPEND, SETRANGE, SETBIT) and keeps
     /// spare capacity for the next edit. Redis calls both `raw`.
     String(Vec<u8>),
+    /// A string with the token of who stored it; see [`Fenced`].
+    Fenced(Box<Fenced>),
     /// A list.
     List(List),
     /// A set.
@@ -33,26 +38,54 @@ pub enum Object {
     Hash(Hash),
     /// A sorted set.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Stream),
+}
+
+/// A string that somebody stored together with a fencing token, which is a number from
+/// [`Keyspace::next_fence`](super::Keyspace::next_fence). It is a string like any other, except that
+/// its token can be asked for; whatever stores or edits another string takes the token away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fenced {
+    /// The string.
+    pub value: Box<[u8]>,
+    /// The token.
+    pub token: u64,
 }
 
 impl Object {
+    /// The bytes, if it is a string.
+    #[must_use]
+    pub fn as_string(&self) -> Option<&[u8]> {
+        match self {
+            Self::String(bytes) => Some(bytes),
+            Self::Fenced(fenced) => Some(&fenced.value),
+            _ => None,
+        }
+    }
+
     /// The value as a number of elements; `None` for a string.
     #[must_use]
     pub fn elements(&self) -> Option<&dyn Elements> {
         match self {
-            Self::String(_) => None,
+            Self::String(_) | Self::Fenced(_) => None,
             Self::List(list) => Some(list),
             Self::Set(set) => Some(set),
             Self::Hash(hash) => Some(hash),
             Self::SortedSet(set) => Some(set),
+            Self::Stream(stream) => Some(stream),
         }
     }
 
     /// Whether releasing the object takes so long that a command should not wait for it.
     #[must_use]
     pub fn is_heavy(&self) -> bool {
+        let most = match self {
+            Self::Stream(_) => HEAVY_PIECES,
+            _ => HEAVY_ELEMENTS,
+        };
         self.elements()
-            .is_some_and(|elements| elements.len() > HEAVY_ELEMENTS)
+            .is_some_and(|elements| elements.len() > most)
     }
 
     /// Heap bytes that this object owns, its own allocation included. Constant time.
@@ -63,10 +96,12 @@ impl Object {
             + size_of::<Self>()
             + match self {
                 Self::String(bytes) => bytes.capacity(),
+                Self::Fenced(fenced) => size_of::<Fenced>() + fenced.value.len(),
                 Self::List(list) => list.heap_bytes(),
                 Self::Set(set) => set.heap_bytes(),
                 Self::Hash(hash) => hash.heap_bytes(),
                 Self::SortedSet(set) => set.heap_bytes(),
+                Self::Stream(stream) => stream.heap_bytes(),
             }
     }
 }
@@ -96,11 +131,13 @@ impl<'a> ValueRef<'a> {
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         match self {
-            Self::Int(_) | Self::String(_) | Self::Object(Object::String(_)) => "string",
+            Self::Int(_) | Self::String(_) => "string",
+            Self::Object(Object::String(_) | Object::Fenced(_)) => "string",
             Self::Object(Object::List(_)) => "list",
             Self::Object(Object::Set(_)) => "set",
             Self::Object(Object::Hash(_)) => "hash",
             Self::Object(Object::SortedSet(_)) => "zset",
+            Self::Object(Object::Stream(_)) => "stream",
         }
     }
 
@@ -111,6 +148,7 @@ impl<'a> ValueRef<'a> {
             Self::Int(_) => "int",
             Self::String(bytes) if bytes.len() <= EMBSTR_MAX_BYTES => "embstr",
             Self::String(_) => "raw",
+            Self::Object(Object::Fenced(fenced)) => NewValue::from_bytes(&fenced.value).encoding(),
             Self::Object(object) => object.elements().map_or("raw", Elements::encoding),
         }
     }
@@ -135,6 +173,16 @@ impl<'a> NewValue<'a> {
     #[must_use]
     pub fn from_bytes(bytes: &'a [u8]) -> Self {
         parse_canonical_int(bytes).map_or(Self::String(bytes), Self::Int)
+    }
+
+    /// The name that `OBJECT ENCODING` gives for it once it is stored.
+    fn encoding(&self) -> &'static str {
+        match self {
+            Self::Int(number) => ValueRef::Int(*number).encoding(),
+            Self::String(bytes) => ValueRef::String(bytes).encoding(),
+            Self::Object(object) => ValueRef::Object(object).encoding(),
+            Self::Same(entry) => entry.value().encoding(),
+        }
     }
 }
 

@@ -5,10 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering,
+};
 
+use bailiwick_frame::Protocol;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+
+use crate::pubsub::Feed;
 
 /// What a connection is, as the letters of `CLIENT LIST` say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,11 +32,26 @@ pub enum ClientFlag {
     NoTouch = 16,
     /// READONLY.
     Readonly = 32,
-    /// Waits for `CLIENT PAUSE` or a slow command to end.
+    /// Waits for keys, or for `CLIENT PAUSE` or a slow command to end.
     Blocked = 64,
     /// Will be closed after its present reply.
     Closing = 128,
+    /// Has subscribed to something.
+    Pubsub = 256,
+    /// Keeps track of the keys that it reads.
+    Tracking = 512,
+    /// Is told of all keys with its prefixes.
+    Broadcast = 1024,
 }
+
+/// The client does not wait for keys.
+const IDLE: u8 = 0;
+/// It does.
+const WAITS: u8 = 1;
+/// It is to wait no longer, as if its time were over.
+const END: u8 = 2;
+/// It is to wait no longer, and to hear why.
+const END_WITH_ERROR: u8 = 3;
 
 /// One connection, as others see it.
 pub struct Client {
@@ -78,6 +99,17 @@ pub struct Client {
     pub busy: AtomicBool,
     /// Asked to close after the reply in progress, by itself or by `CLIENT KILL`.
     pub closing: AtomicBool,
+    /// One of [`IDLE`], [`WAITS`], and what `CLIENT UNBLOCK` makes of the latter.
+    blocking: AtomicU8,
+    unblocked: Notify,
+    /// Channels, patterns and shard channels subscribed to.
+    pub subscriptions: [AtomicU32; 3],
+    /// Whom to tell of changed keys instead of it: -1 if it keeps no track, 0 if nobody else.
+    pub redirect: AtomicI64,
+    /// That one has gone.
+    pub redirect_is_broken: AtomicBool,
+    /// What is to be sent unasked.
+    pub feed: Feed,
     abort: OnceLock<AbortHandle>,
 }
 
@@ -108,7 +140,22 @@ impl Client {
             commands: AtomicU64::new(0),
             busy: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            blocking: AtomicU8::new(IDLE),
+            unblocked: Notify::new(),
+            subscriptions: Default::default(),
+            redirect: AtomicI64::new(-1),
+            redirect_is_broken: AtomicBool::new(false),
+            feed: Feed::default(),
             abort: OnceLock::new(),
+        }
+    }
+
+    /// The version in which it is sent anything.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        match self.protocol.load(Ordering::Relaxed) {
+            3 => Protocol::Resp3,
+            _ => Protocol::Resp2,
         }
     }
 
@@ -127,6 +174,48 @@ impl Client {
             flags & !(flag as u32)
         };
         self.flags.store(changed, Ordering::Relaxed);
+    }
+
+    /// The client's request waits for keys from now on; on the connection's own thread.
+    pub fn begin_blocking(&self) {
+        // A request that is looked after waits all the time, and may have been told to end.
+        let _ = self.order(IDLE, WAITS);
+        self.set(ClientFlag::Blocked, true);
+    }
+
+    /// It does not any more.
+    pub fn end_blocking(&self) {
+        self.blocking.store(IDLE, Ordering::Release);
+        self.set(ClientFlag::Blocked, false);
+    }
+
+    /// `CLIENT UNBLOCK`: false if the client does not wait for keys, or was told already.
+    pub fn unblock(&self, with_error: bool) -> bool {
+        let order = if with_error { END_WITH_ERROR } else { END };
+        let is_taken = self.order(WAITS, order);
+        if is_taken {
+            self.unblocked.notify_one();
+        }
+        is_taken
+    }
+
+    /// Waits for `CLIENT UNBLOCK`; whether it wants an error.
+    pub async fn unblock_ordered(&self) -> bool {
+        loop {
+            match self.blocking.load(Ordering::Acquire) {
+                END => return false,
+                END_WITH_ERROR => return true,
+                // What was left of an order that came too late.
+                _ => self.unblocked.notified().await,
+            }
+        }
+    }
+
+    fn order(&self, from: u8, to: u8) -> bool {
+        let exchanged =
+            self.blocking
+                .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire);
+        exchanged.is_ok()
     }
 
     /// Lets [`Client::kill`] end the connection's task.

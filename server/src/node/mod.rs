@@ -38,6 +38,8 @@ use crate::group::{Group, Host, LoadProgress, Proposal, ROOT_GROUP};
 use crate::handoff::Handoffs;
 use crate::latency::Latency;
 use crate::logging::Logging;
+use crate::notices::Notices;
+use crate::pubsub::PubSub;
 use crate::routing::Routes;
 use crate::run;
 use crate::slowlog::Slowlog;
@@ -71,9 +73,13 @@ pub struct Node {
     /// Rare conditions.
     pub attention: Attention,
     /// Who is connected.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// Who monitors.
     pub monitors: Monitors,
+    /// Channels and who listens to them.
+    pub pubsub: Arc<PubSub>,
+    /// Who is told of what happens to keys.
+    pub notices: Arc<Notices>,
     /// `CLIENT PAUSE`.
     pub pause: Pause,
     /// Slow commands.
@@ -116,6 +122,9 @@ impl Node {
     pub fn new(settings: config::Store, run_id: String, logging: Logging) -> Self {
         let attention = Attention::default();
         attention.set(Condition::Loading, true);
+        let (clients, pubsub) = (Arc::<Clients>::default(), Arc::<PubSub>::default());
+        let notices = Arc::new(Notices::new(pubsub.clone(), clients.clone()));
+        let seats = Seats::new(notices.clone());
         let node = Self {
             slowlog: Mutex::default(),
             settings,
@@ -125,8 +134,10 @@ impl Node {
             logging,
             started: Instant::now(),
             attention,
-            clients: Clients::default(),
+            clients,
             monitors: Monitors::default(),
+            notices,
+            pubsub,
             pause: Pause::default(),
             latency: Mutex::default(),
             errors: Mutex::default(),
@@ -136,7 +147,7 @@ impl Node {
             watches_fast: AtomicBool::new(false),
             addresses: OnceLock::new(),
             workers: Mutex::default(),
-            seats: Seats::default(),
+            seats,
             handoffs: Handoffs::default(),
             host: OnceLock::new(),
             estate: OnceLock::new(),
@@ -159,6 +170,7 @@ impl Node {
             self.watches_fast
                 .store((0..FAST_US).contains(&slow_us), Ordering::Relaxed);
             self.logging.set_level(settings.log_level);
+            self.notices.configure(&settings);
             for group in self.seats.all().values() {
                 group.set_tuning(run::tuning(&settings));
             }
@@ -183,6 +195,8 @@ impl Node {
 
     /// The node is one of a cluster.
     pub fn set_host(&self, host: Arc<Host>) {
+        let (node, incarnation) = (host.me().node.0 as u32, host.incarnation());
+        self.seats.bells.set_life(node, incarnation);
         assert!(self.host.set(host).is_ok(), "a node has one host");
     }
 

@@ -12,29 +12,60 @@ use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
-use crate::group::Group;
+use crate::group::bells::Bells;
+use crate::group::{Group, Observer};
 
 type ById = BTreeMap<GroupId, Arc<Group>>;
 
 /// All seats of a node.
-#[derive(Default)]
 pub struct Seats {
     by_id: ArcSwap<ById>,
     /// The one that was taken first.
     first: OnceLock<Arc<Group>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Called when a group's authority has changed.
+    on_authority: OnceLock<Arc<dyn Fn() + Send + Sync>>,
+    /// Where clients wait for keys.
+    pub bells: Arc<Bells>,
+    observer: Arc<dyn Observer>,
 }
 
 impl Seats {
+    /// No seat; of those to come this one is told what happens to keys.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>) -> Self {
+        Self {
+            by_id: ArcSwap::default(),
+            first: OnceLock::new(),
+            threads: Mutex::default(),
+            on_authority: OnceLock::new(),
+            bells: Arc::default(),
+            observer,
+        }
+    }
+
+    /// From now on calls this, on a replica's thread, whenever the log of a group that is added later
+    /// has changed what the group serves or has handed out. It must not wait.
+    pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
+        let _ = self.on_authority.set(Arc::new(call));
+    }
+
     /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
     /// group must be a new one.
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
         let mut threads = self.threads.lock();
         let mut by_id = ById::clone(&self.by_id.load());
+        let (node, incarnation) = group.life();
+        self.bells.set_life(node, incarnation);
+        group.set_bells(self.bells.clone());
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
+        group.observe(self.observer.clone());
         self.by_id.store(Arc::new(by_id));
         let _ = self.first.set(group.clone());
+        if let Some(call) = self.on_authority.get().cloned() {
+            group.on_authority(move || call());
+        }
         threads.extend(group.start(on_ready));
     }
 

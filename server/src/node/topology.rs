@@ -1,6 +1,6 @@
 //! What this node knows of the cluster's shape: slots, leaders, and the whole as cluster clients see
-//! it. Put together from the cluster's file, the directory, this node's seats, and what other nodes
-//! said when they were asked.
+//! it. Put together from the cluster's file, the directory, this node's seats, what other nodes said
+//! when they were asked, and what they say of themselves by gossip.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use bailiwick_replication::{GroupId, NodeId};
 use sha1::{Digest as _, Sha1};
 
 use super::Node;
-use crate::cluster::{Cluster, NodeEntry};
+use crate::cluster::{Address, Cluster, NodeEntry};
 use crate::directory::View;
+use crate::estate::Estate;
+use crate::routing::redirect::Port;
 use crate::routing::slots::SlotMap;
 use crate::routing::topology::{GroupInfo, NodeInfo, Topology};
 
@@ -66,7 +68,7 @@ impl Node {
         }
         let estate = self.estate()?;
         estate.proxy.leader(group).or_else(|| {
-            // Of a group that nobody here has asked yet: its only member leads it.
+            // Of a group of which nobody has told yet: its only member leads it.
             match estate.directory.view().group(group)?.members.as_slice() {
                 [only] => Some(only.node),
                 _ => None,
@@ -79,18 +81,21 @@ impl Node {
     pub fn topology(&self) -> Option<Topology> {
         let (cluster, me) = self.settings.cluster()?;
         let connected = self.connected();
+        let roll = self.estate().map(|estate| estate.census.roll());
         let info = |node: &NodeEntry| {
             let is_me = node.id == *me;
             let mut info = node_info(cluster, node, is_me || connected.contains(&node.id));
-            // A port that only a flag gives is known here and nowhere else.
-            let own = self.cluster_addresses().first().filter(|_| is_me);
-            info.cluster = info
-                .cluster
-                .or_else(|| Some(node.client.with_port(own?.port())));
+            // A port that only a flag gives is known here, and elsewhere by gossip.
+            info.cluster = info.cluster.or_else(|| {
+                if is_me {
+                    return self.own_cluster_address();
+                }
+                roll.as_ref()?.cluster_address(node.id).cloned()
+            });
             (node.id, info)
         };
         let groups = match self.estate() {
-            Some(estate) => self.groups(&estate.directory.view()),
+            Some(estate) => self.groups(estate),
             None => BTreeMap::new(),
         };
         Some(Topology {
@@ -101,9 +106,32 @@ impl Node {
         })
     }
 
-    fn groups(&self, view: &View) -> BTreeMap<GroupId, GroupInfo> {
-        let info = |id: GroupId, name: &str, configuration: u64, members: Vec<NodeId>| {
-            let (name, leader) = (name.to_owned(), self.leader_of(id));
+    /// Where clients reach a node that came in by this port, as this node knows it.
+    #[must_use]
+    pub fn address_of(&self, id: NodeId, port: Port) -> Option<Address> {
+        let (cluster, _) = self.settings.cluster()?;
+        let node = cluster.node(id)?;
+        if port == Port::Cluster && node.cluster.is_none() {
+            let roll = self.estate()?.census.roll();
+            if let Some(told) = roll.cluster_address(id) {
+                return Some(told.clone());
+            }
+        }
+        Some(node.address(port).clone())
+    }
+
+    /// Where cluster clients reach this node, if it listens for them: on the host that others know.
+    #[must_use]
+    pub fn own_cluster_address(&self) -> Option<Address> {
+        let (cluster, me) = self.settings.cluster()?;
+        let listening = self.cluster_addresses().first()?;
+        Some(cluster.node(*me)?.client.with_port(listening.port()))
+    }
+
+    fn groups(&self, estate: &Estate) -> BTreeMap<GroupId, GroupInfo> {
+        let view = estate.directory.view();
+        let info = |id: GroupId, configuration: u64, members: Vec<NodeId>| {
+            let (name, leader) = (estate.group_name(id), self.leader_of(id));
             let info = GroupInfo {
                 name,
                 configuration,
@@ -114,12 +142,7 @@ impl Node {
         };
         let groups = view.groups().map(|group| {
             let members = group.members.iter().map(|member| member.node);
-            info(
-                group.id,
-                &group.name,
-                group.configuration,
-                members.collect(),
-            )
+            info(group.id, group.configuration, members.collect())
         });
         groups.collect()
     }

@@ -129,11 +129,14 @@ pub fn read(
             let context = ReadContext {
                 keyspace: &state.keyspace,
                 authority: &state.authority,
+                scripts: &state.scripts,
                 database: *database,
                 now_ms,
                 clock,
                 touch: true,
                 counters,
+                may_wait: false,
+                chance: None,
             };
             reply.clear();
             let done = handler(

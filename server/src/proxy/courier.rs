@@ -42,10 +42,12 @@ const RETRY_NS: u64 = 10_000_000;
 /// How long no member of a group may be reachable before its clients hear of it, in nanoseconds.
 const UNREACHABLE_NS: u64 = 1_000_000_000;
 
-/// Who is in a group, as the directory has it.
+/// Who is in a group, as the directory has it, and who leads it, as nodes say of themselves.
 pub trait Groups {
     /// The members, the nearest first; empty if the group is not known.
     fn members(&self, group: GroupId) -> Vec<NodeId>;
+    /// Who says that it leads the group, and when that was heard, on the clock of `now`.
+    fn leader(&self, group: GroupId) -> Option<(NodeId, u64)>;
     /// What to call the group, for people, with the prefix that this key has.
     fn describe(&self, group: GroupId, key: Option<&[u8]>) -> String;
 }
@@ -76,11 +78,19 @@ pub struct Courier {
 struct Lane {
     reads: Kind,
     writes: Kind,
-    leader: Option<NodeId>,
+    heard: Heard,
     /// Counts those asked in turn when the leader is not known.
     turn: usize,
     /// Since when no member can be reached.
     unreachable_since: Option<u64>,
+}
+
+/// What members said last of who leads.
+#[derive(Clone, Copy, Default)]
+struct Heard {
+    /// `None` if they did not know, or it turned out to be wrong.
+    leader: Option<NodeId>,
+    at: u64,
 }
 
 /// Reads or writes.
@@ -170,7 +180,9 @@ impl Courier {
     pub fn link_down(&mut self, node: NodeId) {
         self.up.remove(&node);
         for lane in self.lanes.values_mut() {
-            lane.leader = lane.leader.filter(|leader| *leader != node);
+            if lane.heard.leader == Some(node) {
+                lane.heard = Heard::default();
+            }
             for open in lane
                 .kinds()
                 .into_iter()
@@ -188,7 +200,10 @@ impl Courier {
                 parcel,
                 leader,
                 body,
-            } => self.done(from, parcel, leader, &body),
+            } => {
+                self.note_leader(from, parcel.group, leader, now);
+                self.done(from, parcel, &body);
+            }
             Message::Elsewhere { parcel, leader } => self.elsewhere(from, parcel, leader, now),
             Message::Refused { parcel, reason } => {
                 let Some(open) = self.take(parcel) else {
@@ -202,7 +217,7 @@ impl Courier {
                 };
                 self.fail(open.proposals, &error);
             }
-            Message::Read { .. } | Message::Write { .. } => {}
+            Message::Read { .. } | Message::Write { .. } | Message::Woken { .. } => {}
         }
     }
 
@@ -241,10 +256,12 @@ impl Courier {
         self.lanes.values().all(Lane::is_idle)
     }
 
-    /// Who leads a group, as its members said last.
+    /// Who leads a group, as was heard last: from its members when they were asked for something, or
+    /// from a node to which there is a link and that says so of itself.
     #[must_use]
-    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        self.lanes.get(&group)?.leader
+    pub fn leader(&self, group: GroupId, groups: &(impl Groups + ?Sized)) -> Option<NodeId> {
+        let heard = self.lanes.get(&group).map(|lane| lane.heard);
+        self.latest(heard.unwrap_or_default(), group, groups)
     }
 }
 
@@ -254,10 +271,27 @@ impl Courier {
         lane.kind(parcel.reads).open.remove(&parcel.id)
     }
 
-    fn done(&mut self, from: NodeId, parcel: Parcel, leader: Option<NodeId>, body: &Bytes) {
-        if let Some(lane) = self.lanes.get_mut(&parcel.group) {
-            lane.leader = leader.or(lane.leader).or(Some(from));
+    /// Somebody has executed something for the group.
+    fn note_leader(&mut self, from: NodeId, group: GroupId, leader: Option<NodeId>, now: u64) {
+        if let Some(lane) = self.lanes.get_mut(&group) {
+            let leader = leader.or(lane.heard.leader).or(Some(from));
+            lane.heard = Heard { leader, at: now };
         }
+    }
+
+    /// Whichever was heard later, of what members said and what the leader says of itself.
+    fn latest(
+        &self,
+        heard: Heard,
+        group: GroupId,
+        groups: &(impl Groups + ?Sized),
+    ) -> Option<NodeId> {
+        let claim = groups.leader(group);
+        let claim = claim.filter(|(node, at)| *at > heard.at && self.up.contains(node));
+        claim.map_or(heard.leader, |(node, _)| Some(node))
+    }
+
+    fn done(&mut self, from: NodeId, parcel: Parcel, body: &Bytes) {
         let Some(mut open) = self.take(parcel) else {
             return;
         };
@@ -274,9 +308,10 @@ impl Courier {
             return;
         };
         // Who says that it leads and does not take it is not to be asked again at once.
-        lane.leader = leader.filter(|leader| *leader != from);
+        let leader = leader.filter(|leader| *leader != from);
+        lane.heard = Heard { leader, at: now };
         lane.turn += 1;
-        let is_known = lane.leader.is_some();
+        let is_known = leader.is_some();
         if let Some(open) = lane.kind(parcel.reads).open.get_mut(&parcel.id)
             && open.sent.as_ref().is_some_and(|sent| sent.to == from)
         {
@@ -353,7 +388,8 @@ impl Courier {
             return;
         }
         lane.unreachable_since = None;
-        let (leader, turn) = (lane.leader.filter(|node| self.up.contains(node)), lane.turn);
+        let leader = self.latest(lane.heard, group, groups);
+        let (leader, turn) = (leader.filter(|node| self.up.contains(node)), lane.turn);
         for reads in [true, false] {
             for (&id, open) in &mut lane.kind(reads).open {
                 if !is_due(open) {

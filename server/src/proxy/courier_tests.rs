@@ -11,12 +11,20 @@ use bailiwick_frame::{ArgRange, Args};
 const GROUP: GroupId = GroupId(4);
 const MS: u64 = 1_000_000;
 
-struct Three;
+/// Of three members, this one says that it leads, and since then it is known.
+#[derive(Default)]
+struct Three {
+    claim: Option<(NodeId, u64)>,
+}
 
 impl Groups for Three {
     fn members(&self, group: GroupId) -> Vec<NodeId> {
         assert_eq!(group, GROUP);
         vec![NodeId(1), NodeId(2), NodeId(3)]
+    }
+
+    fn leader(&self, _: GroupId) -> Option<(NodeId, u64)> {
+        self.claim
     }
 
     fn describe(&self, _: GroupId, key: Option<&[u8]>) -> String {
@@ -64,7 +72,11 @@ fn proposal(words: &[&str]) -> Box<Proposal> {
 }
 
 fn step(courier: &mut Courier, now: u64) -> Vec<(NodeId, Message)> {
-    courier.advance(&Three, now);
+    step_among(courier, &Three::default(), now)
+}
+
+fn step_among(courier: &mut Courier, three: &Three, now: u64) -> Vec<(NodeId, Message)> {
+    courier.advance(three, now);
     courier.take_messages()
 }
 
@@ -139,7 +151,68 @@ fn who_answers_names_the_leader_and_the_leader_is_asked_next() {
     courier.receive(sent[0].0, done(parcel_of(&sent[0].1), 3, &[b"$-1\r\n"]), 1);
     courier.submit([proposal(&["SET", "a", "1"])], 2);
     assert_eq!(step(&mut courier, 2)[0].0, NodeId(3));
-    assert_eq!(courier.leader(GROUP), Some(NodeId(3)));
+    assert_eq!(courier.leader(GROUP, &Three::default()), Some(NodeId(3)));
+}
+
+#[test]
+fn who_says_that_it_leads_is_asked_first_until_a_member_says_otherwise() {
+    let mut courier = courier();
+    let three = |node, at| Three {
+        claim: Some((NodeId(node), at)),
+    };
+    (1..=3).for_each(|node| courier.link_up(NodeId(node)));
+    let mut now = 100;
+    let mut ask = |courier: &mut Courier, three: &Three| {
+        now += MS;
+        courier.submit([proposal(&["GET", "a"])], now);
+        let sent = step_among(courier, three, now).remove(0);
+        (now, sent.0.0, parcel_of(&sent.1))
+    };
+    // Nobody has been asked yet.
+    let gossip = three(2, 50);
+    assert_eq!(courier.leader(GROUP, &gossip), Some(NodeId(2)));
+    let (at, to, parcel) = ask(&mut courier, &gossip);
+    assert_eq!(to, 2);
+    // It does not lead any more, and gossip has not heard of that.
+    let leader = Some(NodeId(3));
+    courier.receive(NodeId(2), Message::Elsewhere { parcel, leader }, at);
+    assert_eq!(courier.leader(GROUP, &gossip), Some(NodeId(3)));
+    let sent = step_among(&mut courier, &gossip, at).remove(0);
+    assert_eq!(sent.0, NodeId(3));
+    courier.receive(NodeId(3), done(parcel_of(&sent.1), 3, &[b"$-1\r\n"]), at);
+    // Later news counts, but a claim of a node that cannot be asked does not.
+    let (at, to, parcel) = ask(&mut courier, &three(1, at + 1));
+    assert_eq!(to, 1);
+    courier.receive(NodeId(1), done(parcel, 1, &[b"$-1\r\n"]), at);
+    courier.link_down(NodeId(2));
+    let gone = three(2, at + 1);
+    assert_eq!(courier.leader(GROUP, &gone), Some(NodeId(1)));
+    assert_eq!(ask(&mut courier, &gone).1, 1);
+}
+
+#[test]
+fn a_claim_that_turned_out_wrong_is_not_asked_over_and_over() {
+    let mut courier = courier();
+    (1..=3).for_each(|node| courier.link_up(NodeId(node)));
+    let gossip = Three {
+        claim: Some((NodeId(2), 50)),
+    };
+    courier.submit([proposal(&["GET", "a"])], 100);
+    let (to, message) = step_among(&mut courier, &gossip, 100).remove(0);
+    assert_eq!(to, NodeId(2));
+    let (parcel, leader) = (parcel_of(&message), Some(NodeId(2)));
+    courier.receive(to, Message::Elsewhere { parcel, leader }, 100);
+    assert_eq!(courier.leader(GROUP, &gossip), None);
+    let again = step_among(&mut courier, &gossip, 100 + 10 * MS).remove(0);
+    assert_eq!(again.0, NodeId(2), "the next in turn");
+    let (parcel, leader) = (parcel_of(&again.1), None);
+    courier.receive(
+        again.0,
+        Message::Elsewhere { parcel, leader },
+        100 + 10 * MS,
+    );
+    let third = step_among(&mut courier, &gossip, 100 + 20 * MS).remove(0);
+    assert_ne!(third.0, NodeId(2));
 }
 
 #[test]

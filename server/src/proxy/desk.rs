@@ -125,7 +125,10 @@ impl Service {
                     self.send(from, &elsewhere(parcel));
                 }
             }
-            Message::Done { .. } | Message::Elsewhere { .. } | Message::Refused { .. } => {}
+            Message::Done { .. }
+            | Message::Elsewhere { .. }
+            | Message::Refused { .. }
+            | Message::Woken { .. } => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Joins the courier and the desk with the links.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use parking_lot::{Condvar, Mutex};
 use super::courier::{Courier, Groups, Patience};
 use super::desk::Desk;
 use super::wire::Message;
+use crate::group::bells::{Bells, Call};
 use crate::group::{Proposal, clock, deliver};
 use crate::node::Node;
-use crate::state::{Origin, PROXIED};
+use crate::state::{Origin, PROXIED, WaiterId};
 
 /// How often it is looked whether something has to be sent again.
 const TICK: Duration = Duration::from_millis(5);
@@ -28,6 +29,10 @@ pub struct Proxy {
     desk: Arc<Desk>,
     groups: Box<dyn Groups + Send + Sync>,
     links: Links,
+    /// This node's number.
+    node: u32,
+    /// Where its clients wait for keys.
+    bells: OnceLock<Arc<Bells>>,
 }
 
 impl Proxy {
@@ -50,6 +55,8 @@ impl Proxy {
             desk: Arc::default(),
             groups,
             links,
+            node: node.0 as u32,
+            bells: OnceLock::new(),
         })
     }
 
@@ -61,6 +68,7 @@ impl Proxy {
                 .spawn(run)
                 .expect("the system has room for a few threads at the start")
         };
+        let _ = self.bells.set(node.seats.bells.clone());
         let (desk, node, links) = (self.desk.clone(), node.clone(), self.links.clone());
         let proxy = self.clone();
         vec![
@@ -101,6 +109,7 @@ impl Proxy {
                 Ok(message @ (Message::Read { .. } | Message::Write { .. })) => {
                     self.desk.push(from, message);
                 }
+                Ok(Message::Woken { waiters }) => self.wake(&waiters),
                 Ok(message) => self.work(|courier, now| courier.receive(from, message, now)),
                 Err(error) => {
                     tracing::error!(peer = from.0, %error, "a node sends nonsense; cutting");
@@ -111,10 +120,26 @@ impl Proxy {
         }
     }
 
-    /// Who leads a group, as its members said last when they were asked for something.
+    /// Lets clients of this node look after their replies.
+    fn wake(&self, waiters: &[(u64, u64)]) {
+        let Some(bells) = self.bells.get() else {
+            return;
+        };
+        for &(incarnation, number) in waiters {
+            let id = WaiterId {
+                node: self.node,
+                incarnation,
+                number,
+            };
+            bells.ring(id, Call::Look);
+        }
+    }
+
+    /// Who leads a group, as was heard last: from its members when they were asked for something, or
+    /// by gossip.
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
-        self.courier.lock().leader(group)
+        self.courier.lock().leader(group, &*self.groups)
     }
 
     /// Looks again: somebody may have become known.

@@ -6,6 +6,7 @@
 //!          | DONE  group id leader outcome*   what came of them, an outcome a request
 //!          | ELSEWHERE group id leader        not here; ask the leader, or another member
 //!          | REFUSED group id text            not done, for this reason
+//!          | WOKEN count (life number)*       these waiters of yours have replies to fetch
 //! section  = protocol u8 | database | count | bytes of RESP | RESP
 //! outcome  = status u8 | length | bytes
 //! ```
@@ -68,6 +69,11 @@ pub enum Message {
         /// The error for the clients.
         reason: String,
     },
+    /// Requests that wait for keys may have replies to be fetched.
+    Woken {
+        /// Lives and numbers of waiters of the node that this is for.
+        waiters: Vec<(u64, u64)>,
+    },
 }
 
 /// Names what one node asked another one for.
@@ -86,6 +92,7 @@ const WRITE: u8 = 2;
 const DONE: u8 = 3;
 const ELSEWHERE: u8 = 4;
 const REFUSED: u8 = 5;
+const WOKEN: u8 = 6;
 
 impl Message {
     /// The message as a frame.
@@ -127,6 +134,13 @@ impl Message {
                 parcel.put(&mut out, REFUSED);
                 out.extend_from_slice(reason.as_bytes());
             }
+            Self::Woken { waiters } => {
+                put(&mut out, WOKEN, &[waiters.len() as u64]);
+                for (life, number) in waiters {
+                    put_varint(&mut out, *life);
+                    put_varint(&mut out, *number);
+                }
+            }
         }
         out.into()
     }
@@ -138,6 +152,7 @@ impl Message {
             }
             Self::Elsewhere { .. } => 0,
             Self::Refused { reason, .. } => reason.len(),
+            Self::Woken { waiters } => waiters.len() * 10,
         }
     }
 
@@ -170,6 +185,9 @@ impl Message {
             REFUSED => Self::Refused {
                 parcel: Parcel::take(&mut reader)?,
                 reason: String::from_utf8_lossy(&payload[reader.at()..]).into_owned(),
+            },
+            WOKEN => Self::Woken {
+                waiters: woken(&mut reader)?,
             },
             _ => return Err(DecodeError::Malformed(0)),
         };
@@ -262,6 +280,14 @@ fn node(reader: &mut Reader<'_>) -> Result<Option<NodeId>, DecodeError> {
     Ok((number > 0).then_some(NodeId(number)))
 }
 
+fn woken(reader: &mut Reader<'_>) -> Result<Vec<(u64, u64)>, DecodeError> {
+    let mut waiters = Vec::new();
+    for _ in 0..reader.length()? {
+        waiters.push((reader.varint()?, reader.varint()?));
+    }
+    Ok(waiters)
+}
+
 fn put(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
     out.push(tag);
     for number in numbers {
@@ -305,6 +331,9 @@ mod tests {
             Message::Refused {
                 parcel,
                 reason: "no".to_owned(),
+            },
+            Message::Woken {
+                waiters: vec![(1 << 50, 1), (3, 300)],
             },
         ];
         for message in messages {

@@ -23,8 +23,9 @@ use arc_swap::Guard;
 use bailiwick_frame::Args;
 use bailiwick_replication::GroupId;
 
-use crate::commands::{Command, CommandError, Keys, Known};
+use crate::commands::{Command, CommandError, Keys, Known, Spread};
 use crate::directory::View;
+use crate::group::ROOT_GROUP;
 use crate::state::Watched;
 
 /// Where a request runs.
@@ -82,11 +83,15 @@ impl Routes {
     /// Where a command runs.
     #[must_use]
     pub fn of(&self, command: &Command, args: Args<'_>) -> Route {
-        if command.keys == Keys::None {
-            return Route::Keyless;
-        }
         let keys = command.keys.indexes(args);
-        self.of_keys(keys.map(|index| args.arg(index)))
+        match self.of_keys(keys.map(|index| args.arg(index))) {
+            Route::Keyless if command.spread == Spread::Anywhere => {
+                Route::Group(self.group_of(b""))
+            }
+            // Where its keys are cannot be told, so it is malformed, and any group will say why.
+            Route::Keyless if command.keys != Keys::None => Route::Group(ROOT_GROUP),
+            route => route,
+        }
     }
 
     /// Where something with these keys runs.
@@ -116,6 +121,10 @@ impl Routes {
         let watched = watched.iter().map(|watched| self.group_of(&watched.key));
         let mut routes: Vec<Route> = watched.map(Route::Group).collect();
         for (command, args) in commands {
+            let names_keys = command.keys.indexes(args).next().is_some();
+            if command.spread == Spread::Anywhere && !names_keys {
+                continue;
+            }
             match self.of(&command, args) {
                 Route::Keyless => return Err(keyless_in_transaction(&command)),
                 route => routes.push(route),

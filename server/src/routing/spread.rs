@@ -106,7 +106,29 @@ pub fn merge(
     }
 }
 
-const NONSENSE: CommandError = CommandError::text("ERR a group's reply makes no sense");
+/// What a client hears of a reply that no command gives.
+pub const NONSENSE: CommandError = CommandError::text("ERR a group's reply makes no sense");
+
+/// The reply to what each group did by itself: what all of them said; of numbers in a list, the least,
+/// since what one group does not know is not known everywhere. `None` without a group.
+#[must_use]
+pub fn common(replies: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let (first, others) = replies.split_first()?;
+    if others.iter().all(|other| other == first) {
+        return Some(first.clone());
+    }
+    let lists = replies.iter().map(|reply| elements_of(reply));
+    let lists = lists.collect::<Option<Vec<_>>>()?;
+    let len = lists[0].len();
+    let mut out = format!("*{len}\r\n").into_bytes();
+    for at in 0..len {
+        let numbers = lists.iter().map(|list| integer_of(list.get(at)?));
+        let numbers = numbers.collect::<Option<Vec<_>>>()?;
+        let least = numbers.into_iter().min()?;
+        out.extend_from_slice(format!(":{least}\r\n").as_bytes());
+    }
+    Some(out)
+}
 
 fn merge_each(keys: usize, pieces: &[Piece], out: &mut Encoder<'_>) -> Result<(), CommandError> {
     let mut by_key: Vec<Option<&[u8]>> = vec![None; keys];

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! content = applied u64 | log time i64 | hash seed u64 | write counter u32
-//!         | databases u32 | creation slots u32 | slot u32 * | group bytes u32 | group
-//!         | authority bytes u32 | authority | record* | staged*
-//! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at
+//!         | databases u32 | creation slots u32 | slot u32 * | fence u64 | group bytes u32 | group
+//!         | authority bytes u32 | authority | scripts bytes u32 | scripts | record* | staged*
+//! group   = origins | replies | 0 u8 or 1 u8, configuration, sealed at | waiters
 //! staged  = REALM u8 | prefix | record*
 //! ```
 //!
@@ -12,8 +12,10 @@
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
 //! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Records do not say to which realm they belong:
-//! the authority has all prefixes, of which the longest decides; only what is arriving stands apart.
+//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, no
+//! fencing token had been given, and there were no streams and no scripts. Records do not say to
+//! which realm they belong: the authority has all prefixes, of which the longest decides; only what
+//! is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -33,19 +35,23 @@ use super::configuration::{Configuration, put_members, take_members};
 use super::digest::Digests;
 use super::origins::Origins;
 use super::record::{REALM, Stop, take, take_bytes, take_record};
+use super::waiters::Waiters;
 use super::{MAX_DATABASES, State, empty_keyspace};
 use crate::authority::Authority;
+use crate::commands::Scripts;
 use crate::keyspace::{CREATION_SLOTS, Frozen, FrozenKeyspace, Keyspace, Segment};
 use writer::BLOCK_BYTES;
 pub use writer::ContentWriter;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const CONTENT_VERSION: u32 = 4;
+pub const CONTENT_VERSION: u32 = 5;
 
 /// The version without origins and configuration.
 const VERSION_1: u32 = 1;
 /// The last version without authority: all of it is the root group's.
 const VERSION_3: u32 = 3;
+/// The last version without waiters, fencing tokens and scripts.
+const VERSION_4: u32 = 4;
 
 /// A state at one log index that no longer changes.
 pub struct FrozenState {
@@ -58,10 +64,12 @@ pub struct FrozenState {
     seed: u64,
     version: u32,
     creations: Vec<u32>,
+    fence: u64,
     /// Origins and configuration, encoded.
     group: Vec<u8>,
     databases: usize,
     authority: Authority,
+    scripts: Scripts,
     tables: FrozenKeyspace,
 }
 
@@ -80,9 +88,11 @@ impl FrozenState {
             seed: state.keyspace.seed(),
             version,
             creations: creations.to_vec(),
+            fence: state.keyspace.fence(),
             group: group_part(state),
             databases: state.keyspace.databases(),
             authority: state.authority.clone(),
+            scripts: state.scripts.clone(),
             tables: state.keyspace.freeze(),
         }
     }
@@ -112,6 +122,7 @@ impl FrozenState {
         for slot in &self.creations {
             out.extend_from_slice(&slot.to_le_bytes());
         }
+        out.extend_from_slice(&self.fence.to_le_bytes());
         let group_bytes = u32::try_from(self.group.len())
             .expect("windows are bounded, and a cluster has few nodes");
         out.extend_from_slice(&group_bytes.to_le_bytes());
@@ -122,6 +133,12 @@ impl FrozenState {
             .expect("prefixes are short, and fit into memory many times");
         out.extend_from_slice(&authority_bytes.to_le_bytes());
         out.extend_from_slice(&authority);
+        let mut scripts = Vec::new();
+        self.scripts.put(&mut scripts);
+        let scripts_bytes =
+            u32::try_from(scripts.len()).expect("scripts fit into memory many times");
+        out.extend_from_slice(&scripts_bytes.to_le_bytes());
+        out.extend_from_slice(&scripts);
         let staged = self.tables.staged.into_iter().flat_map(|(prefix, tables)| {
             let segments = tables.into_iter().flat_map(segments);
             std::iter::once(Part::Realm(prefix)).chain(segments)
@@ -156,6 +173,7 @@ fn group_part(state: &State) -> Vec<u8> {
             put_varint(&mut out, configuration.sealed_at.0);
         }
     }
+    state.waiters.put(&mut out);
     out
 }
 
@@ -285,25 +303,37 @@ fn take_head(rest: &mut &[u8], version: u32) -> Result<State, Stop> {
     for _ in 0..slots {
         creations.push(u32::from_le_bytes(take(rest)?));
     }
-    let (origins, configuration) = match version {
-        VERSION_1 => (Origins::default(), None),
+    let fence = match version {
+        VERSION_1..=VERSION_4 => 0,
+        _ => u64::from_le_bytes(take(rest)?),
+    };
+    let (origins, configuration, waiters) = match version {
+        VERSION_1 => GroupPart::default(),
         _ => take_group(rest, version)?,
     };
     let authority = match version {
         VERSION_1..=VERSION_3 => Authority::new(GroupId(0)),
         _ => take_authority(rest)?,
     };
+    let scripts = match version {
+        VERSION_1..=VERSION_4 => Scripts::default(),
+        _ => take_scripts(rest)?,
+    };
     let mut keyspace = empty_keyspace(databases, seed, &authority);
     if !keyspace.restore_watch_counters(writes, &creations) {
         return Err(Stop::Malformed);
     }
+    waiters.await_all(&mut keyspace.awaited);
+    keyspace.raise_fence(fence);
     Ok(State {
         keyspace,
         authority,
+        scripts,
         applied,
         time_ms,
         origins,
         configuration,
+        waiters,
         digests: Digests::default(),
     })
 }
@@ -320,14 +350,29 @@ fn take_authority(rest: &mut &[u8]) -> Result<Authority, Stop> {
         .ok_or(Stop::Malformed)
 }
 
-fn take_group(rest: &mut &[u8], version: u32) -> Result<(Origins, Option<Configuration>), Stop> {
+fn take_scripts(rest: &mut &[u8]) -> Result<Scripts, Stop> {
+    let len = u32::from_le_bytes(take(rest)?) as usize;
+    let (bytes, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
+    *rest = after;
+    let mut reader = Reader::new(bytes);
+    let scripts = Scripts::take(&mut reader);
+    scripts
+        .ok()
+        .filter(|_| reader.is_done())
+        .ok_or(Stop::Malformed)
+}
+
+/// What of a state belongs to no key and no prefix.
+type GroupPart = (Origins, Option<Configuration>, Waiters);
+
+fn take_group(rest: &mut &[u8], version: u32) -> Result<GroupPart, Stop> {
     let len = u32::from_le_bytes(take(rest)?) as usize;
     let (group, after) = rest.split_at_checked(len).ok_or(Stop::Incomplete)?;
     *rest = after;
     read_group(group, version).map_err(|_| Stop::Malformed)
 }
 
-fn read_group(group: &[u8], version: u32) -> Result<(Origins, Option<Configuration>), DecodeError> {
+fn read_group(group: &[u8], version: u32) -> Result<GroupPart, DecodeError> {
     let mut reader = Reader::new(group);
     let mut origins = Origins::take(&mut reader)?;
     if version > VERSION_3 {
@@ -345,10 +390,14 @@ fn read_group(group: &[u8], version: u32) -> Result<(Origins, Option<Configurati
         }
         _ => return Err(DecodeError::Malformed(reader.at() - 1)),
     };
+    let waiters = match version {
+        ..=VERSION_4 => Waiters::default(),
+        _ => Waiters::take(&mut reader)?,
+    };
     if !reader.is_done() {
         return Err(DecodeError::Malformed(reader.at()));
     }
-    Ok((origins, configuration))
+    Ok((origins, configuration, waiters))
 }
 
 fn read_record(

@@ -1,8 +1,10 @@
 //! States survive being written and read; content of version 1 restores; nothing hostile panics.
 
 use super::*;
+use crate::keyspace::stream::{Group, Pending};
 use crate::keyspace::{
-    Aggregate, Expiry, Hash, Member, NewValue, Object, Set, SortedSet, ValueRef,
+    Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, Stream, StreamId,
+    ValueRef,
 };
 use crate::state::{ConfigurationId, Origin};
 use bailiwick_replication::NodeId;
@@ -240,9 +242,52 @@ fn content_of_version_1_restores() {
 }
 
 #[test]
+fn content_of_version_4_restores_without_waiters() {
+    const GROUP_AT: usize = 8 + 8 + 8 + 4 + 4 + 4 + 4 * CREATION_SLOTS;
+    const NO_WAITERS: [u8; 3] = [0; 3];
+    let state = state(10);
+    let mut bytes = content(&state);
+    let len = u32::from_le_bytes(*bytes[GROUP_AT..].first_chunk().expect("a length"));
+    let end = GROUP_AT + 4 + len as usize;
+    assert_eq!(bytes[end - NO_WAITERS.len()..end], NO_WAITERS);
+    bytes.drain(end - NO_WAITERS.len()..end);
+    let len = len - NO_WAITERS.len() as u32;
+    bytes[GROUP_AT..GROUP_AT + 4].copy_from_slice(&len.to_le_bytes());
+    let mut restorer = Restorer::of_version(4).expect("a known version");
+    restorer.block(&bytes).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert!(restored.waiters.is_empty());
+    assert_eq!(listing(&restored), listing(&state));
+    assert_eq!(restored.origins, state.origins);
+}
+
+#[test]
 fn content_of_unknown_versions_is_refused() {
     assert!(Restorer::of_version(0).is_none());
     assert!(Restorer::of_version(CONTENT_VERSION + 1).is_none());
+}
+
+#[test]
+fn tokens_of_locks_and_their_counter_come_back() {
+    let mut state = state(0);
+    let token = (0..3).map(|_| state.keyspace.next_fence()).last();
+    let token = token.expect("three were given");
+    let value = Box::from(&b"holder"[..]);
+    let fenced = Object::Fenced(Box::new(Fenced { value, token }));
+    let keyspace = &mut state.keyspace;
+    keyspace.set(
+        1,
+        b"lock",
+        NewValue::Object(fenced.clone()),
+        Expiry::None,
+        0,
+    );
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let mut restored = restorer.finish().expect("complete");
+    let entry = restored.keyspace.entry(1, b"lock").expect("restored");
+    assert_eq!(entry.value(), ValueRef::Object(&fenced));
+    assert_eq!(restored.keyspace.next_fence(), token + 1);
 }
 
 #[test]
@@ -334,6 +379,41 @@ fn a_list_comes_back_divided_as_it_was() {
             "quicklist"
         ]
     );
+}
+
+#[test]
+fn streams_keep_their_nodes_their_past_and_their_groups() {
+    let mut state = state(0);
+    let mut stream = Stream::default();
+    let id = |ms| StreamId { ms, seq: 1 };
+    for number in 1..=2000 {
+        let value = vec![b'v'; number as usize % 300];
+        stream.append(id(number), &[(b"name", &value)]);
+    }
+    assert!(stream.delete(id(1500)));
+    let mut group = Group::new(id(900), Some(900));
+    let consumer = group.see_consumer(b"consumer", 7);
+    for number in 1..=900 {
+        let pending = Pending {
+            consumer,
+            delivered_ms: 5,
+            deliveries: 1,
+        };
+        group.set_pending(id(number), pending);
+    }
+    assert!(stream.add_group(b"group", group));
+    for (key, stream) in [(&b"stream"[..], stream), (b"empty", Stream::default())] {
+        let value = NewValue::Object(Object::Stream(stream));
+        state.keyspace.set(1, key, value, Expiry::None, 0);
+    }
+    let mut restorer = Restorer::new();
+    restorer.block(&content(&state)).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert_eq!(listing(&restored), listing(&state));
+    for entry in state.keyspace.iter(1) {
+        let again = restored.keyspace.entry(1, entry.key()).expect("restored");
+        assert_eq!(again.value(), entry.value());
+    }
 }
 
 #[test]

@@ -117,12 +117,18 @@ fn put_frame(out: &mut Vec<u8>, state: &State) {
         put_varint(out, state.keyspace.expiring_len_of(database) as u64);
     }
     out.extend_from_slice(&state.authority.digest().to_le_bytes());
+    out.extend_from_slice(&state.scripts.digest().to_le_bytes());
     let (version, creations) = state.keyspace.watch_counters();
     out.extend_from_slice(&version.to_le_bytes());
+    out.extend_from_slice(&state.keyspace.fence().to_le_bytes());
     for slot in creations {
         out.extend_from_slice(&slot.to_le_bytes());
     }
     state.origins.put(out);
+    // Without waiters a digest is what it was before there could be any.
+    if !state.waiters.is_empty() {
+        state.waiters.put(out);
+    }
     if let Some(configuration) = &state.configuration {
         put_members(out, configuration.id, &configuration.members);
         put_varint(out, configuration.sealed_at.0);
@@ -141,10 +147,12 @@ fn put_entry(out: &mut Vec<u8>, database: usize, entry: &Entry, round: u64) {
         ValueRef::Int(number) => (0, number as u64),
         ValueRef::String(bytes) => (1, string(bytes, round)),
         ValueRef::Object(Object::String(bytes)) => (2, string(bytes, round)),
+        ValueRef::Object(Object::Fenced(fenced)) => (16, string(&fenced.value, fenced.token)),
         ValueRef::Object(Object::List(list)) => (3, elements(list, round)),
         ValueRef::Object(Object::Set(set)) => (4, elements(set, round)),
         ValueRef::Object(Object::Hash(hash)) => (5, elements(hash, round)),
         ValueRef::Object(Object::SortedSet(set)) => (6, elements(set, round)),
+        ValueRef::Object(Object::Stream(stream)) => (7, elements(stream, round)),
     };
     out.push(kind);
     out.extend_from_slice(&value.to_le_bytes());

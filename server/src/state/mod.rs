@@ -18,6 +18,7 @@ mod codec;
 mod configuration;
 mod digest;
 mod entry;
+mod examine;
 mod handoff;
 mod origins;
 mod proxied;
@@ -25,6 +26,10 @@ mod record;
 mod replay;
 #[cfg(test)]
 mod restart_tests;
+mod serve;
+#[cfg(test)]
+mod testing;
+mod waiters;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
@@ -40,17 +45,21 @@ pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
     ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,
     PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, ProposalWriter, Proposals, ProxiedStep, Watched,
-    decode, decode_head, decode_proposal_head, split_proposals,
+    decode, decode_head, decode_proposal, decode_proposal_head, split_proposals,
 };
+pub use examine::examine_proposal;
 pub(crate) use handoff::import_chunk;
 pub use handoff::{ExportPosition, Exported};
 pub use origins::{Admission, Origins};
 pub use proxied::{ProxiedReply, decode_replies};
 pub use replay::{Replay, ReplayError};
+pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
+use crate::commands::touch::What;
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Handler, Keys, Outcome, ReadContext, WriteContext,
+    Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts,
+    Spread, WriteContext, events,
 };
 use crate::keyspace::{AccessClock, Keyspace};
 use digest::Digests;
@@ -68,6 +77,8 @@ pub struct State {
     pub keyspace: Keyspace,
     /// What of the data the group may serve.
     pub authority: Authority,
+    /// The scripts that the group knows.
+    pub scripts: Scripts,
     /// The last entry that was applied.
     pub applied: LogIndex,
     /// Log time: the time of the last entry.
@@ -76,6 +87,8 @@ pub struct State {
     pub origins: Origins,
     /// The membership that the last SEAL began; `None` before the first one.
     pub configuration: Option<Configuration>,
+    /// Which clients wait for keys.
+    pub waiters: Waiters,
     /// No part of a checkpoint: who loads one has nothing to compare yet.
     digests: Digests,
 }
@@ -102,6 +115,20 @@ fn empty_keyspace(databases: usize, seed: u64, authority: &Authority) -> Keyspac
     keyspace
 }
 
+/// As [`State::stray`], of a group with this authority.
+pub(crate) fn stray_of(authority: &Authority, command: &Command, args: Args<'_>) -> Option<Stray> {
+    if command.keys == Keys::None {
+        let concerns_keys = !command.has(Flag::Internal) && command.spread != Spread::Everywhere;
+        let prefix = authority.frozen().filter(|_| concerns_keys)?.to_vec();
+        return Some(Stray::Held { prefix });
+    }
+    let stray_at = |index| Stray::of(authority.place(args.arg(index)));
+    if command.keys == Keys::FIRST {
+        return stray_at(1);
+    }
+    command.keys.indexes(args).into_iter().find_map(stray_at)
+}
+
 impl State {
     /// The state before the first entry. It has no database until the genesis item creates them.
     #[must_use]
@@ -109,10 +136,12 @@ impl State {
         Self {
             keyspace: Keyspace::new(0, 0),
             authority: Authority::new(GroupId(0)),
+            scripts: Scripts::default(),
             applied: LogIndex(0),
             time_ms: 0,
             origins: Origins::default(),
             configuration: None,
+            waiters: Waiters::default(),
             digests: Digests::default(),
         }
     }
@@ -122,6 +151,7 @@ impl State {
         self.authority.check_invariants();
         self.keyspace.check_invariants();
         self.origins.check_invariants();
+        self.waiters.check_invariants();
         let domains = self.authority.domains();
         let expected = domains.filter_map(|(prefix, domain)| Some((prefix, domain.visibility()?)));
         assert_eq!(self.keyspace.realms(), expected.collect());
@@ -143,23 +173,7 @@ impl State {
         if self.authority.is_open() {
             return None;
         }
-        self.find_stray(command, args)
-    }
-
-    fn find_stray(&self, command: &Command, args: Args<'_>) -> Option<Stray> {
-        if command.keys == Keys::None {
-            let frozen = self
-                .authority
-                .frozen()
-                .filter(|_| !command.has(Flag::Internal));
-            let prefix = frozen?.to_vec();
-            return Some(Stray::Held { prefix });
-        }
-        let stray_at = |index| Stray::of(self.authority.place(args.arg(index)));
-        if command.keys == Keys::FIRST {
-            return stray_at(1);
-        }
-        command.keys.indexes(args).into_iter().find_map(stray_at)
+        stray_of(&self.authority, command, args)
     }
 
     /// Starts to apply the entry with this head; the entry's index must follow the last one. End it
@@ -210,6 +224,9 @@ impl State {
             head,
             logged,
             ordinal: 0,
+            refuses_growth: false,
+            authority_changed: false,
+            is_proxied: false,
             clock,
             counters,
         }
@@ -224,6 +241,12 @@ pub struct Applier<'a> {
     logged: bool,
     /// Counts the writing commands of the entry, so that each has its own random sequence.
     ordinal: u64,
+    /// Whether the leader found memory short when it made the entry.
+    refuses_growth: bool,
+    /// A command has run that may have changed which keys are served here.
+    authority_changed: bool,
+    /// The item that runs is of a node that need not be a member.
+    is_proxied: bool,
     clock: &'a AccessClock,
     counters: &'a Counters,
 }
@@ -240,6 +263,14 @@ impl Applier<'_> {
     #[must_use]
     pub fn admit(&mut self, origin: Origin, sequence: u64, floor: u64) -> Admission {
         assert!(self.logged, "a proposal is admitted without a log entry");
+        if !self.state.waiters.is_empty()
+            && let Some(before) = origin.incarnation.checked_sub(1)
+        {
+            // Nobody is there any more for whom an earlier life of this node waited.
+            let (node, state) = (origin.node & !PROXIED, &mut *self.state);
+            let awaited = &mut state.keyspace.awaited;
+            state.waiters.forsake(node, before, true, awaited);
+        }
         self.state.origins.admit(origin, sequence, floor)
     }
 
@@ -259,15 +290,29 @@ impl Applier<'_> {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let start = out.len();
+        let touches = self.counters.touches.is_on();
+        let first_touch = if touches {
+            self.counters.touches.len()
+        } else {
+            0
+        };
         let outcome = match self.state.stray(command, args) {
             Some(stray) => Err(CommandError::Stray(Box::new(stray))),
             None => self.run(command, database, args, &mut Encoder::new(out, protocol)),
         };
+        if touches {
+            events::name(command, args, &self.counters.touches, first_touch);
+        }
         if let Err(error) = &outcome {
             out.truncate(start);
             Encoder::new(out, protocol).error(&error.to_string());
         }
         outcome
+    }
+
+    /// What follows is done for this connection of this node; 0 for nobody's.
+    pub fn set_author(&self, client: u64) {
+        self.counters.touches.set_author(client);
     }
 
     /// Why a transaction must not run, be it only because of one of its keys, read, written or
@@ -301,10 +346,24 @@ impl Applier<'_> {
         })
     }
 
+    /// From here on proxied commands that need memory are refused. The leader says so in the log,
+    /// because only it looks at its settings.
+    pub(super) fn refuse_growth(&mut self) {
+        self.refuses_growth = true;
+    }
+
+    /// Whether a proxied command is refused for want of memory.
+    pub(super) fn lacks_memory_for(&self, command: &Command) -> bool {
+        self.refuses_growth && command.is_write() && command.has(Flag::Denyoom)
+    }
+
     /// Removes up to `limit` keys that have expired.
     pub fn expire(&mut self, limit: u64) {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let removed = self.state.keyspace.remove_expired(self.head.time_ms, limit);
+        let touches = &self.counters.touches;
+        let gone = |database: usize, key: &[u8]| touches.note(database, key, What::Expired);
+        let keyspace = &mut self.state.keyspace;
+        let removed = keyspace.remove_expired(self.head.time_ms, limit, gone);
         let expired = &self.counters.expired;
         expired.set(expired.get() + removed as u64);
     }
@@ -316,6 +375,7 @@ impl Applier<'_> {
         {
             let evicted = &self.counters.evicted;
             evicted.set(evicted.get() + 1);
+            self.counters.touches.note(database, key, What::Evicted);
         }
     }
 
@@ -343,6 +403,11 @@ impl Applier<'_> {
             members: members.to_vec(),
             sealed_at: self.state.applied,
         });
+        let is_member = |node| {
+            let mut nodes = members.iter().map(|member| member.node.0);
+            nodes.any(|member| member == u64::from(node))
+        };
+        self.state.waiters.keep_for_all_but(is_member);
     }
 
     /// Compares a digest of the log with this replica's, if it remembers one for that index. An
@@ -378,32 +443,46 @@ impl Applier<'_> {
             Handler::Write(handler) => {
                 assert!(self.logged, "'{}' runs without a log entry", command.name);
                 self.ordinal += 1;
-                let mut context = WriteContext {
-                    keyspace: &mut self.state.keyspace,
-                    authority: &mut self.state.authority,
-                    database,
-                    now_ms: self.head.time_ms,
-                    random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
-                    clock: self.clock,
-                    counters: self.counters,
-                };
-                handler(&mut context, args, encoder)
+                // All steps of a handoff are such commands.
+                let is_step = command.has(Flag::Internal) && command.group == Group::Cluster;
+                self.authority_changed |= is_step && !self.state.waiters.is_empty();
+                handler(&mut self.write_context(database), args, encoder)
             }
             Handler::Read(handler) => {
                 let context = ReadContext {
                     keyspace: &self.state.keyspace,
                     authority: &self.state.authority,
+                    scripts: &self.state.scripts,
                     database,
                     now_ms: self.head.time_ms,
                     clock: self.clock,
                     touch: true,
                     counters: self.counters,
+                    may_wait: false,
+                    chance: None,
                 };
                 handler(&context, args, encoder)
             }
             Handler::Node(_) | Handler::Container => Err(CommandError::text(
                 "ERR this command does not run in the log",
             )),
+        }
+    }
+
+    /// What a writing command sees, which is the `ordinal`-th of the entry.
+    fn write_context(&mut self, database: usize) -> WriteContext<'_> {
+        WriteContext {
+            keyspace: &mut self.state.keyspace,
+            authority: &mut self.state.authority,
+            scripts: &mut self.state.scripts,
+            database,
+            now_ms: self.head.time_ms,
+            random: self.head.seed ^ self.ordinal.wrapping_mul(0xa076_1d64_78bd_642f),
+            clock: self.clock,
+            counters: self.counters,
+            waiters: &mut self.state.waiters,
+            may_wait: false,
+            is_proxied: self.is_proxied,
         }
     }
 }

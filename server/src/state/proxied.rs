@@ -107,7 +107,14 @@ pub(super) fn run_command(
     replies: &mut Vec<u8>,
 ) {
     let mut body = Vec::new();
-    let status = match applier.command(command, database, args, protocol, &mut body) {
+    if applier.lacks_memory_for(command) {
+        Encoder::new(&mut body, protocol).error(&CommandError::OUT_OF_MEMORY.to_string());
+        return put(replies, FAILED, &body);
+    }
+    applier.is_proxied = true;
+    let outcome = applier.command(command, database, args, protocol, &mut body);
+    applier.is_proxied = false;
+    let status = match outcome {
         Ok(()) => DONE,
         Err(CommandError::Stray(stray)) => {
             body.clear();
@@ -138,6 +145,15 @@ pub(super) fn run_transaction(
     }
     if !applier.is_unchanged(watched) {
         Encoder::new(&mut body, protocol).null_array();
+        return put(replies, DISCARDED, &body);
+    }
+    let is_short = steps.iter().any(|step| match step {
+        KnownStep::Command(command, ..) => applier.lacks_memory_for(command),
+        KnownStep::Answered(_) => false,
+    });
+    if is_short {
+        let error = CommandError::OUT_OF_MEMORY.aborting_exec();
+        Encoder::new(&mut body, protocol).error(&error.to_string());
         return put(replies, DISCARDED, &body);
     }
     Encoder::new(&mut body, protocol).array(steps.len());

@@ -4,9 +4,10 @@
 //! record = kind u8 | database | version u32 | access u32 | [expiry i64] | key | value
 //! ```
 //!
-//! A value of several elements is its representation (u8) and the parts of its elements in order,
-//! each after its length; a list's are its packs. They come in chunks of whole elements, so that
-//! nobody needs all of a large value at once; a chunk follows its own length, and an empty one is the
+//! A string with a fencing token is the token (u64) and the string. A value of several elements is its
+//! representation (u8) and the parts of its elements in order, each after its length; a list's are
+//! its packs, a stream's its nodes and groups. They come in chunks of whole elements, so that nobody
+//! needs all of a large value at once; a chunk follows its own length, and an empty one is the
 //! end. Fixed numbers are little-endian, the database and lengths are LEB128.
 //!
 //! Records can be compared by their hashes ([`record_hash`]), also those of two keyspaces, whose
@@ -16,8 +17,8 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::codec::{put_bytes, put_varint};
 use crate::keyspace::{
-    Aggregate, Elements, Entry, Expiry, Hash, List, NewValue, Object, Parts, Set, SortedSet, Stamp,
-    ValueRef,
+    Aggregate, Elements, Entry, Expiry, Fenced, Hash, List, NewValue, Object, Parts, Set,
+    SortedSet, Stamp, Stream, ValueRef,
 };
 
 const KIND_INT: u8 = 0;
@@ -28,6 +29,9 @@ pub(super) const KIND_LIST: u8 = 3;
 const KIND_SET: u8 = 4;
 const KIND_HASH: u8 = 5;
 const KIND_SORTED_SET: u8 = 6;
+/// A string with a fencing token.
+const KIND_FENCED: u8 = 16;
+const KIND_STREAM: u8 = 7;
 const KIND_MASK: u8 = 0x7f;
 const EXPIRES: u8 = 0x80;
 /// Begins what is no record, but says in a record's place that a key is not there.
@@ -71,10 +75,12 @@ pub(super) fn put_head(entry: &Entry, database: usize, stamp: Stamp, out: &mut V
         ValueRef::Int(_) => KIND_INT,
         ValueRef::String(_) => KIND_STRING,
         ValueRef::Object(Object::String(_)) => KIND_RAW,
+        ValueRef::Object(Object::Fenced(_)) => KIND_FENCED,
         ValueRef::Object(Object::List(_)) => KIND_LIST,
         ValueRef::Object(Object::Set(_)) => KIND_SET,
         ValueRef::Object(Object::Hash(_)) => KIND_HASH,
         ValueRef::Object(Object::SortedSet(_)) => KIND_SORTED_SET,
+        ValueRef::Object(Object::Stream(_)) => KIND_STREAM,
     };
     let expires_at_ms = entry.expires_at_ms();
     out.push(kind | if expires_at_ms.is_some() { EXPIRES } else { 0 });
@@ -89,6 +95,10 @@ pub(super) fn put_head(entry: &Entry, database: usize, stamp: Stamp, out: &mut V
         ValueRef::Int(number) => out.extend_from_slice(&number.to_le_bytes()),
         ValueRef::String(bytes) => put_bytes(out, bytes),
         ValueRef::Object(Object::String(bytes)) => put_bytes(out, bytes),
+        ValueRef::Object(Object::Fenced(fenced)) => {
+            out.extend_from_slice(&fenced.token.to_le_bytes());
+            put_bytes(out, &fenced.value);
+        }
         ValueRef::Object(object) => {
             let elements = object.elements().expect("all but strings have elements");
             out.push(elements.representation());
@@ -154,10 +164,16 @@ pub(super) fn take_record<'a>(rest: &mut &'a [u8], seed: u64) -> Result<Record<'
         KIND_INT => NewValue::Int(i64::from_le_bytes(take(rest)?)),
         KIND_STRING => NewValue::String(take_bytes(rest)?),
         KIND_RAW => NewValue::Object(Object::String(take_bytes(rest)?.to_vec())),
+        KIND_FENCED => {
+            let token = u64::from_le_bytes(take(rest)?);
+            let value = take_bytes(rest)?.into();
+            NewValue::Object(Object::Fenced(Box::new(Fenced { value, token })))
+        }
         KIND_LIST => take_elements::<List>(rest, seed)?,
         KIND_SET => take_elements::<Set>(rest, seed)?,
         KIND_HASH => take_elements::<Hash>(rest, seed)?,
         KIND_SORTED_SET => take_elements::<SortedSet>(rest, seed)?,
+        KIND_STREAM => take_elements::<Stream>(rest, seed)?,
         _ => return Err(Stop::Malformed),
     };
     Ok(Record {

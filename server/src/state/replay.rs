@@ -253,6 +253,7 @@ impl EntryVisitor for Visitor<'_, '_> {
             && let Some(command) = self.find(args)
         {
             self.run(&command, database, args);
+            self.applier.serve();
         }
     }
 
@@ -279,6 +280,7 @@ impl EntryVisitor for Visitor<'_, '_> {
         for (command, &(database, args)) in all.filter(|(command, _)| command.is_write()) {
             self.run(command, database, args);
         }
+        self.applier.serve();
     }
 
     fn proxied(&mut self, protocol: Protocol, database: usize, args: Args<'_>) {
@@ -287,6 +289,7 @@ impl EntryVisitor for Visitor<'_, '_> {
         {
             let at = (protocol, database);
             proxied::run_command(&mut self.applier, &command, at, args, &mut self.kept);
+            self.applier.serve();
         }
     }
 
@@ -313,17 +316,26 @@ impl EntryVisitor for Visitor<'_, '_> {
         }
         let (applier, kept) = (&mut self.applier, &mut self.kept);
         proxied::run_transaction(applier, protocol, watched, &known, kept);
+        self.applier.serve();
+    }
+
+    fn refuse_growth(&mut self) {
+        if self.is_fit([]) {
+            self.applier.refuse_growth();
+        }
     }
 
     fn expire(&mut self, limit: u64) {
         if self.is_fit([]) {
             self.applier.expire(limit);
+            self.applier.serve();
         }
     }
 
     fn evict(&mut self, database: usize, key: &[u8]) {
         if self.is_fit([database]) {
             self.applier.evict(database, key);
+            self.applier.serve();
         }
     }
 

@@ -3,6 +3,7 @@
 use bailiwick_frame::ArgRange;
 use bailiwick_replication::{GroupId, NodeId};
 
+use super::super::testing::with_words;
 use super::super::{
     DIGEST_EVERY, EntryHead, EntryWriter, FrozenState, ProposalWriter, Restorer, State,
 };
@@ -232,17 +233,6 @@ const OUTSIDE: Origin = Origin {
     incarnation: 3,
 };
 
-fn with_words<R>(words: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    for word in words.split(' ') {
-        let end = start + word.len() as u32;
-        ranges.push(ArgRange { start, end });
-        start = end + 1;
-    }
-    f(Args::new(words.as_bytes(), &ranges))
-}
-
 fn proxied(sequence: u64, floor: u64, fill: impl FnOnce(&mut ProposalWriter<'_>)) -> Vec<u8> {
     let mut out = Vec::new();
     let head = EntryHead {
@@ -306,6 +296,38 @@ fn a_proxied_proposal_runs_once_and_its_replies_are_kept() {
     apply_proxied(&mut state, &proxied(2, 1, |_| {}));
     assert!(state.origins.reply(OUTSIDE, 1).is_none());
     assert_eq!(replies(&state, 2), [""; 0]);
+}
+
+#[test]
+fn a_leader_short_of_memory_has_growing_proxied_commands_refused_by_every_replica() {
+    use super::super::ProxiedStep;
+    let mut state = begun();
+    let entry = proxied(1, 0, |out| {
+        out.refuse_growth();
+        with_words("SET n 1", |args| out.proxied(Protocol::Resp2, 0, args));
+        with_words("DEL n", |args| out.proxied(Protocol::Resp2, 0, args));
+        with_words("INCR n", |args| {
+            let steps = [ProxiedStep::Command(0, args)];
+            out.proxied_transaction(Protocol::Resp2, &[], steps.into_iter());
+        });
+    });
+    apply_proxied(&mut state, &entry);
+    let refusal = "OOM command not allowed when used memory > 'maxmemory'.";
+    let aborted = format!("-EXECABORT Transaction discarded because of: {refusal}\r\n");
+    let expected = [
+        shown("Failed", &format!("-{refusal}\r\n")),
+        shown("Done", ":0\r\n"),
+        shown("Discarded", &aborted),
+    ];
+    assert_eq!(replies(&state, 1), expected);
+    // It holds for that entry alone.
+    apply_proxied(
+        &mut state,
+        &proxied(2, 0, |out| {
+            with_words("INCR n", |args| out.proxied(Protocol::Resp2, 0, args));
+        }),
+    );
+    assert_eq!(replies(&state, 2), [shown("Done", ":1\r\n")]);
 }
 
 #[test]

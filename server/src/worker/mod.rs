@@ -28,10 +28,12 @@ pub use listener::{ListenError, Listeners};
 use slots::Slots;
 pub use ticket::Ticket;
 
+use crate::connection::{Orphans, run_orphans};
 use crate::group::{Group, Item, Mailbox, Proposal};
 use crate::node::clients::{Client, ClientFlag};
 use crate::node::stats::WorkerStats;
 use crate::node::{self, Condition, Node, Shutdown};
+use crate::pubsub::limit_of;
 use crate::routing::redirect::Port;
 
 /// Buffers of idle connections that a thread keeps for the next one that needs them.
@@ -62,6 +64,8 @@ pub struct Worker {
     committer: RefCell<Option<Waker>>,
     buffers: RefCell<Vec<Vec<u8>>>,
     clients: RefCell<BTreeMap<u64, Arc<Client>>>,
+    /// Waiters that connections have left behind.
+    pub orphans: Orphans,
 }
 
 /// Runs a thread until the node shuts down. The first worker also removes expired keys.
@@ -75,6 +79,7 @@ pub fn run(node: Arc<Node>, listeners: Vec<(Port, std::net::TcpListener)>, is_fi
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
         tokio::task::spawn_local(run_committer(worker.clone()));
+        tokio::task::spawn_local(run_orphans(worker.clone()));
         tokio::task::spawn_local(disconnect_idle(worker.clone()));
         if is_first {
             tokio::task::spawn_local(remove_expired(worker.clone()));
@@ -108,6 +113,7 @@ impl Worker {
             committer: RefCell::default(),
             buffers: RefCell::default(),
             clients: RefCell::default(),
+            orphans: Orphans::default(),
         }
     }
 
@@ -257,8 +263,23 @@ async fn disconnect_idle(worker: Rc<Worker>) {
             let since_ms = node::now_ms() - i64::from(timeout_s) * 1000;
             worker.end_waiting(|client| {
                 let active_ms = client.active_ms.load(Ordering::Relaxed);
-                active_ms < since_ms && !client.has(ClientFlag::Monitor)
+                let listens = client.has(ClientFlag::Monitor) || client.has(ClientFlag::Pubsub);
+                active_ms < since_ms && !listens
             });
+        }
+        disconnect_slow(&worker);
+    }
+}
+
+/// Ends the connections that have been above their soft limit for too long. More messages would find
+/// that out; there may be no more.
+fn disconnect_slow(worker: &Worker) {
+    let limits = worker.node.settings.load().client_output_buffer_limit;
+    let clients: Vec<_> = worker.clients.borrow().values().cloned().collect();
+    for client in clients {
+        if client.feed.is_over(limit_of(&client, &limits)) {
+            tracing::warn!(client = %client.address, "a client is disconnected: it takes its messages too slowly");
+            client.kill();
         }
     }
 }

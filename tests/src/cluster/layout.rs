@@ -60,7 +60,9 @@ impl Layout {
                 "\n[[node]]\nid = {id}\nregion = \"{region}\"\nclient = \"{client}\"\n\
                  peer = \"{peer}\"\n"
             );
-            if let Some(address) = self.redirecting.get(id) {
+            if let Some(address) = self.redirecting.get(id)
+                && !options.redirects_by_flag
+            {
                 let _ = writeln!(text, "cluster = \"{address}\"");
             }
         }

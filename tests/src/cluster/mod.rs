@@ -59,6 +59,8 @@ pub struct Options {
     pub tables: String,
     /// Whether nodes have a second port, for clients that follow redirects.
     pub redirects: bool,
+    /// Whether only a flag gives it, and not the cluster's file.
+    pub redirects_by_flag: bool,
 }
 
 impl Options {
@@ -75,6 +77,7 @@ impl Options {
             regions: BTreeMap::new(),
             tables: String::new(),
             redirects: false,
+            redirects_by_flag: false,
         }
     }
 
@@ -167,6 +170,12 @@ impl Cluster {
             fs::write(&file, layout.file(node, options, relay.as_ref()))?;
             let address = layout.clients[&node];
             let mut launch = Launch::member_in(&own, &file, node, address).args(&options.arguments);
+            if let Some(redirecting) = layout.redirecting.get(&node)
+                && options.redirects_by_flag
+            {
+                let port = redirecting.port().to_string();
+                launch = launch.args(["--cluster-port", &port]);
+            }
             if options.on_small_disk.contains(&node) {
                 let mount = holder.path().join(format!("disk-{node}"));
                 fs::create_dir(&mount)?;

@@ -217,6 +217,7 @@ impl Pair {
                     &["TYPE"],
                     &["ZRANGE", "*", "0", "-1", "WITHSCORES"],
                     &["LRANGE", "*", "0", "-1"],
+                    &["XINFO", "STREAM", "*", "FULL", "COUNT", "0"],
                 ]
                 .map(|look| {
                     let mut step = Step::new(0, look);

@@ -33,6 +33,8 @@ pub struct Layout {
     pub prefixes: Vec<(String, String)>,
     /// Whether nodes have a second port, for clients that follow redirects.
     pub redirects: bool,
+    /// Whether only a flag gives it, and not the cluster's file.
+    pub redirects_by_flag: bool,
     /// More arguments for each node.
     pub arguments: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl Layout {
             nodes_each,
             prefixes: Vec::new(),
             redirects: false,
+            redirects_by_flag: false,
             arguments: ["--threads", "1"].map(str::to_owned).to_vec(),
         }
     }
@@ -76,6 +79,7 @@ impl Layout {
         let mut options = Options::relayed(count);
         options.arguments.clone_from(&self.arguments);
         options.redirects = self.redirects;
+        options.redirects_by_flag = self.redirects_by_flag;
         let mut prefixes = self.prefixes.clone();
         for (at, region) in self.regions.iter().enumerate() {
             let nodes = self.nodes(at);

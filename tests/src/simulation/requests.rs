@@ -124,11 +124,14 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
     let context = ReadContext {
         keyspace: &state.keyspace,
         authority: &state.authority,
+        scripts: &state.scripts,
         database: DATABASE,
         now_ms,
         clock: &clock,
         touch: true,
         counters: &counters,
+        may_wait: false,
+        chance: None,
     };
     let mut out = Vec::new();
     let args = requests.args(0, &buffer);

@@ -2,14 +2,18 @@
 //! acknowledged is lost, no read is stale, and clients see latency, not errors.
 //!
 //! `serving` is about healthy clusters, `failures` about nodes that are killed and frozen, `network`
-//! about links, `members` about who belongs to the group and who leads it, `disks` about full ones,
-//! `refusals` about nodes that must not start; `chaos` does a bit of everything at random.
+//! about links, `locks` about holders of locks that fail as well, `members` about who belongs to the
+//! group and who leads it, `disks` about full ones, `refusals` about nodes that must not start,
+//! `blocking` about clients that wait for keys, `caching` about copies that clients keep; `chaos` does a bit of everything at random.
 
 #![allow(clippy::unwrap_used)]
 
+mod blocking;
+mod caching;
 mod chaos;
 mod disks;
 mod failures;
+mod locks;
 mod members;
 mod network;
 mod refusals;

@@ -3,15 +3,22 @@
 //!
 //! `serving` is about commands on keys that live elsewhere, `listings` about commands on all keys,
 //! `prefixes` about who owns what, `cut` about regions that are cut off, `moves` about moving under
-//! load while leaders die, `clients` about client libraries.
+//! load while leaders die, `membership` about what nodes know of each other, `clients` about client
+//! libraries, `locks` about tokens of locks that move, `blocking` about clients that wait for keys,
+//! `pubsub` about messages between clients, `caching` about copies that clients keep.
 
 #![allow(clippy::unwrap_used)]
 
+mod blocking;
+mod caching;
 mod clients;
 mod cut;
 mod listings;
+mod locks;
+mod membership;
 mod moves;
 mod prefixes;
+mod pubsub;
 mod serving;
 
 use bailiwick_tests::client::{Client, Value};

@@ -40,6 +40,7 @@ pub(super) fn actual_uses(command: &Command, args: Args<'_>) -> &'static [&'stat
             .iter()
             .skip(3)
             .any(|arg| arg.eq_ignore_ascii_case(b"get")),
+        "sort" => return &[READ, OVERWRITE],
         "bitfield" => {
             return if bitfield_only_reads(args) {
                 &[READ]
@@ -69,6 +70,9 @@ fn bitfield_only_reads(args: Args<'_>) -> bool {
 
 const READ: &[&str] = &["RO", "access"];
 const CHANGE: &[&str] = &["RW", "access", "update"];
+/// What is kept beside the data may change.
+const CHANGE_CACHE: &[&str] = &["RW", "access"];
+const COMBINE: &[&str] = &["RW", "access", "insert"];
 const OVERWRITE: &[&str] = &["OW", "update"];
 const INSPECT: &[&str] = &["RO"];
 const REMOVE: &[&str] = &["RW", "access", "delete"];
@@ -78,6 +82,8 @@ const UPDATE: &[&str] = &["RW", "update"];
 const INSERT: &[&str] = &["OW", "insert"];
 const EXTEND: &[&str] = &["RW", "insert"];
 const SHORTEN: &[&str] = &["RW", "delete"];
+/// It is routed like a key and is none.
+const CHANNEL: &[&str] = &["not_key"];
 const DEPENDS: &[&str] = &["RW", "access", "update", "variable_flags"];
 
 type Row = (
@@ -94,6 +100,14 @@ static TABLE: &[Row] = &[
     ("bitfield_ro", &[], &[READ]),
     ("bitop", &[], &[OVERWRITE, READ]),
     ("bitpos", &[], &[READ]),
+    ("blmove", &[], &[REMOVE, EXTEND]),
+    ("blmpop", &[], &[REMOVE]),
+    ("blpop", &[], &[REMOVE]),
+    ("brpop", &[], &[REMOVE]),
+    ("brpoplpush", &[], &[REMOVE, EXTEND]),
+    ("bzmpop", &[], &[REMOVE]),
+    ("bzpopmax", &[], &[REMOVE]),
+    ("bzpopmin", &[], &[REMOVE]),
     ("client|info", &["nondeterministic_output"], &[]),
     ("client|list", &["nondeterministic_output"], &[]),
     (
@@ -138,6 +152,7 @@ static TABLE: &[Row] = &[
         &["request_policy:multi_shard", "response_policy:agg_sum"],
         &[DELETE],
     ),
+    ("dump", &["nondeterministic_output"], &[READ]),
     (
         "exists",
         &["request_policy:multi_shard", "response_policy:agg_sum"],
@@ -157,8 +172,38 @@ static TABLE: &[Row] = &[
         &[],
     ),
     (
+        "function|delete",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
         "function|flush",
         &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|kill",
+        &["request_policy:all_shards", "response_policy:one_succeeded"],
+        &[],
+    ),
+    ("function|list", &["nondeterministic_output_order"], &[]),
+    (
+        "function|load",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|restore",
+        &["request_policy:all_shards", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "function|stats",
+        &[
+            "nondeterministic_output",
+            "request_policy:all_shards",
+            "response_policy:special",
+        ],
         &[],
     ),
     ("geoadd", &[], &[UPDATE]),
@@ -311,6 +356,7 @@ static TABLE: &[Row] = &[
     ),
     ("memory|usage", &[], &[INSPECT]),
     ("mget", &["request_policy:multi_shard"], &[READ]),
+    ("migrate", &["nondeterministic_output"], &[REMOVE]),
     ("move", &[], &[CHANGE]),
     (
         "mset",
@@ -333,6 +379,10 @@ static TABLE: &[Row] = &[
     ("pexpire", &[], &[UPDATE]),
     ("pexpireat", &[], &[UPDATE]),
     ("pexpiretime", &[], &[READ]),
+    ("pfadd", &[], &[EXTEND]),
+    ("pfcount", &[], &[CHANGE_CACHE]),
+    ("pfdebug", &[], &[CHANGE_CACHE]),
+    ("pfmerge", &[], &[COMBINE, READ]),
     (
         "ping",
         &["request_policy:all_shards", "response_policy:all_succeeded"],
@@ -350,6 +400,7 @@ static TABLE: &[Row] = &[
     ),
     ("rename", &[], &[REMOVE, OVERWRITE]),
     ("renamenx", &[], &[REMOVE, INSERT]),
+    ("restore", &[], &[OVERWRITE]),
     ("rpop", &[], &[REMOVE]),
     ("rpoplpush", &[], &[REMOVE, EXTEND]),
     ("rpush", &[], &[EXTEND]),
@@ -362,7 +413,25 @@ static TABLE: &[Row] = &[
     ),
     ("scard", &[], &[INSPECT]),
     (
+        "script|exists",
+        &[
+            "request_policy:all_shards",
+            "response_policy:agg_logical_and",
+        ],
+        &[],
+    ),
+    (
         "script|flush",
+        &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        &[],
+    ),
+    (
+        "script|kill",
+        &["request_policy:all_shards", "response_policy:one_succeeded"],
+        &[],
+    ),
+    (
+        "script|load",
         &["request_policy:all_nodes", "response_policy:all_succeeded"],
         &[],
     ),
@@ -399,14 +468,19 @@ static TABLE: &[Row] = &[
     ("smembers", &["nondeterministic_output_order"], &[READ]),
     ("smismember", &[], &[READ]),
     ("smove", &[], &[REMOVE, EXTEND]),
+    ("sort", &[], &[READ, READ, OVERWRITE]),
+    ("sort_ro", &[], &[READ, READ]),
     ("spop", &["nondeterministic_output"], &[REMOVE]),
+    ("spublish", &[], &[CHANNEL]),
     ("srandmember", &["nondeterministic_output"], &[READ]),
     ("srem", &[], &[TRIM]),
     ("sscan", &["nondeterministic_output"], &[READ]),
+    ("ssubscribe", &[], &[CHANNEL]),
     ("strlen", &[], &[INSPECT]),
     ("substr", &[], &[READ]),
     ("sunion", &["nondeterministic_output_order"], &[READ]),
     ("sunionstore", &[], &[OVERWRITE, READ]),
+    ("sunsubscribe", &[], &[CHANNEL]),
     ("time", &["nondeterministic_output"], &[]),
     (
         "touch",
@@ -421,6 +495,27 @@ static TABLE: &[Row] = &[
         &[DELETE],
     ),
     ("watch", &[], &[INSPECT]),
+    ("xack", &[], &[UPDATE]),
+    ("xadd", &["nondeterministic_output"], &[UPDATE]),
+    ("xautoclaim", &["nondeterministic_output"], &[TRIM]),
+    ("xclaim", &["nondeterministic_output"], &[UPDATE]),
+    ("xdel", &[], &[TRIM]),
+    ("xgroup|create", &[], &[EXTEND]),
+    ("xgroup|createconsumer", &[], &[EXTEND]),
+    ("xgroup|delconsumer", &[], &[TRIM]),
+    ("xgroup|destroy", &[], &[TRIM]),
+    ("xgroup|setid", &[], &[UPDATE]),
+    ("xinfo|consumers", &["nondeterministic_output"], &[READ]),
+    ("xinfo|groups", &[], &[READ]),
+    ("xinfo|stream", &[], &[READ]),
+    ("xlen", &[], &[INSPECT]),
+    ("xpending", &["nondeterministic_output"], &[READ]),
+    ("xrange", &[], &[READ]),
+    ("xread", &[], &[READ]),
+    ("xreadgroup", &[], &[READ]),
+    ("xrevrange", &[], &[READ]),
+    ("xsetid", &[], &[UPDATE]),
+    ("xtrim", &["nondeterministic_output"], &[TRIM]),
     ("zadd", &[], &[UPDATE]),
     ("zcard", &[], &[INSPECT]),
     ("zcount", &[], &[READ]),

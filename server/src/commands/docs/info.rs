@@ -23,6 +23,7 @@ static FLAGS: &[(Flag, &str)] = &[
     (Flag::MayReplicate, "may_replicate"),
     (Flag::NoAsyncLoading, "no_async_loading"),
     (Flag::NoMulti, "no_multi"),
+    (Flag::NoMandatoryKeys, "no_mandatory_keys"),
     (Flag::Movablekeys, "movablekeys"),
     (Flag::AllowBusy, "allow_busy"),
 ];
@@ -30,11 +31,11 @@ static FLAGS: &[(Flag, &str)] = &[
 /// Writes the entry of a command, those of its subcommands inside it.
 pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
     let (first, last, step) = match command.keys {
-        Keys::None => (0, 0, 0),
+        Keys::None | Keys::Inner { .. } => (0, 0, 0),
         Keys::Range { first, last, step } => (first.into(), last.into(), step.into()),
         // Whoever reads only these three numbers learns of the key that stands apart.
-        Keys::Counted { target: 0, .. } => (0, 0, 0),
-        Keys::Stored { .. } => (1, 1, 1),
+        Keys::Counted { target: 0, .. } | Keys::Streams { .. } => (0, 0, 0),
+        Keys::Stored { .. } | Keys::Sorted { .. } => (1, 1, 1),
         Keys::Counted { target, .. } => (target.into(), target.into(), 1),
     };
     let tips = hints::of(command).tips;
@@ -57,7 +58,7 @@ pub(super) fn write_entry(command: &Command, out: &mut Encoder<'_>) {
 }
 
 fn write_flags(command: &Command, out: &mut Encoder<'_>) {
-    let is_moving = matches!(command.keys, Keys::Counted { .. } | Keys::Stored { .. });
+    let is_moving = !matches!(command.keys, Keys::None | Keys::Range { .. });
     let has = |flag| command.has(flag) || flag == Flag::Movablekeys && is_moving;
     let flags = FLAGS.iter().filter(|(flag, _)| has(*flag));
     out.set(flags.clone().count());
@@ -77,7 +78,7 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
     for (i, flags) in uses.iter().enumerate() {
         let is_last = i + 1 == uses.len();
         let (begin, search) = match command.keys {
-            Keys::None => (0, Search::Range { last: 0, step: 0 }),
+            Keys::None | Keys::Inner { .. } => (0, Search::Range { last: 0, step: 0 }),
             Keys::Range { first, last, step } => {
                 let begin = i64::from(first) + i as i64;
                 let last = match last {
@@ -95,14 +96,19 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
             }
             Keys::Counted { count, .. } if is_last => (count.into(), Search::Counted),
             Keys::Counted { target, .. } => (target.into(), Search::Range { last: 0, step: 1 }),
-            Keys::Stored { .. } => (1, Search::Range { last: 0, step: 1 }),
+            // What patterns name, and what follows an option that can stand anywhere.
+            Keys::Sorted { .. } if i > 0 => (0, Search::Unknown),
+            Keys::Stored { .. } | Keys::Sorted { .. } => (1, Search::Range { last: 0, step: 1 }),
+            Keys::Streams { from } => (from.into(), Search::FirstHalf),
         };
         out.map(3);
         out.bulk(b"flags");
         write_uses(flags, out);
         out.bulk(b"begin_search");
         match (command.keys, i) {
+            (Keys::Sorted { .. }, 1..) => write_typed("unknown", &[], out),
             (Keys::Stored { from }, 1..) => write_keyword(STORE_OPTIONS[i - 1], from, out),
+            (Keys::Streams { from }, _) => write_keyword("STREAMS", from, out),
             _ => write_typed("index", &[("index", begin)], out),
         }
         out.bulk(b"find_keys");
@@ -112,8 +118,14 @@ fn write_key_specs(command: &Command, out: &mut Encoder<'_>) {
 
 /// Which arguments are keys, from the one on at which a specification begins.
 enum Search {
-    Range { last: i64, step: i64 },
+    Range {
+        last: i64,
+        step: i64,
+    },
     Counted,
+    Unknown,
+    /// To the middle of what is left.
+    FirstHalf,
 }
 
 impl Search {
@@ -121,6 +133,11 @@ impl Search {
         match *self {
             Self::Range { last, step } => {
                 let range = [("lastkey", last), ("keystep", step), ("limit", 0)];
+                write_typed("range", &range, out);
+            }
+            Self::Unknown => write_typed("unknown", &[], out),
+            Self::FirstHalf => {
+                let range = [("lastkey", -1), ("keystep", 1), ("limit", 2)];
                 write_typed("range", &range, out);
             }
             Self::Counted => {

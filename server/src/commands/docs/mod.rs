@@ -241,11 +241,14 @@ fn group_name(group: Group) -> &'static str {
         Group::Hash => "hash",
         Group::Geo => "geo",
         Group::Bitmap => "bitmap",
+        Group::HyperLogLog => "hyperloglog",
+        Group::Stream => "stream",
         Group::Transactions => "transactions",
         Group::Connection => "connection",
         Group::Server => "server",
         Group::Cluster => "cluster",
         Group::Scripting => "scripting",
+        Group::Pubsub => "pubsub",
     }
 }
 

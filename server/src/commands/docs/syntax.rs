@@ -216,7 +216,8 @@ impl Reader<'_> {
     /// The kind of value that an argument of this name takes.
     fn kind_of(&self, name: &str) -> Kind {
         match name {
-            "key" | "newkey" | "key1" | "key2" | "destkey" | "source" | "destination" => Kind::Key,
+            "key" | "newkey" | "key1" | "key2" | "destkey" | "sourcekey" | "source"
+            | "destination" => Kind::Key,
             "src" | "dst" => Kind::Key,
             "pattern" => Kind::Pattern,
             "increment" if self.command.name.ends_with("incrbyfloat") => Kind::Double,
@@ -224,6 +225,7 @@ impl Reader<'_> {
             "min" | "max" if self.takes_scores() => Kind::Double,
             // Ranks, scores or members.
             "start" | "stop" if self.command.name == "zrange" => Kind::String,
+            "start" | "end" if self.command.group == Group::Stream => Kind::String,
             "weight" => Kind::Integer,
             "value" if self.command.group == Group::Bitmap => Kind::Integer,
             "seconds" | "milliseconds" | "count" | "cursor" | "increment" | "decrement"
@@ -232,6 +234,9 @@ impl Reader<'_> {
             | "min-match-len" | "protover" | "timeout" | "client-id" | "node-id" | "version" => {
                 Kind::Integer
             }
+            "ms" | "entries-read" | "entries-added" => Kind::Integer,
+            // Idle times and the ends of ranges of streams.
+            "min-idle-time" if self.command.name == "xpending" => Kind::Integer,
             _ if name.starts_with("unix-time-") => Kind::UnixTime,
             _ => Kind::String,
         }

@@ -142,6 +142,18 @@ fn keys_are_found_in_a_command() {
         keys("georadiusbymember a store 3 m StoreDist b store c"),
         "['a' 'c']"
     );
+    assert_eq!(
+        keys("xread count 1 streams streams a 0 $"),
+        "['streams' 'a']"
+    );
+    assert_eq!(
+        keys("xreadgroup group streams streams noack streams a >"),
+        "['a']"
+    );
+    assert_eq!(
+        keys("xread count 1 streams a b $"),
+        "-ERR Invalid arguments specified for command"
+    );
     assert_eq!(keys("foo 1"), "-ERR Invalid command specified");
     assert_eq!(keys("object nope x"), "-ERR Invalid command specified");
     assert_eq!(keys("ping x"), "-ERR The command has no key arguments");

@@ -142,11 +142,10 @@ fn zadd(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Ou
 }
 
 fn zincrby(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let options = Options {
-        increment: true,
-        ..Options::default()
-    };
-    let tally = add(ctx, args, 2, options)?;
+    // As in Redis, the name of an option of ZADD is taken for one, and then a score is missing.
+    let (mut options, first) = Options::parse(args);
+    options.increment = true;
+    let tally = add(ctx, args, first, options)?;
     write_score(tally.score, out);
     Ok(())
 }

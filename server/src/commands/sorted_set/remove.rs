@@ -146,7 +146,7 @@ fn remove_range(
 
 /// From which end members are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     Lowest,
     Highest,
 }
@@ -160,7 +160,8 @@ impl End {
         }
     }
 
-    fn ranks(self, set: &SortedSet, count: usize) -> Range<usize> {
+    /// Where the first `count` members stand from this end.
+    pub(super) fn ranks(self, set: &SortedSet, count: usize) -> Range<usize> {
         let count = count.min(set.len());
         match self {
             Self::Lowest => 0..count,
@@ -209,41 +210,77 @@ fn pop(ctx: &mut WriteContext<'_>, args: Args<'_>, end: End, out: &mut Encoder<'
 }
 
 fn zmpop(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let keys = number(args.arg(1), 1, NO_KEYS)?;
-    let behind = keys.saturating_add(2);
-    let end = End::parse(args, behind)?;
-    let mut count = None;
-    let mut at = behind + 1;
-    while at < args.len() {
-        if count.is_some() || !is_option(args, at, "count") || at + 1 == args.len() {
-            return Err(CommandError::Syntax);
-        }
-        count = Some(number(args.arg(at + 1), 1, NO_COUNT)?);
-        at += 2;
+    if !MultiPop::parse(args, 1)?.run(ctx, out)? {
+        out.null_array();
     }
-    for key in args.iter().skip(2).take(keys) {
-        let popped = ctx.edit(key, |set: &mut SortedSet| {
-            let ranks = end.ranks(set, count.unwrap_or(1));
-            let len = ranks.len();
-            out.array(2);
-            out.bulk(key);
-            out.array(len);
-            for member in set.walk(ranks.clone(), end == End::Highest) {
-                // Pairs in both versions of the protocol.
-                if out.protocol() == Protocol::Resp2 {
-                    out.array(2);
-                }
-                write_member(member, true, out);
-            }
-            set.remove_ranks(ranks);
-            ((), len as u64)
-        })?;
-        if popped.is_some() {
-            return Ok(());
-        }
-    }
-    out.null_array();
     Ok(())
+}
+
+/// Some members of the first sorted set that is there.
+pub(super) struct MultiPop<'a> {
+    args: Args<'a>,
+    keys: Range<usize>,
+    end: End,
+    count: usize,
+}
+
+impl<'a> MultiPop<'a> {
+    /// Reads the arguments from the number of keys on, which stands at `numkeys_at`.
+    pub(super) fn parse(args: Args<'a>, numkeys_at: usize) -> Result<Self, CommandError> {
+        let (keys, first) = (number(args.arg(numkeys_at), 1, NO_KEYS)?, numkeys_at + 1);
+        let behind = keys.saturating_add(first);
+        let end = End::parse(args, behind)?;
+        let mut count = None;
+        let mut at = behind + 1;
+        while at < args.len() {
+            if count.is_some() || !is_option(args, at, "count") || at + 1 == args.len() {
+                return Err(CommandError::Syntax);
+            }
+            count = Some(number(args.arg(at + 1), 1, NO_COUNT)?);
+            at += 2;
+        }
+        Ok(Self {
+            args,
+            keys: first..behind,
+            end,
+            count: count.unwrap_or(1),
+        })
+    }
+
+    /// The keys in their order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.args.iter().take(self.keys.end).skip(self.keys.start)
+    }
+
+    /// Removes the members and replies with them; false, without a reply, if there is no set.
+    pub(super) fn run(
+        &self,
+        ctx: &mut WriteContext<'_>,
+        out: &mut Encoder<'_>,
+    ) -> Result<bool, CommandError> {
+        for key in self.keys() {
+            let popped = ctx.edit(key, |set: &mut SortedSet| {
+                let ranks = self.end.ranks(set, self.count);
+                let len = ranks.len();
+                out.array(2);
+                out.bulk(key);
+                out.array(len);
+                for member in set.walk(ranks.clone(), self.end == End::Highest) {
+                    // Pairs in both versions of the protocol.
+                    if out.protocol() == Protocol::Resp2 {
+                        out.array(2);
+                    }
+                    write_member(member, true, out);
+                }
+                set.remove_ranks(ranks);
+                ((), len as u64)
+            })?;
+            if popped.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 /// An integer of at least `min`; one error for everything else.

@@ -46,7 +46,7 @@ const PUSHED_ON_MAX: usize = 64;
 /// How many leaves are asked for at a time.
 const PULL_LEAVES: usize = 1024;
 /// How many orphans are signed anew at a time.
-const ADOPTED_MAX: usize = 100;
+const ADOPTED_MAX: usize = 1000;
 
 /// Counts for INFO.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -352,8 +352,12 @@ impl Flood {
             while bytes < PAGE_BYTES
                 && let Some(leaf) = leaves.next()
             {
+                // A leaf goes as a whole, unless it is by itself more than a message holds.
                 let of_leaf = store.in_leaf(leaf).map(|record| record.bytes().clone());
-                records.extend(of_leaf.inspect(|record| bytes += record.len()));
+                records.extend(of_leaf.take_while(|record| {
+                    bytes += record.len();
+                    bytes < MESSAGE_BYTES_MAX / 2
+                }));
             }
         });
         self.send(from, &Message::Pulled(records, leaves.collect()));

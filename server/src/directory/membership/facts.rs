@@ -10,13 +10,14 @@ const TEXT_BYTES_MAX: usize = 1024;
 /// In how many groups a node has seats, at most.
 const SEATS_MAX: usize = 1 << 14;
 
-/// A seat in a group.
+/// A seat in a group, as a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seat {
     /// The group.
     pub group: GroupId,
-    /// Whether the node leads it.
-    pub is_leader: bool,
+    /// Since which leadership the node leads it; `None` if it follows. Of two nodes that say they
+    /// lead, the one with the higher number does.
+    pub leads_since: Option<u64>,
 }
 
 /// What a node says of itself. Texts longer than 1,024 bytes and more than 16,384 seats are cut off
@@ -27,6 +28,10 @@ pub struct NodeFacts {
     pub region: String,
     /// Where clients reach it, as `host:port`.
     pub client: String,
+    /// Where clients reach it that know Redis Cluster; empty if it has no port for them.
+    pub cluster: String,
+    /// Where other nodes reach it.
+    pub peer: String,
     /// The key that it signs with.
     pub key: PublicKey,
     /// The disk id of its data directory.
@@ -40,27 +45,42 @@ pub struct NodeFacts {
 impl NodeFacts {
     /// About how many bytes it takes.
     pub(super) fn size_bytes(&self) -> usize {
-        64 + self.region.len() + self.client.len() + 5 * self.seats.len()
+        let texts = [&self.region, &self.client, &self.cluster, &self.peer];
+        let texts: usize = texts.iter().map(|text| text.len()).sum();
+        64 + texts + 10 * self.seats.len()
+    }
+
+    /// Whether something else changed than what the node's directory holds, which changes with every
+    /// record.
+    pub(super) fn differs_in_itself(&self, before: &Self) -> bool {
+        let alike = Self {
+            directory: self.directory,
+            ..before.clone()
+        };
+        *self != alike
     }
 
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        put_text(out, &self.region);
-        put_text(out, &self.client);
+        for text in [&self.region, &self.client, &self.cluster, &self.peer] {
+            put_text(out, text);
+        }
         out.extend_from_slice(self.key.bytes());
         out.extend_from_slice(&self.disk.to_le_bytes());
         let seats = &self.seats[..self.seats.len().min(SEATS_MAX)];
         put_varint(out, seats.len() as u64);
         for seat in seats {
-            put_varint(
-                out,
-                u64::from(seat.group.0) << 1 | u64::from(seat.is_leader),
-            );
+            let leads = u64::from(seat.leads_since.is_some());
+            put_varint(out, u64::from(seat.group.0) << 1 | leads);
+            if let Some(leadership) = seat.leads_since {
+                put_varint(out, leadership);
+            }
         }
         out.extend_from_slice(&self.directory.to_le_bytes());
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let (region, client) = (read_text(reader)?, read_text(reader)?);
+        let (cluster, peer) = (read_text(reader)?, read_text(reader)?);
         let (key, disk) = (
             PublicKey::new(reader.array()?),
             u64::from_le_bytes(reader.array()?),
@@ -76,6 +96,8 @@ impl NodeFacts {
         Ok(Self {
             region,
             client,
+            cluster,
+            peer,
             key,
             disk,
             seats,
@@ -104,8 +126,9 @@ fn read_text(reader: &mut Reader<'_>) -> Result<String, DecodeError> {
 fn read_seat(reader: &mut Reader<'_>) -> Result<Seat, DecodeError> {
     let (at, number) = (reader.at(), reader.varint()?);
     let group = u32::try_from(number >> 1).map_err(|_| DecodeError::Malformed(at))?;
+    let leads_since = (number & 1 == 1).then(|| reader.varint()).transpose()?;
     Ok(Seat {
         group: GroupId(group),
-        is_leader: number & 1 == 1,
+        leads_since,
     })
 }

@@ -164,21 +164,22 @@ mod tests {
     }
 
     fn facts() -> impl Strategy<Value = NodeFacts> {
-        let seat = any::<(u32, bool)>().prop_map(|(group, is_leader)| Seat {
+        let seat = any::<(u32, Option<u64>)>().prop_map(|(group, leads_since)| Seat {
             group: GroupId(group),
-            is_leader,
+            leads_since,
         });
         let fields = (
-            "[a-zé]{0,9}",
-            ".{0,9}",
+            ["[a-zé]{0,9}", ".{0,9}", ".{0,9}", ".{0,9}"],
             any::<[u8; 32]>(),
             any::<(u64, u64)>(),
         );
         (fields, prop::collection::vec(seat, 0..5)).prop_map(|(fields, seats)| {
-            let (region, client, key, (disk, directory)) = fields;
+            let ([region, client, cluster, peer], key, (disk, directory)) = fields;
             NodeFacts {
                 region,
                 client,
+                cluster,
+                peer,
                 key: PublicKey::new(key),
                 disk,
                 seats,

@@ -3,11 +3,14 @@
 //! [`Gossip`] is scuttlebutt: every round a node counts its own *heartbeat* up and tells a few linked
 //! peers, at random, the newest it knows of all nodes; what differs is exchanged. So news reaches
 //! everybody in a few rounds, and traffic depends on the number of nodes, not on what they serve:
-//! of the directory only the root of the digest tree is told. How unusual a node's silence is, by the
-//! times between its heartbeats so far, is its *suspicion* (`suspicion`, phi accrual).
+//! of the directory only the root of the digest tree is told. A node of which something else changes
+//! than that, such as which groups it leads, does not wait for its round, and neither does who hears
+//! of it. How unusual a node's silence is, by the times between its heartbeats so far, is its
+//! *suspicion* (`suspicion`, phi accrual).
 //!
 //! Nothing that decides about authority depends on any of this: a suspect is a node that routing
-//! avoids and operators look at. What nodes say is not signed, and passed on by others.
+//! avoids and operators look at. What nodes say is not signed, and passed on by others. Who says that
+//! it leads a group is in [`Roll`].
 //!
 //! Not here: links, clock and random numbers, which the caller has. It fails by knowing less:
 //! messages that do not decode are counted and dropped, lost ones look like silence, and of what
@@ -15,6 +18,7 @@
 
 mod facts;
 mod message;
+mod roll;
 mod suspicion;
 #[cfg(test)]
 mod tests;
@@ -27,17 +31,22 @@ use bytes::Bytes;
 pub use facts::{NodeFacts, Seat};
 pub use message::{GOSSIP_VERSION, MESSAGE_BYTES_MAX};
 use message::{Life, Message, Summary};
+pub use roll::{Claim, Roll};
 use suspicion::Suspicion;
 
 /// How suspicious silence must be for a node not to count as alive: about this many times the usual
 /// time between two heartbeats.
 pub const SUSPICION_MAX: f64 = 8.0;
+/// From which suspicion on a node counts as dead.
+pub const DEAD_SUSPICION: f64 = 4.0 * SUSPICION_MAX;
 /// How many nodes are known, at most.
 pub const NODES_MAX: usize = 4096;
 /// How many peers hear from a node in each round.
 const FAN_OUT: usize = 3;
 /// How many bytes of news one message carries, and it may be one node's facts more.
 const NEWS_BYTES: usize = 64 << 10;
+/// News that does not wait for its round goes out so many times a round at most.
+const HURRIES_A_ROUND: u64 = 5;
 
 /// How gossip goes.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +74,17 @@ impl GossipConfig {
     }
 }
 
+/// Whether a node seems to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// Its heartbeats come.
+    Alive,
+    /// They have stayed away for unusually long, or none has come yet since others told of it.
+    Suspect,
+    /// They have stayed away for so long that nobody should count on it.
+    Dead,
+}
+
 /// What gossip knows of a node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemberStatus {
@@ -74,11 +94,13 @@ pub struct MemberStatus {
     pub incarnation: u64,
     /// What it says of itself.
     pub facts: NodeFacts,
-    /// Whether it is thought to be alive. Of a node that was only heard of through others that is
-    /// found out with its next heartbeat.
-    pub is_alive: bool,
-    /// How suspicious its silence is: 0 right after a heartbeat, about 1 after the usual time,
-    /// [`SUSPICION_MAX`] when it is given up. 0 for this node itself.
+    /// Whether it seems to be there. Of a node that was only heard of through others that is found
+    /// out with its next heartbeat.
+    pub liveness: Liveness,
+    /// For how long that has been so, in milliseconds; for this node itself, since it started.
+    pub liveness_ms: u64,
+    /// How suspicious its silence is: 0 right after a heartbeat, about 1 after the usual time, more
+    /// than [`SUSPICION_MAX`] when it is suspected. 0 for this node itself.
     pub suspicion: f64,
     /// How long ago its last heartbeat was heard of, in milliseconds; 0 for this node itself.
     pub silent_ms: u64,
@@ -104,6 +126,11 @@ pub struct Gossip {
     config: GossipConfig,
     now_ns: u64,
     round_began_ns: u64,
+    /// When peers were told last, in a round or between two.
+    told_ns: u64,
+    /// Something was heard or is to be said that does not wait for the next round.
+    is_hurried: bool,
+    generation: u64,
     known: BTreeMap<NodeId, Known>,
     /// The last life of nodes that were silent for too long: they must not come back by hearsay.
     forgotten: BTreeMap<NodeId, Life>,
@@ -119,6 +146,8 @@ struct Known {
     version: u64,
     facts: NodeFacts,
     silence: Suspicion,
+    /// As it was judged last, and since when.
+    liveness: (Liveness, u64),
 }
 
 impl Gossip {
@@ -135,11 +164,15 @@ impl Gossip {
             version: 1,
             facts,
             silence,
+            liveness: (Liveness::Alive, now_ns),
         };
         Self {
             config,
             now_ns,
             round_began_ns: now_ns,
+            told_ns: now_ns,
+            is_hurried: false,
+            generation: 0,
             known: BTreeMap::from([(config.node, me)]),
             forgotten: BTreeMap::new(),
             peers: BTreeSet::new(),
@@ -168,8 +201,10 @@ impl Gossip {
             .get_mut(&self.config.node)
             .expect("a node knows itself");
         if me.facts != facts {
+            self.is_hurried |= facts.differs_in_itself(&me.facts);
             me.facts = facts;
             me.version += 1;
+            self.generation += 1;
         }
     }
 
@@ -185,16 +220,20 @@ impl Gossip {
     /// Lets time pass. `random` is any number, another each time.
     pub fn tick(&mut self, now_ns: u64, random: u64) {
         self.now_ns = self.now_ns.max(now_ns);
-        if self.now_ns - self.round_began_ns < self.config.round_ns {
+        self.judge_all();
+        let round_ns = self.config.round_ns;
+        if self.now_ns - self.round_began_ns >= round_ns {
+            self.round_began_ns = self.now_ns;
+            self.forget();
+            let me = self
+                .known
+                .get_mut(&self.config.node)
+                .expect("a node knows itself");
+            me.life.heartbeat += 1;
+        } else if !self.is_hurried || self.now_ns - self.told_ns < round_ns / HURRIES_A_ROUND {
             return;
         }
-        self.round_began_ns = self.now_ns;
-        self.forget();
-        let me = self
-            .known
-            .get_mut(&self.config.node)
-            .expect("a node knows itself");
-        me.life.heartbeat += 1;
+        (self.told_ns, self.is_hurried) = (self.now_ns, false);
         for node in self.choose_peers(random) {
             self.tell(node);
         }
@@ -209,25 +248,36 @@ impl Gossip {
     pub fn members(&self) -> Vec<MemberStatus> {
         let status = |(node, known): (&NodeId, &Known)| {
             let is_me = *node == self.config.node;
-            let suspicion = if is_me {
-                0.0
+            let (suspicion, silent_ns) = if is_me {
+                (0.0, 0)
             } else {
-                known.silence.level(self.now_ns)
+                let silence = &known.silence;
+                (silence.level(self.now_ns), silence.silent_ns(self.now_ns))
             };
+            let (liveness, since_ns) = known.liveness;
             MemberStatus {
                 node: *node,
                 incarnation: known.life.incarnation,
                 facts: known.facts.clone(),
-                is_alive: is_me || known.silence.has_beaten() && suspicion <= SUSPICION_MAX,
+                liveness,
+                liveness_ms: self.now_ns.saturating_sub(since_ns) / 1_000_000,
                 suspicion,
-                silent_ms: if is_me {
-                    0
-                } else {
-                    known.silence.silent_ns(self.now_ns) / 1_000_000
-                },
+                silent_ms: silent_ns / 1_000_000,
             }
         };
         self.known.iter().map(status).collect()
+    }
+
+    /// The nodes that seem to be there, with what they say of themselves, by rising id.
+    pub fn alive(&self) -> impl Iterator<Item = (NodeId, &NodeFacts)> {
+        let alive = self.known.iter();
+        let alive = alive.filter(|(_, known)| known.liveness.0 == Liveness::Alive);
+        alive.map(|(node, known)| (*node, &known.facts))
+    }
+
+    /// Rises whenever [`alive`](Self::alive) may give something else than before.
+    pub fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Counts for INFO.
@@ -298,22 +348,24 @@ impl Gossip {
         match self.known.get_mut(&node) {
             Some(known) if known.edition() >= summary.edition() => {}
             Some(known) if known.life.incarnation == life.incarnation => {
+                self.is_hurried |= facts.differs_in_itself(&known.facts);
                 (known.version, known.facts) = (version, facts);
                 known.beat(life, now_ns);
+                self.generation += 1;
             }
             // A node, or a life of it, that was not known.
             _ => {
-                let silence = Suspicion::new(round_ns, now_ns);
-                self.known.insert(
-                    node,
-                    Known {
-                        life,
-                        version,
-                        facts,
-                        silence,
-                    },
-                );
+                let known = Known {
+                    life,
+                    version,
+                    facts,
+                    silence: Suspicion::new(round_ns, now_ns),
+                    liveness: (Liveness::Suspect, now_ns),
+                };
+                self.known.insert(node, known);
                 self.forgotten.remove(&node);
+                self.is_hurried = true;
+                self.generation += 1;
             }
         }
     }
@@ -372,6 +424,13 @@ impl Gossip {
         })
     }
 
+    fn judge_all(&mut self) {
+        let (me, now_ns) = (self.config.node, self.now_ns);
+        for (_, known) in self.known.iter_mut().filter(|(node, _)| **node != me) {
+            self.generation += u64::from(known.judge(now_ns));
+        }
+    }
+
     fn forget(&mut self) {
         let (now_ns, limit_ns) = (self.now_ns, self.config.forget_after_ns);
         let me = self.config.node;
@@ -428,5 +487,19 @@ impl Known {
             self.life = life;
             self.silence.heard(now_ns);
         }
+    }
+
+    /// Whether it counts as something else from now on.
+    fn judge(&mut self, now_ns: u64) -> bool {
+        let liveness = match self.silence.level(now_ns) {
+            level if level > DEAD_SUSPICION => Liveness::Dead,
+            level if level > SUSPICION_MAX || !self.silence.has_beaten() => Liveness::Suspect,
+            _ => Liveness::Alive,
+        };
+        let is_new = liveness != self.liveness.0;
+        if is_new {
+            self.liveness = (liveness, now_ns);
+        }
+        is_new
     }
 }

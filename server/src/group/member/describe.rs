@@ -17,8 +17,9 @@ pub struct Description {
     pub leader: Option<NodeId>,
     /// The number of the highest ballot promised here.
     pub ballot: u32,
-    /// Until when this node may read without asking, in milliseconds from now; 0 if it may not.
-    pub lease_left_ms: u64,
+    /// For how long this node may read without asking, in milliseconds; 0 if it may not, `None` if it
+    /// always may, being the only member.
+    pub lease_left_ms: Option<u64>,
     /// The last entry of the log, decided or not.
     pub end: LogIndex,
     /// Entries up to this one are in checkpoints only.
@@ -69,7 +70,7 @@ impl Member {
                 .collect(),
             leader: replica.leader().filter(|_| !replica.is_idle()),
             ballot: replica.ballot(),
-            lease_left_ms: replica.lease_until().saturating_sub(now) / 1_000_000,
+            lease_left_ms: lease_left_ms(replica.lease_until(), now),
             end: replica.end(),
             trimmed: replica.trimmed(),
             transfer: self.transfer.progress(),
@@ -107,5 +108,22 @@ impl Member {
             checkpoint: status.checkpoint,
             last_contact_ms: (heard_at > 0).then(|| now.saturating_sub(heard_at) / 1_000_000),
         }
+    }
+}
+
+/// `u64::MAX` is a lease without end.
+fn lease_left_ms(until: u64, now: u64) -> Option<u64> {
+    (until < u64::MAX).then(|| until.saturating_sub(now) / 1_000_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_without_end_has_no_time_left() {
+        assert_eq!(lease_left_ms(u64::MAX, 5), None);
+        assert_eq!(lease_left_ms(0, 5), Some(0));
+        assert_eq!(lease_left_ms(7_000_005, 5), Some(7));
     }
 }

@@ -1,7 +1,7 @@
 //! What a member does as leader: it makes entries.
 //!
 //! An entry holds, in this order, the leader's own *chores* (the first item of a new log, keys that
-//! must go for room, a digest of the state; sent once, and answered to nobody), the flights of the
+//! must go for room, nodes whose clients are not waited for any more, a digest of the state; sent once, and answered to nobody), the flights of the
 //! leader's own clients, and what others forwarded. Its time is the leader's clock, or the last
 //! entry's time if that is later.
 
@@ -11,13 +11,14 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::Member;
+use super::contacts::Forsaken;
 use super::flights::Flight;
 use super::message::Message;
 use crate::commands::CommandError;
-use crate::group::eviction::{Victim, make_room};
+use crate::group::eviction::{Room, make_room};
 use crate::group::refusal::Refusals;
 use crate::keyspace::AccessClock;
-use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalWriter};
+use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalHead, ProposalWriter};
 
 /// After an entry is decided, its clients are given time to come back with their next commands and
 /// share the next entry with those that wait already. Otherwise clients fall into groups that take
@@ -137,6 +138,8 @@ impl Member {
             self.leading.proposed = None;
             self.leading.linger = None;
             tracing::info!(ballot, "this node leads the group");
+            // The last leader may have died before it could call them.
+            self.call_served(|_| true);
         }
     }
 
@@ -164,7 +167,8 @@ impl Member {
         let own = self.replica.member().node;
         let due = self.flights.due(own, ballot, now);
         let head = self.next_head(clock_ms);
-        let chores = self.chores(head);
+        let forsaken = self.forsaken(now);
+        let chores = self.chores(head, &forsaken);
         if due.is_empty() && self.forwarded.is_empty() && chores.is_none() {
             return;
         }
@@ -234,13 +238,13 @@ impl Member {
 
     /// The leader did not log a proposal. That it was never logged is known only if it was sent
     /// once.
-    pub(super) fn note_refused(&mut self, sequence: u64) {
+    pub(super) fn note_refused(&mut self, sequence: u64, reason: String) {
         let is_certain = self
             .flights
             .get(sequence)
             .is_some_and(|flight| flight.times_sent == 1);
         if is_certain && let Some(flight) = self.flights.take(sequence) {
-            self.fail_all(flight.proposals, &disk_full());
+            self.fail_all(flight.proposals, &CommandError::composed(reason));
         }
     }
 
@@ -273,14 +277,17 @@ impl Member {
     }
 
     /// The leader's own items for the next entry, as an encoded proposal.
-    fn chores(&mut self, head: EntryHead) -> Option<Vec<u8>> {
+    fn chores(&mut self, head: EntryHead, forsaken: &[Forsaken]) -> Option<Vec<u8>> {
         let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
         let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
-        let victims = self.victims(head);
+        let Room { victims, short } = self.room(head);
+        let refuses_growth =
+            short && (self.forwarded.iter()).any(|(head, _)| head.origin.is_proxied());
         let digest = self.shared.state.read().last_digest();
         let digest = digest.filter(|(index, _)| *index > self.leading.digest);
-        if !begins && victims.is_empty() && digest.is_none() {
+        let is_idle = victims.is_empty() && digest.is_none() && forsaken.is_empty();
+        if !begins && is_idle && !refuses_growth {
             return None;
         }
         if let Some((index, _)) = digest {
@@ -290,8 +297,12 @@ impl Member {
             if begins {
                 writer.genesis(databases.min(MAX_DATABASES), hash_seed, group);
             }
+            forsaken.iter().for_each(|forsaken| forsaken.put(writer));
             for victim in &victims {
                 writer.evict(victim.database, &victim.key);
+            }
+            if refuses_growth {
+                writer.refuse_growth();
             }
             if let Some((index, digest)) = digest {
                 writer.digest(index, digest);
@@ -310,16 +321,16 @@ impl Member {
     }
 
     /// Keys that have to go before something new comes.
-    fn victims(&mut self, head: EntryHead) -> Vec<Victim> {
+    fn room(&mut self, head: EntryHead) -> Room {
         let tuning = self.shared.tuning.load_full();
         let brings_something = !self.forwarded.is_empty() || self.flights.len() > 0;
         if tuning.max_memory_bytes == 0 || !brings_something {
-            return Vec::new();
+            return Room::default();
         }
         let state = self.shared.state.read();
         let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
         let random = || self.leading.next_random();
-        make_room(&state.keyspace, &tuning, &clock, random).victims
+        make_room(&state.keyspace, &tuning, &clock, random)
     }
 
     /// Without room on enough disks nothing is logged. A leader without room hands over to a member
@@ -354,14 +365,19 @@ impl Member {
         let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
         self.fail_all(proposals, &disk_full());
         for (head, _) in std::mem::take(&mut self.forwarded) {
-            let sequence = head.sequence;
-            if self.refuse_proxied(head.origin, sequence, &disk_full().to_string()) {
-                continue;
-            }
-            let to = NodeId(u64::from(head.origin.node));
-            self.send(to, Class::Ordered, &Message::Refused { sequence });
+            self.refuse_forwarded(&head, &disk_full().to_string());
         }
         true
+    }
+
+    /// Tells who has forwarded a proposal that it will not be logged.
+    pub(super) fn refuse_forwarded(&mut self, head: &ProposalHead, reason: &str) {
+        let sequence = head.sequence;
+        if !self.refuse_proxied(head.origin, sequence, reason) {
+            let to = NodeId(u64::from(head.origin.node));
+            let reason = reason.to_owned();
+            self.send(to, Class::Ordered, &Message::Refused { sequence, reason });
+        }
     }
 }
 

@@ -21,8 +21,8 @@ pub(crate) enum Message {
     },
     /// An encoded proposal, for the leader to log.
     Forward { proposal: Bytes },
-    /// The leader does not log this proposal, because there is no room on disk.
-    Refused { sequence: u64 },
+    /// The leader does not log this proposal, for this reason.
+    Refused { sequence: u64, reason: String },
     /// How far a node is that is to become a member: entries, and bytes of a checkpoint.
     Progress { decided: LogIndex, received: u64 },
     /// Wants a piece of a checkpoint.
@@ -68,7 +68,10 @@ impl Message {
                 put(&mut out, FORWARD, &[]);
                 out.extend_from_slice(proposal);
             }
-            Self::Refused { sequence } => put(&mut out, REFUSED, &[*sequence]),
+            Self::Refused { sequence, reason } => {
+                put(&mut out, REFUSED, &[*sequence]);
+                out.extend_from_slice(reason.as_bytes());
+            }
             Self::Progress { decided, received } => {
                 put(&mut out, PROGRESS, &[decided.0, *received]);
             }
@@ -114,6 +117,7 @@ impl Message {
             },
             REFUSED => Self::Refused {
                 sequence: reader.varint()?,
+                reason: String::from_utf8_lossy(&rest(payload, &reader)).into_owned(),
             },
             PROGRESS => Self::Progress {
                 decided: LogIndex(reader.varint()?),
@@ -182,7 +186,10 @@ mod tests {
             Message::Forward {
                 proposal: bytes.clone(),
             },
-            Message::Refused { sequence: 9 },
+            Message::Refused {
+                sequence: 9,
+                reason: "no".to_owned(),
+            },
             Message::Progress {
                 decided: index,
                 received: 3,

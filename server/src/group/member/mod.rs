@@ -23,6 +23,7 @@
 
 mod bootstrap;
 mod changes;
+mod contacts;
 mod describe;
 mod flights;
 mod leading;
@@ -49,14 +50,15 @@ use super::planted::{self, Planted};
 use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
-use crate::commands::{CommandError, Counters};
+use crate::commands::CommandError;
 use crate::keyspace::Garbage;
 use crate::state::{
     Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
-    ReplayError, State, decode_proposal_head,
+    ReplayError, State, decode_proposal_head, examine_proposal,
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
+use contacts::Contacts;
 use flights::{Flight, Flights};
 use leading::Leading;
 use message::Message;
@@ -135,6 +137,7 @@ pub struct Member {
     transfer: Transfer,
     bootstrap: Bootstrap,
     peers: BTreeMap<NodeId, Peer>,
+    contacts: Contacts,
     orders: Vec<Order>,
     last_request: u64,
     change: Option<ActiveChange>,
@@ -169,6 +172,7 @@ impl Member {
             transfer: Transfer::new(vault),
             bootstrap: Bootstrap::new(options.founders.clone(), options.others.clone()),
             peers: BTreeMap::new(),
+            contacts: Contacts::default(),
             orders: Vec::new(),
             // Answers to an earlier life's orders must not be taken for answers to this one's.
             last_request: options.origin.incarnation << 20,
@@ -215,6 +219,7 @@ impl Member {
         self.peers.remove(&node);
         self.bootstrap.forget(node);
         self.proxied.forget(node);
+        self.note_silence(node);
     }
 
     /// Handles what another node sent. An error means that it makes no sense: the link is to be
@@ -370,7 +375,7 @@ impl Member {
         let replica = &self.replica;
         let standing = &self.shared.standing;
         standing.publish(replica.decided(), replica.lease_until());
-        standing.set_leader(replica.leader(), replica.is_leader(), replica.is_member());
+        standing.set_leader(replica.leader(), replica.leadership(), replica.is_member());
     }
 
     fn handle(&mut self, from: NodeId, message: Message, now: u64) -> Result<(), String> {
@@ -380,7 +385,7 @@ impl Member {
                 members,
             } => self.note_introduction(from, configuration, members),
             Message::Forward { proposal } => self.take_forwarded(from, proposal)?,
-            Message::Refused { sequence } => self.note_refused(sequence),
+            Message::Refused { sequence, reason } => self.note_refused(sequence, reason),
             Message::Progress { decided, received } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
                     peer.progress = Some((decided, received));
@@ -423,6 +428,12 @@ impl Member {
             (known.origin, known.sequence) == (head.origin, head.sequence)
         };
         if leads && !self.forwarded.iter().any(is_known) {
+            // Whatever the log holds, every replica has to be able to run.
+            let databases = self.shared.state.read().keyspace.databases();
+            if let Err(reason) = examine_proposal(&proposal, databases) {
+                self.refuse_forwarded(&head, &reason);
+                return Ok(());
+            }
             self.forwarded.push((head, proposal));
             // Its clients are answered when it hears that this is decided.
             self.replica.hurry(from);
@@ -486,8 +497,9 @@ impl Member {
 
     fn apply_entries(&mut self, first: LogIndex, entries: &[Bytes]) -> Result<(), ReplayError> {
         let policy = self.shared.tuning.load().access;
-        let counters = Counters::default();
+        let counters = self.shared.counters();
         let mut state = self.shared.state.write();
+        let authority_before = state.authority.changes();
         let (flights, answered) = (&mut self.flights, &mut self.answered);
         let origin = self.options.origin;
         let present = self.replica.configuration().id;
@@ -517,7 +529,16 @@ impl Member {
         }
         self.garbage.append(&mut state.keyspace.take_garbage());
         self.shared.totals.add(&counters);
+        let has_new_authority = state.authority.changes() != authority_before;
+        let to_call = self.shared.ring(&mut state);
         drop(state);
+        if has_new_authority {
+            self.shared.note_authority();
+        }
+        if self.replica.is_leader() {
+            self.call(to_call);
+        }
+        self.shared.tell(self.options.group, &counters);
         for (origin, sequence) in proxied {
             self.note_proxied(origin, sequence);
         }
@@ -555,10 +576,15 @@ impl Member {
         let origin = self.options.origin;
         let is_applied = |sequence, _: &_| state.origins.contains(origin, sequence);
         let lost = self.flights.take_if(is_applied);
+        self.shared.note_replaced(self.options.group, &state);
         self.replica.install_checkpoint(index);
         adopt(&mut self.replica, &state);
         drop(state);
         drop(old);
+        self.shared.note_authority();
+        if let Some(observer) = self.shared.observer.get() {
+            observer.replaced(self.options.group);
+        }
         for flight in lost {
             self.fail_all(flight.proposals, &uncertain());
         }

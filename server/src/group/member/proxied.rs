@@ -30,6 +30,11 @@ impl Proxied {
     pub(super) fn forget(&mut self, node: NodeId) {
         self.expected.retain(|(asker, _), _| *asker != node);
     }
+
+    /// Says something to a node that need not have asked.
+    pub(super) fn tell(&mut self, node: NodeId, message: wire::Message) {
+        self.messages.push((node, message));
+    }
 }
 
 /// The node that a proposal is proxied for; `None` for a member's own.

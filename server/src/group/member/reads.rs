@@ -7,7 +7,6 @@ use bailiwick_replication::LogIndex;
 use bailiwick_replication::consensus::Replica;
 
 use super::{Member, is_read_only};
-use crate::commands::Counters;
 use crate::group::answer::answer_all;
 use crate::group::planted::{self, Planted};
 use crate::group::proposal::Proposal;
@@ -124,12 +123,14 @@ impl Member {
             time_ms: clock_ms.max(state.time_ms),
             seed: self.leading.next_random(),
         };
-        let counters = Counters::default();
+        let counters = self.shared.counters();
         let policy = self.shared.tuning.load().access;
         let clock = AccessClock::new(policy, head.time_ms, head.seed as u32);
         let mut applier = state.begin_reading(head, &clock, &counters);
         answer_all(&mut applier, proposals, &Refusals::default());
         applier.finish();
         self.shared.totals.add(&counters);
+        drop(state);
+        self.shared.tell(self.options.group, &counters);
     }
 }

@@ -60,14 +60,21 @@ impl<'a> Element<'a> {
         self.with_bytes(<[u8]>::to_vec)
     }
 
+    /// Writes the entry behind what is in `out`.
+    pub fn append_entry(self, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.resize(start + self.entry_bytes(), 0);
+        self.write(&mut out[start..]);
+    }
+
     /// How long the entry is.
-    pub(super) fn entry_bytes(self) -> usize {
+    pub(in crate::keyspace) fn entry_bytes(self) -> usize {
         let body = self.body_bytes();
         body + length_bytes(body)
     }
 
     /// Writes the entry to the beginning of `place`, which has room for it.
-    pub(super) fn write(self, place: &mut [u8]) {
+    pub(in crate::keyspace) fn write(self, place: &mut [u8]) {
         let body = self.body_bytes();
         match self {
             Self::Int(number) => write_int(number, &mut place[..body]),
@@ -97,7 +104,7 @@ impl<'a> Element<'a> {
 
 /// The element at the beginning of `bytes`, and how long its entry is.
 #[inline]
-pub(super) fn read(bytes: &[u8]) -> (Element<'_>, usize) {
+pub(in crate::keyspace) fn read(bytes: &[u8]) -> (Element<'_>, usize) {
     let first = bytes[0];
     // Nearly all elements of most lists have one of these two forms.
     if first < 0x80 {
@@ -126,7 +133,7 @@ pub(super) fn last_entry_bytes(bytes: &[u8]) -> usize {
 
 /// Like [`read`] for bytes that may be anything: `None` unless they begin with an entry in the one
 /// form that this module writes.
-pub(super) fn checked(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
+pub(in crate::keyspace) fn checked(bytes: &[u8]) -> Option<(Element<'_>, usize)> {
     let first = *bytes.first()?;
     let head = match first {
         0..0xc0 => 1,

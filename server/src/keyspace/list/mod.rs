@@ -10,7 +10,7 @@
 //! a mistake of the caller and panics.
 
 mod chunked;
-mod element;
+pub(in crate::keyspace) mod element;
 mod iter;
 mod pack;
 #[cfg(test)]

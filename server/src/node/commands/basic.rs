@@ -3,7 +3,7 @@
 
 use bailiwick_frame::Protocol;
 
-use super::{Flow, NodeContext, NodeOutcome};
+use super::{Flow, NodeContext, NodeOutcome, pubsub, tracking};
 use crate::commands::{CommandError, NodeCommand, int32};
 use crate::connection::ReplyMode;
 use crate::node::clients::ClientFlag;
@@ -24,6 +24,12 @@ pub(super) fn ping(context: &mut NodeContext<'_>) -> NodeOutcome {
         return Err(CommandError::arity("ping"));
     }
     match args.get(1) {
+        message if context.session.only_listens() => {
+            let mut out = context.encoder();
+            out.array(2);
+            out.bulk(b"pong");
+            out.bulk(message.unwrap_or_default());
+        }
         Some(message) => context.encoder().bulk(message),
         None => context.encoder().simple("PONG"),
     }
@@ -207,6 +213,8 @@ pub(super) fn quit(context: &mut NodeContext<'_>) -> NodeOutcome {
 pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
     let session = &mut *context.session;
     session.discard();
+    pubsub::leave(context.node, &mut session.subscriptions, &session.client);
+    tracking::disable(context.node, session);
     session.set_database(0);
     session.set_protocol(Protocol::Resp2);
     session.reply_mode = ReplyMode::On;

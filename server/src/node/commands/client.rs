@@ -62,11 +62,11 @@ fn write_lines(clients: &[Arc<Client>], context: &mut NodeContext<'_>) -> NodeOu
     Ok(Flow::Continue)
 }
 
-/// What `TYPE` asks for. All connections here are normal ones: nodes do not follow one another
-/// through the clients' port, and nobody subscribes.
+/// What `TYPE` asks for. Nodes do not follow one another through the clients' port.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
     Normal,
+    Pubsub,
     Other,
 }
 
@@ -75,7 +75,9 @@ impl Class {
         let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
         if is("normal") {
             Ok(Self::Normal)
-        } else if ["master", "slave", "replica", "pubsub"].into_iter().any(is) {
+        } else if is("pubsub") {
+            Ok(Self::Pubsub)
+        } else if ["master", "slave", "replica"].into_iter().any(is) {
             Ok(Self::Other)
         } else {
             let name = String::from_utf8_lossy(name);
@@ -85,8 +87,12 @@ impl Class {
         }
     }
 
-    fn holds(self, _: &Client) -> bool {
-        self == Self::Normal
+    fn holds(self, client: &Client) -> bool {
+        match self {
+            Self::Normal => !client.has(ClientFlag::Pubsub),
+            Self::Pubsub => client.has(ClientFlag::Pubsub),
+            Self::Other => false,
+        }
     }
 }
 
@@ -319,7 +325,7 @@ pub(super) fn reply(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-/// Nobody ever waits in a blocking command here, so nobody is woken.
+/// Answers 1 if the client waited for keys; if it is served at that very moment, it gets that reply.
 pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
     let args = context.args;
     match args.len() {
@@ -332,25 +338,11 @@ pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
         }
         _ => return Err(context.subcommand_error()),
     }
-    parse_canonical_int(args.arg(2)).ok_or(CommandError::NotInteger)?;
-    context.encoder().integer(0);
-    Ok(Flow::Continue)
-}
-
-pub(super) fn get_redirection(context: &mut NodeContext<'_>) -> NodeOutcome {
-    context.encoder().integer(-1);
-    Ok(Flow::Continue)
-}
-
-pub(super) fn tracking_info(context: &mut NodeContext<'_>) -> NodeOutcome {
-    let mut encoder = context.encoder();
-    encoder.map(3);
-    encoder.bulk(b"flags");
-    encoder.set(1);
-    encoder.bulk(b"off");
-    encoder.bulk(b"redirect");
-    encoder.integer(-1);
-    encoder.bulk(b"prefixes");
-    encoder.array(0);
+    let id = parse_canonical_int(args.arg(2)).ok_or(CommandError::NotInteger)?;
+    let with_error = args.len() == 4 && is_option(args, 3, "error");
+    let client = u64::try_from(id).ok();
+    let client = client.and_then(|id| context.node.clients.get(id));
+    let is_told = client.is_some_and(|client| client.unblock(with_error));
+    context.encoder().integer(i64::from(is_told));
     Ok(Flow::Continue)
 }

@@ -9,10 +9,13 @@ use crate::node::clients::{Client, ClientFlag};
 const USER: &str = "default";
 
 /// The letters of the flags, in Redis's order.
-const LETTERS: [(ClientFlag, char); 7] = [
+const LETTERS: [(ClientFlag, char); 10] = [
     (ClientFlag::Monitor, 'O'),
+    (ClientFlag::Pubsub, 'P'),
     (ClientFlag::Multi, 'x'),
     (ClientFlag::Blocked, 'b'),
+    (ClientFlag::Tracking, 't'),
+    (ClientFlag::Broadcast, 'B'),
     (ClientFlag::Closing, 'c'),
     (ClientFlag::Readonly, 'r'),
     (ClientFlag::NoEvict, 'e'),
@@ -28,11 +31,13 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
     let command = command.map_or_else(|| last_command(client), str::to_owned);
     let (input, output) = (number(&client.input_bytes), number(&client.output_bytes));
     let queued_bytes = number(&client.queued_bytes);
+    let (messages, message_bytes) = client.feed.len();
+    let [sub, psub, ssub] = [0, 1, 2].map(|at| client.subscriptions[at].load(Ordering::Relaxed));
     format!(
         "id={id} addr={address} laddr={local} fd={fd} name={name} age={age} idle={idle} \
-         flags={flags} db={database} sub=0 psub=0 ssub=0 multi={multi} watch={watch} qbuf={input} \
-         qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll=0 omem=0 \
-         tot-mem={total} events=r cmd={command} user={USER} redir=-1 resp={protocol} \
+         flags={flags} db={database} sub={sub} psub={psub} ssub={ssub} multi={multi} watch={watch} qbuf={input} \
+         qbuf-free=0 argv-mem=0 multi-mem={queued_bytes} rbs=0 rbp=0 obl={output} oll={messages} omem={message_bytes} \
+         tot-mem={total} events=r cmd={command} user={USER} redir={redirect} resp={protocol} \
          lib-name={library_name} lib-ver={library_version}",
         id = client.id,
         address = client.address,
@@ -42,10 +47,11 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
         age = seconds_since(client.created_ms),
         idle = seconds_since(client.active_ms.load(Ordering::Relaxed)),
         flags = flags(client),
+        redirect = client.redirect.load(Ordering::Relaxed),
         database = client.database.load(Ordering::Relaxed),
         multi = queued(client),
         watch = client.watched.load(Ordering::Relaxed),
-        total = size_of::<Client>() as u64 + input + output + queued_bytes,
+        total = size_of::<Client>() as u64 + input + output + queued_bytes + message_bytes as u64,
         protocol = client.protocol.load(Ordering::Relaxed),
         library_name = library.0,
         library_version = library.1,
@@ -54,7 +60,12 @@ pub(super) fn line(client: &Client, now_ms: i64, command: Option<&str>) -> Strin
 
 fn flags(client: &Client) -> String {
     let set = LETTERS.iter().filter(|(flag, _)| client.has(*flag));
-    let letters: String = set.map(|(_, letter)| letter).collect();
+    let mut letters: String = set.map(|(_, letter)| letter).collect();
+    if client.redirect_is_broken.load(Ordering::Relaxed)
+        && let Some(at) = letters.find('t')
+    {
+        letters.insert(at + 1, 'R');
+    }
     if letters.is_empty() {
         "N".to_owned()
     } else {

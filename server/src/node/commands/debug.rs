@@ -225,6 +225,7 @@ fn serialized_len(value: ValueRef<'_>) -> usize {
         ValueRef::Int(number) => of_number(number),
         ValueRef::String(bytes) => of_text(bytes),
         ValueRef::Object(Object::String(bytes)) => of_text(bytes),
+        ValueRef::Object(Object::Fenced(fenced)) => of_text(&fenced.value),
         ValueRef::Object(object) => object.elements().map_or(0, |elements| {
             let mut len = 1;
             elements.visit(0, elements.len(), &mut |part| len += of_text(part));

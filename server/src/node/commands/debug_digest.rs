@@ -6,7 +6,7 @@
 //! mark if it expires; the whole adds the digests of all keys, and mixes in the number of each
 //! database before its keys.
 //!
-//! A list mixes its elements in order. The other types have no order: a set adds its members, and a
+//! A list mixes its elements in order, and so does a stream. The other types have no order: a set adds its members, and a
 //! hash and a sorted set add for each element a digest that mixes its two parts.
 //!
 //! Numbers are big-endian. When exactly a key expires makes no difference.
@@ -15,7 +15,7 @@ use std::fmt;
 
 use sha1::{Digest as _, Sha1};
 
-use crate::keyspace::{Elements, Entry, Object, ValueRef};
+use crate::keyspace::{Elements, Entry, Object, Stream, StreamId, ValueRef};
 
 /// The numbers of the types.
 const TYPE_STRING: u32 = 0;
@@ -23,6 +23,7 @@ const TYPE_LIST: u32 = 1;
 const TYPE_SET: u32 = 2;
 const TYPE_SORTED_SET: u32 = 3;
 const TYPE_HASH: u32 = 4;
+const TYPE_STREAM: u32 = 6;
 /// What is added for a key that expires.
 const EXPIRES: &[u8] = b"!!expire!!";
 
@@ -46,19 +47,20 @@ impl Digest {
     fn mix_value(&mut self, entry: &Entry) {
         let value = entry.value();
         let type_number = match value {
-            ValueRef::Int(_) | ValueRef::String(_) | ValueRef::Object(Object::String(_)) => {
-                TYPE_STRING
-            }
+            ValueRef::Int(_) | ValueRef::String(_) => TYPE_STRING,
+            ValueRef::Object(Object::String(_) | Object::Fenced(_)) => TYPE_STRING,
             ValueRef::Object(Object::List(_)) => TYPE_LIST,
             ValueRef::Object(Object::Set(_)) => TYPE_SET,
             ValueRef::Object(Object::Hash(_)) => TYPE_HASH,
             ValueRef::Object(Object::SortedSet(_)) => TYPE_SORTED_SET,
+            ValueRef::Object(Object::Stream(_)) => TYPE_STREAM,
         };
         self.mix(&type_number.to_be_bytes());
         match value {
             ValueRef::Int(number) => self.mix(itoa::Buffer::new().format(number).as_bytes()),
             ValueRef::String(bytes) => self.mix(bytes),
             ValueRef::Object(Object::String(bytes)) => self.mix(bytes),
+            ValueRef::Object(Object::Fenced(fenced)) => self.mix(&fenced.value),
             ValueRef::Object(Object::List(list)) => {
                 list.visit(0, list.len(), &mut |element| self.mix(element));
             }
@@ -67,6 +69,7 @@ impl Digest {
             }
             ValueRef::Object(Object::Hash(hash)) => self.add_pairs(hash, <[u8]>::to_vec),
             ValueRef::Object(Object::SortedSet(set)) => self.add_pairs(set, score_text),
+            ValueRef::Object(Object::Stream(stream)) => self.mix_entries(stream),
         }
         if entry.expires_at_ms().is_some() {
             self.add(EXPIRES);
@@ -87,6 +90,17 @@ impl Digest {
                 self.add(&digest.0);
             }
         });
+    }
+
+    /// Mixes the ID, the names and the values of each entry; groups make no difference.
+    fn mix_entries(&mut self, stream: &Stream) {
+        for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+            self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (name, value) in entry.pairs() {
+                name.with_bytes(|bytes| self.mix(bytes));
+                value.with_bytes(|bytes| self.mix(bytes));
+            }
+        }
     }
 
     /// Begins a database that has at least one key.

@@ -239,6 +239,7 @@ fn describe(overview: &Overview<'_>) -> String {
     lines.field("leader", description.leader.unwrap_or_default());
     lines.field("decided", decided);
     lines.field("applied", overview.applied);
+    lines.field("waiters", overview.waiters);
     if overview.cluster.is_some() {
         consensus(overview, &mut lines);
     }
@@ -259,7 +260,9 @@ fn consensus(overview: &Overview<'_>, lines: &mut Lines) {
         lines.field("checkpoint", own.checkpoint);
     }
     lines.field("ballot", description.ballot);
-    lines.field("lease_left_ms", description.lease_left_ms);
+    // As Redis has it for a time to live: what never ends is -1.
+    let lease_left_ms = description.lease_left_ms.map_or(-1, |ms| ms as i64);
+    lines.field("lease_left_ms", lease_left_ms);
     lines.field("is_stranger", u8::from(description.is_stranger));
     if let Some(transfer) = &description.transfer {
         lines.field("transfer_source", transfer.source);

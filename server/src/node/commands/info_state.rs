@@ -7,7 +7,9 @@ use bailiwick_replication::link::LinkState;
 use super::basic::{REDIS_VERSION, mode_name};
 use super::info::{Lines, percent, ratio};
 use super::overview::Overview;
+use crate::commands::Scripts;
 use crate::config::EvictionPolicy;
+use crate::estate::Estate;
 use crate::group::Group;
 use crate::handoff::order;
 use crate::node::clients::ClientFlag;
@@ -85,7 +87,7 @@ pub(super) fn clients(node: &Node, lines: &mut Lines) {
     lines.field("client_recent_max_input_buffer", input.unwrap_or(0));
     lines.field("client_recent_max_output_buffer", output.unwrap_or(0));
     lines.field("blocked_clients", blocked);
-    lines.field("tracking_clients", 0);
+    lines.field("tracking_clients", node.notices.tracking.counts().clients);
     lines.field("clients_in_timeout_table", 0);
     lines.field("monitors", node.monitors.len());
 }
@@ -148,9 +150,13 @@ pub(super) fn memory(node: &Node, lines: &mut Lines) {
     lines.bytes("total_system_memory", system::total_memory_bytes());
     lines.bytes("used_memory_lua", 0);
     lines.bytes("used_memory_scripts", 0);
-    lines.field("number_of_cached_scripts", 0);
-    lines.field("number_of_functions", 0);
-    lines.field("number_of_libraries", 0);
+    let state = node.group().map(|group| group.state());
+    let scripts = state.as_ref().map(|state| &state.scripts);
+    let count = |of: fn(&Scripts) -> usize| scripts.map_or(0, of);
+    lines.field("number_of_cached_scripts", count(Scripts::len));
+    lines.field("number_of_functions", count(Scripts::functions));
+    lines.field("number_of_libraries", count(Scripts::library_count));
+    drop(state);
     lines.bytes("maxmemory", settings.maxmemory_bytes);
     lines.field("maxmemory_policy", policy_name(settings.maxmemory_policy));
     let ratio = ratio(memory.resident, memory.used);
@@ -340,7 +346,24 @@ pub(super) fn cluster(node: &Node, port: Port, lines: &mut Lines) {
     lines.field("cluster_links", links.len());
     lines.field("cluster_links_up", up.count());
     lines.field("cluster_links_rejected", host.links().rejected());
+    if let Some(estate) = node.estate() {
+        directory(estate, lines);
+    }
     handoffs(node, lines);
+}
+
+/// What this node knows of prefixes and of other nodes.
+fn directory(estate: &Estate, lines: &mut Lines) {
+    let (records, gossip) = (estate.directory.counters(), estate.census.counters());
+    let prefixes = estate.directory.view().prefix_count();
+    lines.field("directory_prefixes", prefixes);
+    lines.field("directory_records", records.records);
+    lines.field("directory_records_waiting", records.waiting);
+    lines.field("directory_records_orphaned", records.orphans);
+    let refused: u64 = records.refused.iter().sum();
+    lines.field("directory_records_refused", refused);
+    lines.field("gossip_messages_received", gossip.received);
+    lines.field("gossip_messages_refused", gossip.refused);
 }
 
 /// Prefixes that leave groups which this node leads. The prefix comes last, since it can hold any

@@ -6,6 +6,7 @@ use super::info::Lines;
 use crate::commands;
 use crate::node::stats::CommandTotals;
 use crate::node::{Node, system};
+use crate::pubsub::Kind;
 
 const BYTES_A_KB: f64 = 1024.0;
 
@@ -36,19 +37,21 @@ pub(super) fn stats(node: &Node, lines: &mut Lines) {
         lines.field(name, 0);
     }
     keys(node, lines);
-    for name in ["pubsub_channels", "pubsub_patterns", "pubsubshard_channels"] {
-        lines.field(name, 0);
+    for (name, kind) in [
+        ("pubsub_channels", Kind::Channel),
+        ("pubsub_patterns", Kind::Pattern),
+        ("pubsubshard_channels", Kind::Shard),
+    ] {
+        lines.field(name, node.pubsub.board().len(kind));
     }
+    lines.field("pubsub_dropped_messages", node.pubsub.dropped());
     for name in ["latest_fork_usec", "total_forks", "migrate_cached_sockets"] {
         lines.field(name, 0);
     }
-    for name in [
-        "tracking_total_keys",
-        "tracking_total_items",
-        "tracking_total_prefixes",
-    ] {
-        lines.field(name, 0);
-    }
+    let tracking = node.notices.tracking.counts();
+    lines.field("tracking_total_keys", tracking.keys);
+    lines.field("tracking_total_items", tracking.items);
+    lines.field("tracking_total_prefixes", tracking.prefixes);
     lines.field("unexpected_error_replies", 0);
     lines.field(
         "total_error_replies",

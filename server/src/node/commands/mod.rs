@@ -18,24 +18,30 @@ mod info;
 mod info_state;
 mod info_stats;
 mod links;
+mod members;
 mod memory;
 mod monitoring;
 mod overview;
 mod prefix;
 mod prefix_info;
+mod pubsub;
 mod replication;
 mod route;
 mod server;
+mod tracking;
 
 use std::sync::Arc;
+
+pub use pubsub::Publication;
 
 use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 
 use super::Node;
-use crate::commands::{CommandError, Known, NodeCommand, Outcome};
+use crate::commands::{CommandError, Known, NodeCommand, Outcome, self_test_sketches};
 use crate::connection::Session;
 use crate::group::{Group, Item};
+use crate::pubsub::{Heard, Kind};
 
 /// How a connection goes on after a node command.
 pub enum Flow {
@@ -62,6 +68,10 @@ pub enum Pending {
     Watch(GroupId),
     /// The parts of the request, which go to several groups.
     Spread,
+    /// What the request does, or the keys that it waits for.
+    Keys,
+    /// Until other nodes have heard of a subscription, which has been answered.
+    Heard(Heard),
     /// Nothing; the connection becomes a monitor.
     Monitor,
 }
@@ -155,12 +165,28 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::ClientNoTouch => client::no_touch(context),
         C::ClientReply => client::reply(context),
         C::ClientUnblock => client::unblock(context),
-        C::ClientGetredir => client::get_redirection(context),
-        C::ClientTrackinginfo => client::tracking_info(context),
+        C::ClientGetredir => tracking::redirection(context),
+        C::ClientTrackinginfo => tracking::describe(context),
+        C::ClientTracking => tracking::track(context),
+        C::ClientCaching => tracking::caching(context),
         C::Multi | C::Exec | C::Discard | C::Watch | C::Unwatch => {
             unreachable!("{which:?} is the connection's own business")
         }
+        C::Subscribe => pubsub::subscribe(Kind::Channel, context),
+        C::Psubscribe => pubsub::subscribe(Kind::Pattern, context),
+        C::Ssubscribe => pubsub::subscribe(Kind::Shard, context),
+        C::Unsubscribe => pubsub::unsubscribe(Kind::Channel, context),
+        C::Punsubscribe => pubsub::unsubscribe(Kind::Pattern, context),
+        C::Sunsubscribe => pubsub::unsubscribe(Kind::Shard, context),
+        C::Publish => pubsub::publish(false, context),
+        C::Spublish => pubsub::publish(true, context),
+        C::PubsubChannels
+        | C::PubsubNumpat
+        | C::PubsubNumsub
+        | C::PubsubShardchannels
+        | C::PubsubShardnumsub => pubsub::look(which, context),
         C::ClusterLinks => links::links(context),
+        C::ClusterMembers => members::members(context),
         C::ClusterInfo
         | C::ClusterMyid
         | C::ClusterMyshardid
@@ -221,8 +247,8 @@ pub fn run(which: NodeCommand, context: &mut NodeContext<'_>) -> NodeOutcome {
         C::Debug => debug::debug(context),
         C::Role => replication::role(context),
         C::Lolwut => server::lolwut(context),
-        C::FunctionFlush => server::function_flush(context),
-        C::ScriptFlush => server::script_flush(context),
+        C::ScriptKill => server::script_kill(context),
+        C::Pfselftest => context.blocking(self_test_sketches),
         C::Help => docs::help(context),
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Overview<'a> {
     pub(super) description: Description,
     /// How far this node's state is.
     pub(super) applied: LogIndex,
+    /// How many clients wait for the group's keys.
+    pub(super) waiters: usize,
 }
 
 impl<'a> Overview<'a> {
@@ -41,12 +43,14 @@ impl<'a> Overview<'a> {
     /// Looks at one of this node's groups; `None` is the root group before it is loaded.
     pub(super) fn of_group(node: &'a Node, group: Option<&Arc<Group>>) -> Self {
         let applied = group.map_or(LogIndex::ZERO, |group| group.state().applied);
+        let waiters = group.map_or(0, |group| group.state().waiters.len());
         let Some((cluster, id)) = node.settings.cluster() else {
             return Self {
                 cluster: None,
                 group: DEFAULT_GROUP.to_owned(),
                 description: only_member(applied),
                 applied,
+                waiters,
             };
         };
         let described = group.and_then(|group| group.seat()?.describe());
@@ -61,6 +65,7 @@ impl<'a> Overview<'a> {
                 .and_then(|group| Some(group.seat()?.group_name()))
                 .unwrap_or_else(|| cluster.root().name.clone()),
             applied: own.unwrap_or(applied),
+            waiters,
             description,
         }
     }
@@ -112,7 +117,7 @@ fn unknown(node: NodeId, leader: Option<NodeId>) -> Description {
         members: Vec::new(),
         leader,
         ballot: 0,
-        lease_left_ms: 0,
+        lease_left_ms: Some(0),
         end: LogIndex::ZERO,
         trimmed: LogIndex::ZERO,
         transfer: None,
@@ -197,7 +202,7 @@ nodes = [1, 2, 3]
             configuration: ConfigurationId(4),
             members,
             ballot: 7,
-            lease_left_ms: 250,
+            lease_left_ms: Some(250),
             end: LogIndex(103),
             trimmed: LogIndex(30),
             ..unknown(NodeId(node), Some(NodeId(2)))
@@ -207,6 +212,7 @@ nodes = [1, 2, 3]
             cluster: Some(cluster),
             group: cluster.root().name.clone(),
             applied: applied.applied,
+            waiters: 0,
             description,
         }
     }

@@ -146,28 +146,11 @@ pub(super) fn lolwut(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-pub(super) fn function_flush(context: &mut NodeContext<'_>) -> NodeOutcome {
-    if context.args.len() > 3 {
-        return Err(context.subcommand_error());
-    }
-    flush(
-        context,
-        "ERR FUNCTION FLUSH only supports SYNC|ASYNC option",
-    )
-}
-
-pub(super) fn script_flush(context: &mut NodeContext<'_>) -> NodeOutcome {
-    flush(context, "ERR SCRIPT FLUSH only support SYNC|ASYNC option")
-}
-
-/// There are neither functions nor scripts, so it is done as soon as it is understood.
-fn flush(context: &mut NodeContext<'_>, misuse: &'static str) -> NodeOutcome {
-    let args = context.args;
-    match args.len() {
-        2 => context.ok(),
-        3 if is_option(args, 2, "sync") || is_option(args, 2, "async") => context.ok(),
-        _ => Err(CommandError::text(misuse)),
-    }
+/// SCRIPT KILL and FUNCTION KILL. Whoever is heard here is heard between two scripts.
+pub(super) fn script_kill(_: &mut NodeContext<'_>) -> NodeOutcome {
+    Err(CommandError::text(
+        "NOTBUSY No scripts in execution right now.",
+    ))
 }
 
 #[cfg(test)]

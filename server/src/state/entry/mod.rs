@@ -11,6 +11,7 @@
 //!           | GENESIS databases hash-seed group     the first item of every log
 //!           | SEAL configuration members            the next membership of the group
 //!           | DIGEST index digest u64               what the state added up to
+//!           | REFUSE_GROWTH                         memory is short for proxied items of this entry
 //!           | PROXIED protocol u8 database argument*       a command whose reply is kept
 //!           | PROXIED_TRANSACTION protocol u8 watched* step*   a transaction whose reply is
 //! ```
@@ -32,9 +33,10 @@
 //! **Proxied items** are reads and writes alike of a client whose node is no member of the group.
 //! Every replica runs all of them and keeps the replies ([`Origins`](super::Origins)).
 //!
-//! **Version 2** had no group in its GENESIS, for there was only group 0, and left reads out of
-//! transactions; nothing was fenced then. **Version 1**, which single nodes wrote, had neither floor nor length, counted sequences from 0
-//! and never sent anything twice. Its sequence `n` is read as sequence `n + 1` with floor `n`.
+//! **Version 3** had no REFUSE_GROWTH. **Version 2** had no group in its GENESIS, for there was only group 0, and left reads out of
+//! transactions; nothing was fenced then. **Version 1**, which single nodes wrote, had neither floor
+//! nor length, counted sequences from 0 and never sent anything twice. Its sequence `n` is read as
+//! sequence `n + 1` with floor `n`.
 //!
 //! A decoder failure means that the bytes were written by another version, by nobody, or by a peer
 //! gone wrong. No bytes make the decoder panic or take more memory than a small multiple of theirs;
@@ -46,8 +48,8 @@ mod tests;
 mod write;
 
 pub use read::{
-    EntryVisitor, ProposalHead, Proposals, decode, decode_head, decode_proposal_head,
-    split_proposals,
+    EntryVisitor, ProposalHead, Proposals, decode, decode_head, decode_proposal,
+    decode_proposal_head, split_proposals,
 };
 pub use write::{EntryWriter, ProposalWriter};
 
@@ -56,7 +58,7 @@ use bailiwick_frame::Args;
 use crate::keyspace::WatchState;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const ENTRY_VERSION: u8 = 3;
+pub const ENTRY_VERSION: u8 = 4;
 
 /// How far a proposal's sequence may be above its floor.
 pub const MAX_OPEN_PROPOSALS: u64 = 1 << 20;
@@ -73,6 +75,7 @@ const SEAL: u8 = 6;
 const DIGEST: u8 = 7;
 const PROXIED_COMMAND: u8 = 8;
 const PROXIED_TRANSACTION: u8 = 9;
+const REFUSE_GROWTH: u8 = 10;
 
 const STEP_COMMAND: u8 = 0;
 const STEP_ANSWERED: u8 = 1;

@@ -10,8 +10,8 @@ use super::super::codec::{DecodeError, Reader};
 use super::super::configuration::take_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, SEAL, STEP_ANSWERED, STEP_COMMAND,
-    TRANSACTION, Watched,
+    PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH, SEAL, STEP_ANSWERED,
+    STEP_COMMAND, TRANSACTION, Watched,
 };
 use crate::keyspace::WatchState;
 
@@ -37,6 +37,8 @@ pub trait EntryVisitor {
         watched: &[Watched],
         steps: &[ProxiedStep<'_>],
     );
+    /// Memory is short: proxied commands of this entry that need some are refused.
+    fn refuse_growth(&mut self);
     /// The removal of expired keys.
     fn expire(&mut self, limit: u64);
     /// The removal of a key to make room.
@@ -127,19 +129,44 @@ pub fn decode(entry: &[u8], visitor: &mut impl EntryVisitor) -> Result<(), Decod
             proposal_of_version_1(&mut reader, visitor, &mut ranges)?;
             continue;
         }
-        let head = proposal_head(&mut reader)?;
-        let mut items = reader.limited(head.items_bytes as usize)?;
-        if !visitor.proposal(head.origin, head.sequence, head.floor) {
-            continue;
-        }
-        for _ in 0..head.items {
-            item(&mut items, version, visitor, &mut ranges)?;
-        }
-        if !items.is_done() {
-            return Err(DecodeError::Malformed(items.at()));
-        }
+        proposal(&mut reader, version, visitor, &mut ranges)?;
     }
     Ok(())
+}
+
+/// Decodes one proposal as it travels, handing its items to `visitor` as they come.
+pub fn decode_proposal(bytes: &[u8], visitor: &mut impl EntryVisitor) -> Result<(), DecodeError> {
+    if u32::try_from(bytes.len()).is_err() {
+        return Err(DecodeError::Malformed(0));
+    }
+    let mut reader = Reader::new(bytes);
+    proposal(&mut reader, ENTRY_VERSION, visitor, &mut Vec::new())?;
+    if reader.is_done() {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed(reader.at()))
+    }
+}
+
+fn proposal(
+    reader: &mut Reader<'_>,
+    version: u8,
+    visitor: &mut impl EntryVisitor,
+    ranges: &mut Vec<ArgRange>,
+) -> Result<(), DecodeError> {
+    let head = proposal_head(reader)?;
+    let mut items = reader.limited(head.items_bytes as usize)?;
+    if !visitor.proposal(head.origin, head.sequence, head.floor) {
+        return Ok(());
+    }
+    for _ in 0..head.items {
+        item(&mut items, version, visitor, ranges)?;
+    }
+    if items.is_done() {
+        Ok(())
+    } else {
+        Err(DecodeError::Malformed(items.at()))
+    }
 }
 
 fn entry_head(reader: &mut Reader<'_>) -> Result<(u8, EntryHead), DecodeError> {
@@ -220,6 +247,7 @@ fn item(
             visitor.proxied(protocol, database, Args::new(reader.bytes(), ranges));
         }
         PROXIED_TRANSACTION => proxied_transaction(reader, visitor)?,
+        REFUSE_GROWTH => visitor.refuse_growth(),
         EXPIRE => visitor.expire(reader.varint()?),
         EVICT => {
             let database = reader.length()?;
@@ -354,6 +382,7 @@ impl EntryVisitor for Skip {
     fn transaction(&mut self, _: &[Watched], _: &[(usize, Args<'_>)]) {}
     fn proxied(&mut self, _: Protocol, _: usize, _: Args<'_>) {}
     fn proxied_transaction(&mut self, _: Protocol, _: &[Watched], _: &[ProxiedStep<'_>]) {}
+    fn refuse_growth(&mut self) {}
     fn expire(&mut self, _: u64) {}
     fn evict(&mut self, _: usize, _: &[u8]) {}
     fn genesis(&mut self, _: usize, _: u64, _: GroupId) {}

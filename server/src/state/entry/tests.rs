@@ -55,6 +55,9 @@ impl EntryVisitor for Seen {
         let steps: Vec<_> = steps.iter().map(step_text).collect();
         self.push(format!("proxied {protocol:?} {watched:?} {steps:?}"));
     }
+    fn refuse_growth(&mut self) {
+        self.push("refuse growth".to_owned());
+    }
     fn expire(&mut self, limit: u64) {
         self.push(format!("expire {limit}"));
     }

@@ -9,8 +9,8 @@ use super::super::codec::{put_bytes, put_varint};
 use super::super::configuration::put_members;
 use super::{
     COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    PROPOSAL_HEAD_BYTES, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, SEAL, STEP_ANSWERED,
-    STEP_COMMAND, TRANSACTION, Watched,
+    PROPOSAL_HEAD_BYTES, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH, SEAL,
+    STEP_ANSWERED, STEP_COMMAND, TRANSACTION, Watched,
 };
 
 /// Writes one entry: a head and any number of proposals. The buffer is reused from entry to entry,
@@ -135,6 +135,11 @@ impl<'a> ProposalWriter<'a> {
                 }
             }
         }
+    }
+
+    /// Adds that proxied commands of the entry, from here on, are refused if they need memory.
+    pub fn refuse_growth(&mut self) {
+        self.item(REFUSE_GROWTH);
     }
 
     /// Adds the removal of up to `limit` keys that have expired.

@@ -13,9 +13,12 @@
 
 mod geo;
 mod hash;
+mod hyperloglog;
 mod list;
 mod set;
+mod sort;
 mod sorted_set;
+mod stream;
 mod strings;
 mod words;
 
@@ -40,6 +43,9 @@ static FAMILIES: &[Table] = &[
     list::COMMANDS,
     sorted_set::COMMANDS,
     geo::COMMANDS,
+    sort::COMMANDS,
+    stream::COMMANDS,
+    hyperloglog::COMMANDS,
 ];
 
 /// How likely a family is part of a sequence.
@@ -82,6 +88,7 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
     tables.extend(FAMILIES.iter().filter(|_| chance(&mut rng, FAMILY_CHANCE)));
     let mut in_multi = [false; CONNECTIONS];
     let mut connection = 0;
+    let mut new_ids = 0;
     let mut steps = Vec::with_capacity(count);
     for _ in 0..count {
         if chance(&mut rng, SWITCH_CHANCE) {
@@ -120,11 +127,15 @@ pub fn sequence(seed: u64, count: usize) -> Vec<Step> {
                 b"SPOP" => {}
                 // Its set is to have a single member.
                 b"SADD" if step.words[1] == b"one" => {}
+                // Another order of its words may ask for what has no order.
+                b"SORT" | b"SORT_RO" => {}
                 _ if !sorted_set::may_mutate(&step.words) => {}
+                _ if !stream::may_mutate(&step.words) => {}
                 _ if chance(&mut rng, MUTATION_CHANCE) => mutate(&mut rng, &mut step.words),
                 _ => {}
             }
         }
+        stream::fill(&mut step.words, &mut new_ids);
         steps.push(step);
     }
     // A transaction left open would hide what it did.
@@ -187,12 +198,15 @@ fn expand_into(rng: &mut Rng, template: &str, words: &mut Vec<Vec<u8>>) {
 }
 
 /// What stands for `%kind`; the kinds of lists begin with an L, those of sorted sets with a Z, those
-/// of places with a G.
+/// of places with a G, those of SORT with a Q, those of streams with an X, those of sketches with a P.
 fn words_of(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     match kind.split_at(1) {
         ("L", kind) => list::words(rng, kind),
         ("Z", kind) => sorted_set::words(rng, kind),
         ("G", kind) => geo::words(rng, kind),
+        ("Q", kind) => sort::words(rng, kind),
+        ("X", kind) => stream::words(rng, kind),
+        ("P", kind) => hyperloglog::words(rng, kind),
         _ => vec![word(rng, kind)],
     }
 }

@@ -18,7 +18,7 @@ static KEYS: &[&[u8]] = &[
 ];
 /// Keys that hold values of several elements, most of the time.
 static AGGREGATES: &[&str] = &[
-    "h", "h2", "{t}h", "s1", "s2", "s3", "{t}s", "z1", "z2", "l1", "l2",
+    "h", "h2", "{t}h", "s1", "s2", "s3", "{t}s", "z1", "z2", "l1", "l2", "x1",
 ];
 pub(super) static INTEGERS: &[&str] = &[
     "0",
@@ -285,7 +285,7 @@ pub(super) fn word(rng: &mut Rng, kind: &str) -> Vec<u8> {
         "t" => from(
             rng,
             &[
-                "string", "STRING", "list", "hash", "set", "zset", "nosuch", "",
+                "string", "STRING", "list", "hash", "set", "zset", "stream", "nosuch", "",
             ],
         ),
         "e" if wrong => from(rng, ENCODINGS),

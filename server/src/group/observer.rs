@@ -1,0 +1,47 @@
+//! Who is told what the entries of a group's log did to keys.
+//!
+//! Touches are collected only while the observer wants them, and handed over by the thread that applied
+//! the entries, in their order, after the state was let go and before anybody is answered. So whoever
+//! hears of a write after it was acknowledged hears of it late because he is slow, not because of us.
+
+use bailiwick_replication::GroupId;
+
+use super::Shared;
+use crate::commands::Counters;
+use crate::commands::touch::Touch;
+
+/// Is told what happened to keys.
+pub trait Observer: Send + Sync {
+    /// Whether touches are to be collected. Asked for each batch of entries, so it must be cheap.
+    fn wants_touches(&self) -> bool;
+    /// Entries of this group were applied, or reads were run, that did this. Must not wait.
+    fn touched(&self, group: GroupId, leads: bool, touches: Vec<Touch>);
+    /// The state of this group was replaced by one that is further; what happened in between is not
+    /// known.
+    fn replaced(&self, group: GroupId);
+}
+
+impl Shared {
+    /// Counters that collect what the observer wants.
+    pub(super) fn counters(&self) -> Counters {
+        let counters = Counters::default();
+        if self
+            .observer
+            .get()
+            .is_some_and(|observer| observer.wants_touches())
+        {
+            counters.touches.switch_on();
+        }
+        counters
+    }
+
+    /// Hands over what was collected.
+    pub(super) fn tell(&self, group: GroupId, counters: &Counters) {
+        if counters.touches.is_on()
+            && let Some(observer) = self.observer.get()
+            && !counters.touches.is_empty()
+        {
+            observer.touched(group, self.standing.leads(), counters.touches.take());
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! The clients of this node that keep copies of what they read, and which keys each has read.
+//!
+//! **Invariant: a client that was told nothing may trust its copies.** That is, between the reply with
+//! a value and the news that the value has changed, a client is behind by no more than it takes to
+//! apply the write here and to send the news; no news is ever missed. Why it holds:
+//!
+//! * A key is remembered before it is read, and what is told unasked stands behind the reply of the
+//!   command that runs (`connection::push`). A write that the read did not see is applied later, finds
+//!   the key remembered, and its news stands behind the reply; a write that it did see may produce
+//!   news as well, which costs the copy and nothing else.
+//! * Each write to a group that this node is a member of is applied here, or skipped by way of a
+//!   checkpoint, after which everything of that group is given up. So it is when the group has no
+//!   leader that is linked, and when keys begin to leave the group.
+//! * Of other groups a member tells (`watching`), to whom the same applies.
+//!
+//! What a connection's death ends needs no news. A client that takes its news too slowly is
+//! disconnected. When there are more keys than `tracking-table-max-keys`, some are given up.
+//!
+//! Invariants: `items` is the sum of the readers of all keys; a prefix has at least one client.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use bailiwick_frame::{Encoder, Protocol};
+use bailiwick_replication::GroupId;
+use parking_lot::Mutex;
+
+use crate::commands::touch::{Touch, What};
+use crate::config::OutputBufferLimits;
+use crate::node::clients::{Client, ClientFlag, Clients};
+use crate::pubsub::Push;
+
+/// The channel by which clients of RESP2 hear of changes.
+const CHANNEL: &[u8] = b"__redis__:invalidate";
+
+/// How a client keeps track: `CLIENT TRACKING ON`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mode {
+    /// Whom to tell, if not the client itself.
+    pub redirect: Option<u64>,
+    /// It is told of all keys with its prefixes.
+    pub broadcast: bool,
+    /// Only what follows CLIENT CACHING YES is remembered.
+    pub opt_in: bool,
+    /// What follows CLIENT CACHING NO is not remembered.
+    pub opt_out: bool,
+    /// It is not told of its own changes.
+    pub no_loop: bool,
+    /// Its prefixes, if it is told of all keys with them.
+    pub prefixes: BTreeSet<Box<[u8]>>,
+    /// CLIENT CACHING was said for the next command.
+    pub caching: bool,
+}
+
+impl Mode {
+    /// Whether the keys of the next read are to be remembered.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        !self.broadcast && (!self.opt_in || self.caching) && (!self.opt_out || !self.caching)
+    }
+}
+
+/// Who keeps copies of what.
+pub struct Tracking {
+    clients: Arc<Clients>,
+    limits: Arc<ArcSwap<OutputBufferLimits>>,
+    active: AtomicUsize,
+    max_keys: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    clients: BTreeMap<u64, Tracked>,
+    keys: HashMap<Box<[u8]>, Readers>,
+    prefixes: BTreeMap<Box<[u8]>, BTreeSet<u64>>,
+    items: usize,
+}
+
+struct Tracked {
+    client: Arc<Client>,
+    redirect: Option<u64>,
+    no_loop: bool,
+    broadcast: bool,
+}
+
+/// Those who have read a key.
+struct Readers {
+    group: GroupId,
+    clients: BTreeSet<u64>,
+}
+
+/// Numbers for INFO.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Clients that keep track.
+    pub clients: usize,
+    /// Keys remembered.
+    pub keys: usize,
+    /// Keys remembered, once for each client.
+    pub items: usize,
+    /// Prefixes of clients that are told of all keys.
+    pub prefixes: usize,
+}
+
+impl Tracking {
+    pub(super) fn new(clients: Arc<Clients>, limits: Arc<ArcSwap<OutputBufferLimits>>) -> Self {
+        Self {
+            clients,
+            limits,
+            active: AtomicUsize::new(0),
+            max_keys: AtomicUsize::new(0),
+            table: Mutex::default(),
+        }
+    }
+
+    pub(super) fn set_max_keys(&self, max_keys: usize) {
+        self.max_keys.store(max_keys, Ordering::Relaxed);
+    }
+
+    /// Whether anybody keeps copies.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether anybody is told of keys that it has not read.
+    #[must_use]
+    pub fn broadcasts(&self) -> bool {
+        self.is_active() && !self.table.lock().prefixes.is_empty()
+    }
+
+    /// Numbers for INFO.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let table = self.table.lock();
+        Counts {
+            clients: table.clients.len(),
+            keys: table.keys.len(),
+            items: table.items,
+            prefixes: table.prefixes.len(),
+        }
+    }
+
+    /// A client keeps track from now on, or does so in another way.
+    pub fn enable(&self, client: &Arc<Client>, mode: &Mode) {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        let tracked = Tracked {
+            client: client.clone(),
+            redirect: mode.redirect,
+            no_loop: mode.no_loop,
+            broadcast: mode.broadcast,
+        };
+        table.clients.insert(client.id, tracked);
+        for prefix in &mode.prefixes {
+            let clients = table.prefixes.entry(prefix.clone()).or_default();
+            clients.insert(client.id);
+        }
+        self.active.store(table.clients.len(), Ordering::Relaxed);
+    }
+
+    /// A client does not keep track any more.
+    pub fn disable(&self, client: u64) {
+        if !self.is_active() {
+            return;
+        }
+        let mut table = self.table.lock();
+        table.clients.remove(&client);
+        table.prefixes.retain(|_, clients| {
+            clients.remove(&client);
+            !clients.is_empty()
+        });
+        // What it has read is found out when the keys change, unless nobody is left to care.
+        if table.clients.is_empty() {
+            *table = Table::default();
+        }
+        self.active.store(table.clients.len(), Ordering::Relaxed);
+    }
+
+    /// A client is about to read these keys.
+    pub(super) fn remember(&self, client: u64, group: GroupId, keys: &[&[u8]]) {
+        let mut guard = self.table.lock();
+        let table = &mut *guard;
+        for key in keys {
+            if table
+                .keys
+                .get(*key)
+                .is_some_and(|readers| readers.group != group)
+            {
+                // What others read elsewhere is of another time.
+                self.tell_readers(table, key, 0);
+            }
+            let readers = table.keys.entry((*key).into());
+            let readers = readers.or_insert_with(|| Readers {
+                group,
+                clients: BTreeSet::new(),
+            });
+            table.items += usize::from(readers.clients.insert(client));
+        }
+        let max_keys = self.max_keys.load(Ordering::Relaxed);
+        while max_keys > 0 && table.keys.len() > max_keys {
+            let given_up = table.keys.keys().next().cloned();
+            let given_up = given_up.expect("a table above its limit has a key");
+            self.tell_readers(table, &given_up, 0);
+        }
+    }
+
+    /// This is to be told to one client, whatever it has read.
+    pub(super) fn invalidate(&self, client: u64, keys: &[&[u8]]) {
+        let table = self.table.lock();
+        if let Some(tracked) = table.clients.get(&client) {
+            keys.iter().for_each(|key| self.send(tracked, Some(&[key])));
+        }
+    }
+
+    /// A client is to give up all it has.
+    pub fn invalidate_all_of(&self, client: u64) {
+        let table = self.table.lock();
+        if let Some(tracked) = table.clients.get(&client) {
+            self.send(tracked, None);
+        }
+    }
+
+    /// This happened to keys of a group.
+    pub(super) fn touched(&self, group: GroupId, touches: &[Touch]) {
+        if !self.is_active() {
+            return;
+        }
+        let mut table = self.table.lock();
+        for touch in touches {
+            match touch.what {
+                What::Missed | What::Announced => {}
+                What::Cleared => self.tell_all(&mut table),
+                What::HandedOut => {
+                    let is_meant = |key: &[u8], of| of == group && key.starts_with(&touch.key);
+                    self.give_up(&mut table, is_meant);
+                }
+                _ => self.tell_readers(&mut table, &touch.key, touch.author),
+            }
+        }
+        self.broadcast(&table, touches);
+    }
+
+    /// Something of what was written to a group may have been missed.
+    pub(super) fn forget_group(&self, group: GroupId) {
+        if !self.is_active() {
+            return;
+        }
+        let mut table = self.table.lock();
+        self.give_up(&mut table, |_, of| of == group);
+        let broadcast = table.clients.values().filter(|tracked| tracked.broadcast);
+        broadcast.for_each(|tracked| self.send(tracked, None));
+    }
+
+    /// Invalidates the keys for which `is_meant` holds, with their group.
+    fn give_up(&self, table: &mut Table, is_meant: impl Fn(&[u8], GroupId) -> bool) {
+        let meant = table.keys.iter();
+        let meant = meant.filter(|(key, readers)| is_meant(key, readers.group));
+        let mut keys: Vec<Box<[u8]>> = meant.map(|(key, _)| key.clone()).collect();
+        keys.sort_unstable();
+        keys.iter().for_each(|key| self.tell_readers(table, key, 0));
+    }
+
+    /// A key has changed, by the hand of `author`.
+    fn tell_readers(&self, table: &mut Table, key: &[u8], author: u64) {
+        let Some(readers) = table.keys.remove(key) else {
+            return;
+        };
+        table.items -= readers.clients.len();
+        for id in &readers.clients {
+            if let Some(tracked) = table.clients.get(id)
+                && !tracked.broadcast
+                && !(tracked.no_loop && *id == author)
+            {
+                self.send(tracked, Some(&[key]));
+            }
+        }
+    }
+
+    /// Nothing is what it was.
+    fn tell_all(&self, table: &mut Table) {
+        table.keys.clear();
+        table.items = 0;
+        table
+            .clients
+            .values()
+            .for_each(|tracked| self.send(tracked, None));
+    }
+
+    fn broadcast(&self, table: &Table, touches: &[Touch]) {
+        for (prefix, clients) in &table.prefixes {
+            let mut changed: BTreeMap<&[u8], u64> = BTreeMap::new();
+            for touch in touches {
+                let is_key = !matches!(
+                    touch.what,
+                    What::Missed | What::Announced | What::Cleared | What::HandedOut
+                );
+                if is_key && touch.key.starts_with(prefix) {
+                    changed.entry(&touch.key).or_insert(touch.author);
+                }
+            }
+            for (id, tracked) in clients
+                .iter()
+                .filter_map(|id| Some((id, table.clients.get(id)?)))
+            {
+                let is_told = |author: u64| !tracked.no_loop || author != *id;
+                let keys = changed.iter().filter(|(_, author)| is_told(**author));
+                let keys: Vec<&[u8]> = keys.map(|(key, _)| *key).collect();
+                if !keys.is_empty() {
+                    self.send(tracked, Some(&keys));
+                }
+            }
+        }
+    }
+
+    /// Tells a client, or whom it wants to be told, of keys; of all keys without any.
+    fn send(&self, tracked: &Tracked, keys: Option<&[&[u8]]>) {
+        let limits = self.limits.load();
+        let own = tracked.client.protocol();
+        let Some(redirect) = tracked.redirect else {
+            // There is no way to tell it anything between replies.
+            if own == Protocol::Resp3 {
+                let write = |out: &mut Encoder<'_>| write_push(out, keys);
+                Push::new(write).send(&tracked.client, &limits);
+            }
+            return;
+        };
+        let Some(target) = self.clients.get(redirect) else {
+            tracked
+                .client
+                .redirect_is_broken
+                .store(true, Ordering::Relaxed);
+            if own == Protocol::Resp3 {
+                let write = |out: &mut Encoder<'_>| write_broken(out, redirect);
+                Push::new(write).send(&tracked.client, &limits);
+            }
+            return;
+        };
+        if target.protocol() == Protocol::Resp3 {
+            let write = |out: &mut Encoder<'_>| write_push(out, keys);
+            Push::new(write).send(&target, &limits);
+        } else if target.has(ClientFlag::Pubsub) {
+            let write = |out: &mut Encoder<'_>| write_message(out, keys);
+            Push::new(write).send(&target, &limits);
+        }
+    }
+}
+
+fn write_push(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
+    out.push(2);
+    out.bulk(b"invalidate");
+    write_keys(out, keys);
+}
+
+fn write_message(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
+    out.push(3);
+    out.bulk(b"message");
+    out.bulk(CHANNEL);
+    write_keys(out, keys);
+}
+
+/// Null stands for all keys.
+fn write_keys(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
+    match keys {
+        Some(keys) => {
+            out.array(keys.len());
+            keys.iter().for_each(|key| out.bulk(key));
+        }
+        None => out.null(),
+    }
+}
+
+fn write_broken(out: &mut Encoder<'_>, redirect: u64) {
+    out.push(2);
+    out.bulk(b"tracking-redir-broken");
+    out.integer(redirect as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: GroupId = GroupId(1);
+
+    struct World {
+        tracking: Tracking,
+        client: Arc<Client>,
+    }
+
+    fn world(mode: &Mode) -> World {
+        let clients = Arc::new(Clients::default());
+        let tracking = Tracking::new(clients.clone(), Arc::default());
+        let client = Client::new(1, String::new(), String::new(), 0, 0);
+        client.protocol.store(3, Ordering::Relaxed);
+        let client = Arc::new(client);
+        assert!(clients.add(client.clone(), 10));
+        tracking.enable(&client, mode);
+        World { tracking, client }
+    }
+
+    impl World {
+        fn told(&self) -> String {
+            let mut out = Vec::new();
+            self.client.feed.take(&mut out, usize::MAX);
+            let told = String::from_utf8_lossy(&out).replace("\r\n", " ");
+            told.replace(">2 $10 invalidate ", ">")
+                .trim_end()
+                .to_owned()
+        }
+
+        fn touch(&self, key: &str, what: What, author: u64) {
+            let touch = Touch {
+                database: 0,
+                key: key.as_bytes().into(),
+                what,
+                event: None,
+                author,
+            };
+            self.tracking.touched(GROUP, &[touch]);
+        }
+    }
+
+    const CHANGED: What = What::Changed {
+        is_new: false,
+        expires: false,
+    };
+
+    #[test]
+    fn a_reader_is_told_once_of_each_read() {
+        let world = world(&Mode::default());
+        world.tracking.remember(1, GROUP, &[b"a", b"b"]);
+        world.touch("a", CHANGED, 0);
+        assert_eq!(world.told(), ">*1 $1 a");
+        world.touch("a", CHANGED, 0);
+        assert_eq!(world.told(), "");
+        assert_eq!(world.tracking.counts().items, 1);
+    }
+
+    #[test]
+    fn what_leaves_a_group_is_given_up() {
+        let world = world(&Mode::default());
+        world
+            .tracking
+            .remember(1, GROUP, &[b"eu:a", b"eu:b", b"us:a"]);
+        world.tracking.remember(1, GroupId(2), &[b"eu:c"]);
+        world.touch("eu:", What::HandedOut, 0);
+        assert_eq!(world.told(), ">*1 $4 eu:a >*1 $4 eu:b");
+        world.tracking.forget_group(GroupId(2));
+        assert_eq!(world.told(), ">*1 $4 eu:c");
+        assert_eq!(world.tracking.counts().keys, 1);
+    }
+
+    #[test]
+    fn a_full_table_gives_keys_up() {
+        let world = world(&Mode::default());
+        world.tracking.set_max_keys(2);
+        world.tracking.remember(1, GROUP, &[b"a", b"b", b"c"]);
+        assert_eq!(world.tracking.counts().keys, 2);
+        assert_eq!(world.told().matches('>').count(), 1);
+    }
+
+    #[test]
+    fn broadcasting_tells_of_all_keys_with_a_prefix_at_once() {
+        let mode = Mode {
+            broadcast: true,
+            no_loop: true,
+            prefixes: [Box::from(&b"x"[..])].into(),
+            ..Mode::default()
+        };
+        let world = world(&mode);
+        world.touch("a", CHANGED, 0);
+        world.touch("x1", CHANGED, 1);
+        assert_eq!(world.told(), "", "another prefix, and its own doing");
+        world.touch("x1", CHANGED, 0);
+        assert_eq!(world.told(), ">*1 $2 x1");
+        world.tracking.forget_group(GROUP);
+        assert_eq!(world.told(), ">_");
+        world.touch("", What::Cleared, 0);
+        assert_eq!(world.told(), ">_");
+    }
+
+    #[test]
+    fn a_redirection_that_leads_nowhere_is_reported() {
+        let mode = Mode {
+            redirect: Some(99),
+            ..Mode::default()
+        };
+        let world = world(&mode);
+        world.tracking.remember(1, GROUP, &[b"a"]);
+        world.touch("a", CHANGED, 0);
+        assert_eq!(world.told(), ">2 $21 tracking-redir-broken :99");
+        assert!(world.client.redirect_is_broken.load(Ordering::Relaxed));
+    }
+}
