@@ -7,6 +7,7 @@
 use bailiwick_replication::GroupId;
 
 use super::{Arriving, Authority, Delegations, Effect, Owned, Phase, Refusal, Staged};
+use crate::group::planted::{self, Planted};
 
 impl Authority {
     /// Begins an attempt to copy a prefix from the group `from`.
@@ -90,7 +91,8 @@ impl Authority {
             return Ok(Effect::None);
         }
         let (_, staged) = self.staged(prefix, epoch, attempt)?;
-        if (staged.count, staged.digest) != (count, digest) {
+        let is_whole = (staged.count, staged.digest) == (count, digest);
+        if !is_whole && !planted::is_on(Planted::DigestNotCompared) {
             return Err(Refusal::Digest {
                 prefix: prefix.to_vec(),
                 count: staged.count,
@@ -102,8 +104,13 @@ impl Authority {
         }
         let mut domain = self.domain_or_empty(prefix);
         domain.arriving = None;
+        let served_at = if planted::is_on(Planted::EpochNotRaised) {
+            epoch - 1
+        } else {
+            epoch
+        };
         domain.owned = Some(Owned {
-            epoch,
+            epoch: served_at,
             phase: Phase::Serving,
         });
         self.put(prefix, domain);
@@ -136,6 +143,9 @@ impl Authority {
             if present.epoch == epoch && is_past {
                 return Ok(Effect::None);
             }
+        }
+        if present.is_some() && planted::is_on(Planted::AbortForgotten) {
+            return Ok(Effect::None);
         }
         let from = present.map_or(self.group, |present| present.from);
         let was_staged = present.is_some_and(|present| present.staged.is_some());

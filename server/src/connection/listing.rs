@@ -17,10 +17,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::join::all;
 use super::spread::{Asking, Weights};
-use crate::authority::Share;
 use crate::commands::{CommandError, Known, Outcome, Page, lookup_logged, scan_request};
 use crate::node;
-use crate::routing::listing::{self, Verdict};
+use crate::routing::listing::{self, Answer, Verdict};
 use crate::routing::spread::{self, Words};
 use crate::state::Reader;
 
@@ -31,13 +30,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 const KEYS_COUNT: usize = 16_384;
 
 const NONSENSE: CommandError = CommandError::text("ERR a group's answer makes no sense");
-
-/// What a group answered.
-struct Answer {
-    share: Share,
-    /// What follows the share.
-    rest: Vec<u8>,
-}
 
 impl Asking {
     pub(super) async fn scan(
@@ -106,10 +98,9 @@ impl Asking {
             .await?;
         let mut pages = Vec::new();
         for (group, answer) in answers {
-            let mut reader = Reader::new(&answer.rest);
-            let keys = reader.varint().map_err(|_| NONSENSE)?;
+            let (keys, page) = answer.page().ok_or(NONSENSE)?;
             weights.insert(group, keys);
-            pages.push(Page::take(&mut reader).map_err(|_| NONSENSE)?);
+            pages.push(page);
         }
         Ok(listing::merge(pages))
     }
@@ -292,15 +283,6 @@ fn own_verdict(answers: &BTreeMap<GroupId, Answer>) -> Verdict {
             group: Some(group),
         },
         None => Verdict::Complete,
-    }
-}
-
-impl Answer {
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let share = Share::take(&mut reader).ok()?;
-        let rest = bytes[reader.at()..].to_vec();
-        Some(Self { share, rest })
     }
 }
 

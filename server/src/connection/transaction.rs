@@ -93,6 +93,7 @@ impl Connection {
             return Err(CommandError::text("ERR EXEC without MULTI"));
         };
         let watched = std::mem::take(&mut self.session.watched);
+        let watched_in = self.session.watched_in;
         self.session.discard();
         if queued.is_broken {
             let text = "EXECABORT Transaction discarded because of previous errors.";
@@ -104,6 +105,11 @@ impl Connection {
             arguments: queued.arguments,
         });
         let group = self.group_of_transaction(&transaction, &queued.steps)?;
+        if watched_in.is_some_and(|watched_in| watched_in != group) {
+            // The numbers are another group's and could be equal to this one's by chance.
+            let watched = transaction.watched.iter_mut();
+            watched.for_each(|watched| watched.state = WatchState::CHANGED);
+        }
         self.database_before_exec = self.session.database;
         // What has changed stays changed: such a transaction will not run, so its node commands
         // must not either. It still goes the usual way, which gives the reply.
@@ -149,10 +155,9 @@ impl Connection {
         if watched.is_empty() {
             return true;
         }
-        if self
-            .session
-            .watched_in
-            .is_some_and(|watched_in| watched_in != group)
+        if watched
+            .iter()
+            .any(|watched| watched.state == WatchState::CHANGED)
         {
             return false;
         }

@@ -10,8 +10,9 @@
 //! (`handoff`).
 
 mod census;
+pub mod herald;
 mod registry;
-mod steward;
+pub mod steward;
 mod surroundings;
 
 use std::sync::{Arc, OnceLock};
@@ -35,7 +36,7 @@ use steward::Steward;
 use surroundings::Surroundings;
 
 /// The kind of node service that the directory's records are.
-const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
+pub const DIRECTORY_SERVICE: ConfigurationId = ConfigurationId(2);
 /// The kind of node service that gossip is.
 const GOSSIP_SERVICE: ConfigurationId = ConfigurationId(4);
 

@@ -1,44 +1,38 @@
 //! The registry: the thread that keeps the directory.
 //!
-//! It carries records between the flood and the links, tells the directory what this node's own
-//! replicas know, publishes records for the groups that this node leads, and takes the seats that
-//! records give to this node. It also carries gossip, and knows what to say in it of this node.
+//! It drives the herald (`herald`): carries messages between it and the links, shows it the groups of
+//! this node, and takes the seats that it says are this node's. It also carries gossip, and knows what
+//! to say in it of this node.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::{Class, Frame, Hello};
 use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::census::Census;
+use super::herald::{Herald, first_members};
 use super::{DIRECTORY_SERVICE, GOSSIP_SERVICE};
-use crate::directory::flood::Flood;
+use crate::directory::Directory;
 use crate::directory::keys::NodeKey;
 use crate::directory::membership::{NodeFacts, Seat};
-use crate::directory::record::{GroupRecord, Member, PrefixRecord, Record};
-use crate::directory::{Directory, ROOT_GROUP};
+use crate::directory::record::GroupRecord;
 use crate::group::{Charter, Founding, Group, Host, NODE_SERVICES, clock};
 use crate::node::Node;
 use crate::run;
-use crate::state::State;
 
 /// From look to look at most.
 const TICK: Duration = Duration::from_millis(50);
-/// How many times as long as a look took the group is left alone after it: a look goes over all of its
-/// prefixes, and commits of a group with very many should not wait for looks most of the time.
+/// How many times as long as a look took the group is left alone after it: a look can go over all of
+/// its prefixes, and commits of a group with very many should not wait for looks most of the time.
 const REST: u64 = 4;
-/// Records signed in one look; the next ones follow in the next.
-const MAX_PUBLISHED: usize = 4096;
 /// From turn to turn of the gossip, in nanoseconds at least.
 const GOSSIP_NS: u64 = 50_000_000;
 /// How often others are told that the directory has changed, in nanoseconds at least.
 const DIGEST_NS: u64 = 1_000_000_000;
-/// From look to look for records whose authors have left, in nanoseconds.
-const ORPHANS_NS: u64 = 1_000_000_000;
 
 /// What the links' thread leaves for the registry.
 pub(super) enum Event {
@@ -54,7 +48,7 @@ pub(super) struct Registry {
     host: Arc<Host>,
     directory: Arc<Directory>,
     census: Arc<Census>,
-    key: NodeKey,
+    key: Arc<NodeKey>,
     queue: Mutex<Queue>,
     filled: Condvar,
 }
@@ -65,30 +59,15 @@ struct Queue {
     closed: bool,
 }
 
-/// What was last seen of a group's authority.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Seen {
-    changes: u64,
-    leads: bool,
-    /// Something is still to be published.
-    is_behind: bool,
-    /// Not to be looked at before, in nanoseconds.
-    rests_until: u64,
-}
-
 /// What the thread owns.
 struct Keeper<'a> {
     registry: &'a Registry,
     node: &'a Arc<Node>,
-    flood: Flood,
-    seen: BTreeMap<GroupId, Seen>,
-    /// Groups for which this node was taken for a member.
-    called_for: BTreeSet<GroupId>,
-    generation: u64,
+    herald: Herald,
+    /// Until when groups are left alone, in nanoseconds.
+    rests_until: BTreeMap<GroupId, u64>,
     /// When others were told of the directory's digest, and what.
     digest: (u64, u64),
-    /// When to look for orphans next.
-    orphans_at: u64,
     /// When gossip had its turn last.
     gossiped_at: u64,
 }
@@ -104,7 +83,7 @@ impl Registry {
             host,
             directory,
             census,
-            key,
+            key: Arc::new(key),
             queue: Mutex::default(),
             filled: Condvar::new(),
         }
@@ -125,15 +104,17 @@ impl Registry {
         let mut keeper = Keeper {
             registry: self,
             node,
-            flood: Flood::new(self.directory.clone(), clock::boot_ns()),
-            seen: BTreeMap::new(),
-            called_for: BTreeSet::new(),
-            generation: u64::MAX,
+            herald: Herald::new(
+                self.host.me(),
+                self.key.clone(),
+                self.directory.clone(),
+                clock::boot_ns(),
+            ),
+            rests_until: BTreeMap::new(),
             digest: (0, 0),
-            orphans_at: 0,
             gossiped_at: 0,
         };
-        keeper.introduce();
+        keeper.herald.introduce();
         loop {
             let events = {
                 let mut queue = self.queue.lock();
@@ -148,10 +129,6 @@ impl Registry {
             keeper.turn(events);
         }
     }
-
-    fn me(&self) -> Member {
-        member(self.host.me())
-    }
 }
 
 impl Keeper<'_> {
@@ -165,13 +142,10 @@ impl Keeper<'_> {
             self.look_at(group, clock::boot_ns());
         }
         drop(seats);
-        self.look_for_orphans(now);
-        self.flood.tick(now, fastrand::u64(..));
+        self.herald.tick(now, fastrand::u64(..));
         self.send();
         self.gossip(now);
-        let generation = self.registry.directory.view().generation();
-        if generation != self.generation || !self.called_for.is_empty() {
-            self.generation = generation;
+        if self.herald.has_news() {
             self.take_seats();
             // Requests may wait for a group to become known.
             if let Some(estate) = self.node.estate() {
@@ -183,27 +157,25 @@ impl Keeper<'_> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Up(hello) => {
-                self.flood.link_up(hello.node);
+                self.herald.link_up(hello.node);
                 self.registry.census.link_up(hello.node);
             }
             Event::Down(node) => {
-                self.flood.link_down(node);
+                self.herald.link_down(node);
                 self.registry.census.link_down(node);
             }
             Event::Gossip(from, payloads) => self.registry.census.receive(from, &payloads),
             Event::Records(from, payloads) => {
                 for payload in &payloads {
-                    self.flood.receive(from, payload);
+                    self.herald.receive(from, payload);
                 }
             }
-            Event::CalledFor(group) => {
-                self.called_for.insert(group);
-            }
+            Event::CalledFor(group) => self.herald.note_called(group),
         }
     }
 
     fn send(&mut self) {
-        for (to, payload) in self.flood.take_messages() {
+        for (to, payload) in self.herald.take_messages() {
             self.send_as(DIRECTORY_SERVICE, to, payload);
         }
     }
@@ -255,166 +227,47 @@ impl Keeper<'_> {
         facts
     }
 
-    /// Makes this node's key known.
-    fn introduce(&mut self) {
-        let key = self.registry.key.public();
-        self.publish(Record::Key(key));
-    }
-
-    fn publish(&mut self, record: Record) {
-        let (me, key) = (self.registry.me(), &self.registry.key);
-        match record.sign(me, key) {
-            Ok(signed) => {
-                self.flood.publish(&signed);
-            }
-            Err(error) => tracing::error!(%error, "a record cannot be published"),
-        }
-    }
-
-    /// Learns from a group's state what it says of prefixes, and makes known what it has decided, if
-    /// this node leads it.
     fn look_at(&mut self, group: &Group, now: u64) {
+        let rests_until = self.rests_until.get(&group.id());
+        if rests_until.is_some_and(|&until| now < until) {
+            return;
+        }
         let leads = group.standing().leads();
         let state = group.state();
-        let changes = state.authority.changes();
-        let before = self.seen.get(&group.id()).copied();
-        let is_same = |seen: &Seen| {
-            let is_known = seen.changes == changes && seen.leads == leads && !seen.is_behind;
-            is_known || now < seen.rests_until
-        };
-        if before.as_ref().is_some_and(is_same) || state.keyspace.databases() == 0 {
-            return;
-        }
-        let directory = &self.registry.directory;
-        for (prefix, owned) in state.authority.owned() {
-            directory.learn_prefix(prefix, owned.epoch, Some(group.id()));
-        }
-        let records = if leads {
-            self.unpublished(group.id(), &state)
-        } else {
-            Vec::new()
-        };
+        let began = clock::boot_ns();
+        let records = self.herald.survey(group.id(), leads, &state);
+        // Let go of before anything is signed.
         drop(state);
-        let is_behind = records.len() >= MAX_PUBLISHED;
         let ended = clock::boot_ns();
-        let seen = Seen {
-            changes,
-            leads,
-            is_behind,
-            rests_until: ended + REST * ended.saturating_sub(now),
-        };
-        self.seen.insert(group.id(), seen);
-        for record in records {
-            self.publish(record);
-        }
-    }
-
-    /// What a group has decided and the directory does not know yet.
-    fn unpublished(&self, id: GroupId, state: &State) -> Vec<Record> {
-        let authority = &state.authority;
-        let delegated = authority
-            .delegated()
-            .map(|(prefix, delegated)| PrefixRecord {
-                prefix: prefix.to_vec(),
-                epoch: delegated.epoch,
-                group: Some(delegated.group),
-            });
-        let retired = authority.retired().map(|(prefix, epoch)| PrefixRecord {
-            prefix: prefix.to_vec(),
-            epoch,
-            group: None,
-        });
-        let prefixes = delegated.chain(retired).map(Record::Prefix);
-        let groups = authority
-            .groups()
-            .filter(|(_, group)| !group.members.is_empty());
-        let groups = groups.map(|(id, group)| {
-            Record::Group(GroupRecord {
-                id,
-                name: String::from_utf8_lossy(&group.name).into_owned(),
-                configuration: u64::from(group.configuration),
-                members: group.members.iter().copied().map(member).collect(),
-                hash_seed: state.keyspace.seed(),
-                databases: state.keyspace.databases() as u32,
-            })
-        });
-        // Groups first: nobody can go to one that is not known.
-        let groups = groups.filter(|_| id == ROOT_GROUP);
-        let me = self.registry.me();
-        self.registry.directory.with_store(|store| {
-            let is_new = |record: &Record| {
-                let known = store.record(&record.topic(me));
-                known.is_none_or(|known| known.record().sequence() < record.sequence())
-            };
-            groups
-                .chain(prefixes)
-                .filter(is_new)
-                .take(MAX_PUBLISHED)
-                .collect()
-        })
-    }
-
-    /// Signs anew what members of groups that this node leads had signed and are none any more. Their
-    /// leaving changes nothing in the group's authority, so it has to be looked for.
-    fn look_for_orphans(&mut self, now: u64) {
-        if now < self.orphans_at {
-            return;
-        }
-        self.orphans_at = now + ORPHANS_NS;
-        if self.registry.directory.counters().orphans == 0 {
-            return;
-        }
-        let seats = self.node.seats.all();
-        let led = seats.values().filter(|group| group.standing().leads());
-        let led: Vec<GroupId> = led.map(|group| group.id()).collect();
-        let (me, key) = (self.registry.me(), &self.registry.key);
-        match self.flood.adopt_orphans(me, key, &led) {
-            Ok(0) => {}
-            Ok(adopted) => {
-                tracing::info!(adopted, "signed records anew whose authors have left");
-                // There may be more than are signed at a time.
-                self.orphans_at = now;
-            }
-            Err(error) => tracing::error!(%error, "a record cannot be signed anew"),
-        }
+        let rests_until = ended + REST * ended.saturating_sub(began);
+        self.rests_until.insert(group.id(), rests_until);
+        self.herald.proclaim(records);
     }
 
     /// Takes the seats that this node should have and has not.
     fn take_seats(&mut self) {
-        let me = self.registry.me();
         let view = self.registry.directory.snapshot();
         for record in view.groups() {
-            if let Some(group) = self.node.seats.get(record.id) {
-                if let Some(seat) = group.seat() {
-                    seat.set_group_name(&record.name);
-                }
-                self.called_for.remove(&record.id);
-                continue;
+            if let Some(group) = self.node.seats.get(record.id)
+                && let Some(seat) = group.seat()
+            {
+                seat.set_group_name(&record.name);
             }
-            let is_member = record.members.contains(&me);
-            if is_member || self.called_for.remove(&record.id) {
-                self.take_seat(record);
-            }
+        }
+        let seats = &self.node.seats;
+        for record in self.herald.vacancies(|id| seats.get(id).is_some()) {
+            self.take_seat(&record);
         }
     }
 
     fn take_seat(&mut self, record: &GroupRecord) {
         let host = &self.registry.host;
-        let members = record.members.iter().map(|member| MemberId {
-            node: member.node,
-            disk: member.disk,
-        });
-        let is_first = record.configuration == 1;
         let priority = host.cluster().group(&record.name);
         let charter = Charter {
             id: record.id,
             name: record.name.clone(),
             // Later ones come with the group's log.
-            founding: Founding::Fixed(if is_first {
-                members.collect()
-            } else {
-                Vec::new()
-            }),
+            founding: Founding::Fixed(first_members(record)),
             priority: priority.map_or(0, |group| group.priority_of(host.me().node)),
             hash_seed: record.hash_seed,
             databases: record.databases as usize,
@@ -427,12 +280,5 @@ impl Keeper<'_> {
             }
             Err(error) => tracing::error!(group = record.name, %error, "no seat can be taken"),
         }
-    }
-}
-
-fn member(id: MemberId) -> Member {
-    Member {
-        node: id.node,
-        disk: id.disk,
     }
 }

@@ -6,9 +6,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bailiwick_replication::GroupId;
+use bailiwick_replication::consensus::Configuration;
 use parking_lot::{Condvar, Mutex};
 
-use crate::directory::ROOT_GROUP;
+use crate::directory::{ROOT_GROUP, View};
 use crate::group::Group;
 use crate::node::Node;
 use crate::routing::errand;
@@ -55,27 +57,32 @@ fn report_members(node: &Node, group: &Group) {
     let (Some(estate), Some(seat)) = (node.estate(), group.seat()) else {
         return;
     };
-    let known = estate
-        .directory
-        .view()
-        .group(group.id())
-        .map(|known| known.configuration);
     let Some(present) = seat.configuration() else {
         return;
     };
+    let Some(words) = report(&estate.directory.view(), group.id(), &present) else {
+        return;
+    };
+    let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+    if let Err(failure) = errand::run(node, ROOT_GROUP, &words) {
+        tracing::debug!(group = group.id().0, %failure, "the root group was not told of members");
+    }
+}
+
+/// What the root group is to be told of a group's members; `None` if the directory knows them.
+#[must_use]
+pub fn report(view: &View, group: GroupId, present: &Configuration) -> Option<Vec<Vec<u8>>> {
+    let known = view.group(group).map(|known| known.configuration);
     let number = u64::from(present.id.0);
     if number == 0 || known.is_some_and(|known| known >= number) {
-        return;
+        return None;
     }
     let mut words = vec![
         "_MEMBERS".to_owned(),
-        group.id().0.to_string(),
+        group.0.to_string(),
         number.to_string(),
     ];
     let members = present.members.iter();
     words.extend(members.map(|member| format!("{}:{}", member.node.0, member.disk)));
-    let words: Vec<&[u8]> = words.iter().map(String::as_bytes).collect();
-    if let Err(failure) = errand::run(node, ROOT_GROUP, &words) {
-        tracing::debug!(group = group.id().0, %failure, "the root group was not told of members");
-    }
+    Some(words.into_iter().map(String::into_bytes).collect())
 }

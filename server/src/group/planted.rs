@@ -6,7 +6,7 @@
 use super::{Item, Proposal};
 
 /// A rule to break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Planted {
     /// A proposal that the log holds twice is applied twice.
     NoDeduplication,
@@ -16,6 +16,26 @@ pub enum Planted {
     LeaseWithoutDecided,
     /// What is forwarded is answered before it is applied.
     AnsweredBeforeApplied,
+    /// A source serves a prefix that it has frozen.
+    ServedAfterFreeze,
+    /// A destination serves what it has of a prefix before it has committed.
+    ServedBeforeCommit,
+    /// A destination serves at the epoch at which the source did.
+    EpochNotRaised,
+    /// A chunk is lost on its way, and nobody compares what has come with what was sent.
+    DigestNotCompared,
+    /// What is written while a prefix is copied is not copied again.
+    ChangesNotCopied,
+    /// A parcel of another node that comes twice is executed twice.
+    ParcelExecutedTwice,
+    /// A source serves on after a failure without asking whether the destination has committed.
+    ThawedWithoutAsking,
+    /// A destination that is told to forget an attempt can still be made to commit it.
+    AbortForgotten,
+    /// What was held is answered by the group from which the prefix has departed.
+    HeldAnsweredByOld,
+    /// A listing is accepted although the shares do not fit.
+    SharesNotCompared,
 }
 
 #[cfg(debug_assertions)]
@@ -33,13 +53,13 @@ pub fn plant(bug: Option<Planted>) {
 
 /// Whether this bug is planted.
 #[cfg(debug_assertions)]
-pub(super) fn is_on(bug: Planted) -> bool {
+pub(crate) fn is_on(bug: Planted) -> bool {
     PLANTED.get() == Some(bug)
 }
 
 /// Whether this bug is planted: in builds for use, never.
 #[cfg(not(debug_assertions))]
-pub(super) const fn is_on(_: Planted) -> bool {
+pub(crate) const fn is_on(_: Planted) -> bool {
     false
 }
 

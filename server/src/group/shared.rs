@@ -70,6 +70,12 @@ impl Shared {
         }
     }
 
+    /// How this node stands in the group.
+    #[must_use]
+    pub fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
     pub(super) fn set_bells(&self, bells: Arc<Bells>) {
         let _ = self.bells.set(bells);
     }

@@ -8,12 +8,13 @@
 //! last of each key. If it and the destination agree, and there are as many keys as the ledger has,
 //! the destination has everything.
 
+use crate::group::planted::{self, Planted};
 use crate::state::{ExportPosition, Exported, State};
 
 /// The bytes of a chunk, a little more or less, unless a single key has more. Writers wait while it
 /// is read out: about a millisecond if keys and values are small. Tests have few keys, and shall see
 /// many chunks.
-const CHUNK_BYTES: usize = if cfg!(test) { 400 } else { 128 * 1024 };
+pub(super) const CHUNK_BYTES: usize = if cfg!(test) { 400 } else { 128 * 1024 };
 /// Changed keys that are taken from the keyspace together.
 const TAKEN_KEYS: usize = 2048;
 /// A round this short is as good as none.
@@ -42,6 +43,7 @@ pub enum Piece {
 /// How far copying is.
 pub struct Copying {
     prefix: Vec<u8>,
+    chunk_bytes: usize,
     /// Where the first pass goes on; `None` after its end.
     pass: Option<ExportPosition>,
     ledger: Exported,
@@ -56,12 +58,13 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// Of a prefix, from the beginning. Changes are remembered from now on.
+    /// Of a prefix, from the beginning, in chunks of about so many bytes. Changes are remembered from now on.
     #[must_use]
-    pub fn new(prefix: &[u8], state: &State) -> Self {
+    pub fn new(prefix: &[u8], state: &State, chunk_bytes: usize) -> Self {
         state.keyspace.track_changes(prefix);
         Self {
             prefix: prefix.to_vec(),
+            chunk_bytes,
             pass: Some(ExportPosition::default()),
             ledger: Exported::default(),
             taken: Vec::new(),
@@ -88,7 +91,7 @@ impl Copying {
     pub fn next_piece(&mut self, state: &State) -> Piece {
         if let Some(from) = self.pass {
             let (chunk, next) =
-                state.export_chunk(&self.prefix, from, CHUNK_BYTES, &mut self.ledger);
+                state.export_chunk(&self.prefix, from, self.chunk_bytes, &mut self.ledger);
             self.pass = next;
             if !chunk.is_empty() {
                 return self.chunk(chunk);
@@ -146,6 +149,9 @@ impl Copying {
 
     /// The next chunk of the present round.
     fn next_changes(&mut self, state: &State) -> Piece {
+        if planted::is_on(Planted::ChangesNotCopied) {
+            self.round = 0;
+        }
         while self.round > 0 {
             if self.taken.is_empty() {
                 let most = self.round.min(TAKEN_KEYS);
@@ -159,7 +165,7 @@ impl Copying {
                 break;
             }
             let (prefix, ledger) = (&self.prefix, &mut self.ledger);
-            let (chunk, done) = state.export_keys(prefix, &self.taken, CHUNK_BYTES, ledger);
+            let (chunk, done) = state.export_keys(prefix, &self.taken, self.chunk_bytes, ledger);
             self.taken.drain(..done);
             self.round = self.round.saturating_sub(done);
             if !chunk.is_empty() {

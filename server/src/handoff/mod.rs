@@ -38,7 +38,7 @@ pub use progress::{Progress, Sample};
 pub use source::{Source, Stage};
 pub use step::{Answer, End, Step};
 
-use crate::authority::Phase;
+use crate::authority::{Authority, Phase};
 use crate::node::Node;
 
 /// Prefixes that are copied away from this node at once.
@@ -277,22 +277,42 @@ fn wanted(node: &Node) -> Vec<Key> {
         if bootstrap::is_due(node, group) {
             wanted.push(Key::new(Kind::Bootstrap, id, b""));
         }
-        let state = group.state();
-        for (prefix, domain) in state.authority.unsettled() {
-            let owned = domain.owned.map(|owned| owned.phase);
-            if owned.is_some_and(|phase| phase != Phase::Serving) {
-                wanted.push(Key::new(Kind::Source, id, prefix));
-            }
-            if domain
-                .delegated
-                .is_some_and(|delegated| delegated.moving.is_some())
-            {
-                wanted.push(Key::new(Kind::Parent, id, prefix));
-            }
+        for (duty, prefix) in duties(&group.state().authority) {
+            let kind = match duty {
+                Duty::Source => Kind::Source,
+                Duty::Parent => Kind::Parent,
+            };
+            wanted.push(Key::new(kind, id, &prefix));
         }
     }
     wanted.sort_unstable();
     wanted
+}
+
+/// What the leader of a group has to do for a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Duty {
+    /// Hand it over, as a [`Source`].
+    Source,
+    /// See to it that it changes hands, as a [`Parent`].
+    Parent,
+}
+
+/// All that the leader of the group with this authority has to do, in the order of the prefixes.
+#[must_use]
+pub fn duties(authority: &Authority) -> Vec<(Duty, Vec<u8>)> {
+    let mut duties = Vec::new();
+    for (prefix, domain) in authority.unsettled() {
+        let owned = domain.owned.map(|owned| owned.phase);
+        if owned.is_some_and(|phase| phase != Phase::Serving) {
+            duties.push((Duty::Source, prefix.to_vec()));
+        }
+        let delegated = domain.delegated;
+        if delegated.is_some_and(|delegated| delegated.moving.is_some()) {
+            duties.push((Duty::Parent, prefix.to_vec()));
+        }
+    }
+    duties
 }
 
 impl Key {

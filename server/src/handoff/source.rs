@@ -30,9 +30,10 @@
 
 use bailiwick_replication::{GroupId, NodeId};
 
-use super::copy::{Copying, Piece};
+use super::copy::{CHUNK_BYTES, Copying, Piece};
 use super::step::{Answer, End, Order, Step, code, failed};
 use crate::authority::Phase;
+use crate::group::planted::{self, Planted};
 use crate::state::State;
 
 /// The code of a refusal to abort what has been committed.
@@ -49,6 +50,7 @@ pub struct Source {
     own: GroupId,
     node: NodeId,
     prefix: Vec<u8>,
+    chunk_bytes: usize,
     /// To which group and epoch; set at the first look.
     target: Option<Target>,
     attempt: u64,
@@ -122,6 +124,7 @@ impl Source {
             own,
             node,
             prefix: prefix.to_vec(),
+            chunk_bytes: CHUNK_BYTES,
             target: None,
             attempt: 0,
             stage: Stage::Looking,
@@ -131,6 +134,13 @@ impl Source {
             is_drained: false,
             reason: String::new(),
         }
+    }
+
+    /// With chunks of about so many bytes. For simulations, which have few keys and want many chunks.
+    #[must_use]
+    pub fn with_chunks_of(mut self, bytes: usize) -> Self {
+        self.chunk_bytes = bytes;
+        self
     }
 
     /// How far it is.
@@ -175,6 +185,9 @@ impl Source {
     fn go_on(&mut self, state: &State, stage: Stage, phase: Phase, answer: &Answer) -> Step {
         match stage {
             Stage::Looking => unreachable!("nothing has been asked yet"),
+            Stage::Aborting { attempt } if planted::is_on(Planted::ThawedWithoutAsking) => {
+                self.thaw(phase, attempt)
+            }
             Stage::Aborting { .. } if code(answer) == COMMITTED => self.depart(),
             Stage::Aborting { attempt } if answer.is_ok() => self.thaw(phase, attempt),
             Stage::Thawing if answer.is_ok() => self.thawed(phase),
@@ -224,7 +237,7 @@ impl Source {
     }
 
     fn arrive(&mut self, state: &State) -> Step {
-        self.copy = Some(Copying::new(&self.prefix, state));
+        self.copy = Some(Copying::new(&self.prefix, state, self.chunk_bytes));
         self.stage = Stage::Arriving;
         let order = Order::new("_ARRIVE", &self.prefix).number(self.target().epoch);
         order

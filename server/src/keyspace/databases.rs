@@ -29,6 +29,11 @@ pub const CREATION_SLOTS: usize = 4096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WatchState(pub u64);
 
+impl WatchState {
+    /// Unlike any that a keyspace gives.
+    pub const CHANGED: Self = Self(u64::MAX);
+}
+
 /// The logical databases of a group.
 ///
 /// Invariants: `index` and `staged` together name each slot of `realms` that is not vacant once; `only`

@@ -12,7 +12,10 @@
 //! hear `CLUSTERDOWN` with group and prefix if nothing can have been done, and `UNCERTAIN`
 //! otherwise.
 //!
-//! Invariant: a parcel is in `open` from when it is packed until its clients are answered.
+//! Invariants: a parcel is in `open` from when it is packed until its clients are answered; no two
+//! parcels of a node, be it in different lives, have the same number, reads and writes apart, and a
+//! group's. An answer may come late, when the clients were answered by somebody else, or when the
+//! node has been started again: it must never be taken for the answer to another parcel.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -32,6 +35,8 @@ const PARCEL_TARGET_BYTES: usize = 1 << 20;
 const MAX_OPEN: usize = 16;
 /// The most doublings of the wait before a parcel is sent again.
 const MAX_DOUBLINGS: u32 = 4;
+/// Parcels of one life of the node are numbered from its incarnation, shifted by so many bits.
+const LIFE_BITS: u32 = 20;
 /// How long a parcel that nobody took waits before somebody else is asked, in nanoseconds.
 const RETRY_NS: u64 = 10_000_000;
 /// How long no member of a group may be reachable before its clients hear of it, in nanoseconds.
@@ -60,6 +65,8 @@ pub struct Patience {
 pub struct Courier {
     origin: Origin,
     patience: Patience,
+    /// The number of the last parcel of reads, to whichever group.
+    last_read: u64,
     lanes: BTreeMap<GroupId, Lane>,
     up: BTreeSet<NodeId>,
     messages: Vec<(NodeId, Message)>,
@@ -113,13 +120,17 @@ impl Open {
     /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of each
     /// sending there is one such answer at most.
     fn was_taken(&self) -> bool {
-        self.times > self.bounced
+        self.unanswered() > 0
+    }
+
+    /// How often it was sent without an answer.
+    fn unanswered(&self) -> u32 {
+        self.times - self.bounced
     }
 
     /// When it is to be sent again unless there is an answer.
     fn resend_at(&self, sent_at: u64, resend_ns: u64) -> u64 {
-        let unanswered = self.times - self.bounced;
-        sent_at + (resend_ns << unanswered.saturating_sub(1).min(MAX_DOUBLINGS))
+        sent_at + (resend_ns << self.unanswered().saturating_sub(1).min(MAX_DOUBLINGS))
     }
 }
 
@@ -135,6 +146,7 @@ impl Courier {
         Self {
             origin,
             patience,
+            last_read: origin.incarnation << LIFE_BITS,
             lanes: BTreeMap::new(),
             up: BTreeSet::new(),
             messages: Vec::new(),
@@ -194,9 +206,16 @@ impl Courier {
             }
             Message::Elsewhere { parcel, leader } => self.elsewhere(from, parcel, leader, now),
             Message::Refused { parcel, reason } => {
-                let open = self.take(parcel);
-                let error = CommandError::composed(reason);
-                self.fail(open.into_iter().flat_map(|open| open.proposals), &error);
+                let Some(open) = self.take(parcel) else {
+                    return;
+                };
+                // What was sent several times may have been taken once and refused another time.
+                let error = if parcel.reads || open.unanswered() <= 1 {
+                    CommandError::composed(reason)
+                } else {
+                    uncertain()
+                };
+                self.fail(open.proposals, &error);
             }
             Message::Read { .. } | Message::Write { .. } | Message::Woken { .. } => {}
         }
@@ -314,7 +333,7 @@ impl Courier {
     }
 
     /// Makes parcels of what waits.
-    fn pack(&self, lane: &mut Lane) {
+    fn pack(&mut self, lane: &mut Lane) {
         for reads in [true, false] {
             let kind = lane.kind(reads);
             while !kind.waiting.is_empty() && kind.open.len() < MAX_OPEN {
@@ -326,7 +345,13 @@ impl Courier {
                     deadline = deadline.min(until);
                     proposals.push(proposal);
                 }
-                kind.last += 1;
+                kind.last = if reads {
+                    self.last_read += 1;
+                    self.last_read
+                } else {
+                    // Without gaps within a group, which remembers what stands above the floor.
+                    kind.last.max(self.origin.incarnation << LIFE_BITS) + 1
+                };
                 let floor = kind.open.keys().next().copied().unwrap_or(kind.last) - 1;
                 let body = if reads {
                     pack_reads(&proposals)

@@ -33,9 +33,13 @@ impl Groups for Three {
 }
 
 fn courier() -> Courier {
+    courier_of(1)
+}
+
+fn courier_of(incarnation: u64) -> Courier {
     let origin = Origin {
         node: 9 | PROXIED,
-        incarnation: 1,
+        incarnation,
     };
     let patience = Patience {
         request_ns: 5_000 * MS,
@@ -368,6 +372,8 @@ fn the_floor_follows_what_is_open() {
     let mut courier = courier();
     courier.link_up(NodeId(1));
     let mut floors = Vec::new();
+    // The numbers of its first life begin behind this.
+    let first = 1 << 20;
     for _ in 0..3 {
         courier.submit([proposal(&["INCR", "a"])], 0);
         let (_, message) = step(&mut courier, 0).remove(0);
@@ -377,11 +383,11 @@ fn the_floor_follows_what_is_open() {
         floors.push(crate::state::decode_proposal_head(body).unwrap().floor);
         if floors.len() == 2 {
             let mut parcel = parcel_of(&message);
-            parcel.id = 1;
+            parcel.id = first + 1;
             courier.receive(NodeId(1), done(parcel, 1, &[b":1\r\n"]), 1);
         }
     }
-    assert_eq!(floors, [0, 0, 1]);
+    assert_eq!(floors, [first, first, first + 1]);
 }
 
 #[test]
@@ -391,4 +397,58 @@ fn a_request_looks_the_same_when_it_travels() {
     let ranges = [(0, 3), (3, 4), (4, 5)].map(|(start, end)| ArgRange { start, end });
     put_request(&mut out, Args::new(bytes, &ranges));
     assert_eq!(out, b"*3\r\n$3\r\nGET\r\n$1\r\na\r\n$1\r\nb\r\n");
+}
+
+/// A group that is asked only for reads, and is left alone for a moment.
+#[test]
+fn a_late_answer_is_not_taken_for_another_parcels_answer() {
+    let mut courier = courier();
+    (1..=2).for_each(|node| courier.link_up(NodeId(node)));
+    courier.submit([proposal(&["GET", "a"])], 0);
+    let first = step(&mut courier, 0).remove(0);
+    let second = step(&mut courier, 500 * MS).remove(0);
+    assert_eq!(
+        parcel_of(&first.1),
+        parcel_of(&second.1),
+        "it was asked twice"
+    );
+    let answer = done(parcel_of(&first.1), 1, &[b"$1\r\nA\r\n"]);
+    courier.receive(second.0, answer.clone(), 501 * MS);
+    courier.take_answered().clear();
+    assert!(step(&mut courier, 502 * MS).is_empty() && courier.is_idle());
+    courier.submit([proposal(&["GET", "b"])], 503 * MS);
+    let other = step(&mut courier, 503 * MS).remove(0);
+    courier.receive(first.0, answer, 504 * MS);
+    assert!(courier.take_answered().is_empty());
+    assert_ne!(parcel_of(&other.1), parcel_of(&first.1));
+}
+
+#[test]
+fn an_answer_to_an_earlier_life_is_not_taken_for_one_to_this() {
+    for words in [&["GET", "a"][..], &["SET", "a", "1"]] {
+        let parcels = [1, 2].map(|incarnation| {
+            let mut courier = courier_of(incarnation);
+            courier.link_up(NodeId(1));
+            courier.submit([proposal(words)], 0);
+            parcel_of(&step(&mut courier, 0)[0].1)
+        });
+        assert_ne!(parcels[0], parcels[1]);
+    }
+}
+
+#[test]
+fn a_refusal_of_what_was_sent_twice_leaves_the_write_in_doubt() {
+    for (wait_ms, error) in [(0, &b"-MISCONF"[..]), (500, &b"-UNCERTAIN"[..])] {
+        let mut courier = courier();
+        (1..=2).for_each(|node| courier.link_up(NodeId(node)));
+        courier.submit([proposal(&["SET", "a", "1"])], 0);
+        let (to, message) = step(&mut courier, 0).remove(0);
+        step(&mut courier, wait_ms * MS);
+        let refused = Message::Refused {
+            parcel: parcel_of(&message),
+            reason: "MISCONF full".to_owned(),
+        };
+        courier.receive(to, refused, wait_ms * MS);
+        assert!(courier.take_answered()[0].replies.starts_with(error));
+    }
 }

@@ -4,22 +4,20 @@
 //! clients' reads. Writes go to the replica's thread, which answers by itself. A group in which this
 //! node has no seat is answered with `Elsewhere`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};
 
-use bailiwick_frame::{Encoder, Limits, Parser};
 use bailiwick_replication::NodeId;
 use bailiwick_replication::link::Links;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::wire::{Message, Parcel, Section};
-use crate::commands::{self, Counters, Handler, ReadContext};
-use crate::group::{Group, Item, Mailbox, Proposal, clock};
+use super::clerk::{self, Clerk};
+use super::wire::{Message, Parcel};
+use crate::commands::Counters;
+use crate::group::{Group, Mailbox, Proposal, clock};
 use crate::keyspace::AccessClock;
 use crate::node::Node;
-use crate::state::ProxiedReply;
 
 /// What waits for the thread.
 #[derive(Default)]
@@ -56,12 +54,11 @@ impl Desk {
 
     /// The thread.
     pub(super) fn run(self: Arc<Self>, node: Arc<Node>, links: Links) {
-        let mut clerk = Clerk {
+        let mut service = Service {
             node,
             links,
             mailbox: Arc::default(),
-            jobs: BTreeMap::new(),
-            last_ticket: 0,
+            clerk: Clerk::default(),
         };
         let waker = Waker::from(self.clone());
         let mut answered = Vec::new();
@@ -78,41 +75,30 @@ impl Desk {
                 std::mem::take(&mut inner.asked)
             };
             for (from, message) in asked {
-                clerk.serve(from, message);
+                service.serve(from, message);
             }
             let mut context = Context::from_waker(&waker);
-            while clerk
+            while service
                 .mailbox
                 .poll_take(&mut context, &mut answered)
                 .is_ready()
             {
                 for proposal in answered.drain(..) {
-                    clerk.note_answered(&proposal);
+                    service.note_answered(&proposal);
                 }
             }
         }
     }
 }
 
-/// A parcel whose sections are with the group.
-struct Job {
-    from: NodeId,
-    parcel: Parcel,
-    /// How many sections are not answered yet.
-    left: usize,
-    outcomes: Vec<Vec<u8>>,
-}
-
-struct Clerk {
+struct Service {
     node: Arc<Node>,
     links: Links,
     mailbox: Arc<Mailbox>,
-    /// By the ticket of the first section; the others' follow it.
-    jobs: BTreeMap<usize, Job>,
-    last_ticket: usize,
+    clerk: Clerk,
 }
 
-impl Clerk {
+impl Service {
     fn serve(&mut self, from: NodeId, message: Message) {
         match message {
             Message::Read { group, id, body } => {
@@ -147,10 +133,7 @@ impl Clerk {
     }
 
     fn read(&mut self, from: NodeId, parcel: Parcel, group: &Group, body: &Bytes) {
-        let proposals = Section::all(body).map_err(|error| error.to_string());
-        let proposals =
-            proposals.and_then(|sections| sections.iter().map(unpack).collect::<Result<_, _>>());
-        let mut proposals: Vec<Box<Proposal>> = match proposals {
+        let mut proposals = match clerk::unpack(body) {
             Ok(proposals) => proposals,
             Err(error) => {
                 tracing::error!(peer = from.0, error, "a node asks for nonsense");
@@ -162,38 +145,20 @@ impl Clerk {
         if read_now(group, &proposals, &mut outcomes) {
             return self.send(from, &self.done(group, parcel, outcomes));
         }
-        let first = self.last_ticket + 1;
-        for proposal in &mut proposals {
-            self.last_ticket += 1;
-            proposal.ticket = self.last_ticket;
-            proposal.mailbox = self.mailbox.clone();
-            proposal.group = parcel.group;
-        }
-        let job = Job {
-            from,
-            parcel,
-            left: proposals.len(),
-            outcomes: vec![Vec::new(); proposals.len()],
-        };
-        self.jobs.insert(first, job);
+        self.clerk
+            .defer((from, parcel), &mut proposals, &self.mailbox);
         group.submit(&mut proposals);
     }
 
     fn note_answered(&mut self, proposal: &Proposal) {
-        let Some((&first, job)) = self.jobs.range_mut(..=proposal.ticket).next_back() else {
+        let Some(served) = self.clerk.note_answered(proposal) else {
             return;
         };
-        job.outcomes[proposal.ticket - first] = outcomes_of(proposal);
-        job.left -= 1;
-        if job.left > 0 {
-            return;
-        }
-        let job = self.jobs.remove(&first).expect("it was just found");
-        let message = match self.node.seats.get(job.parcel.group) {
-            Some(group) => self.done(&group, job.parcel, job.outcomes.concat()),
-            None => elsewhere(job.parcel),
+        let message = match self.node.seats.get(served.parcel.group) {
+            Some(group) => self.done(&group, served.parcel, served.outcomes),
+            None => elsewhere(served.parcel),
         };
-        self.send(job.from, &message);
+        self.send(served.to, &message);
     }
 
     fn done(&self, group: &Group, parcel: Parcel, outcomes: Vec<u8>) -> Message {
@@ -223,39 +188,6 @@ fn elsewhere(parcel: Parcel) -> Message {
     }
 }
 
-/// A section as a proposal.
-fn unpack(section: &Section) -> Result<Box<Proposal>, String> {
-    let mut proposal = Proposal::new(Arc::default(), 0);
-    proposal.buffer.extend_from_slice(&section.resp);
-    proposal.protocol = section.protocol;
-    proposal.wants_ends = true;
-    let mut parser = Parser::default();
-    let limits = Limits::default();
-    let parsed = parser.parse(
-        &mut proposal.buffer,
-        &limits,
-        section.count,
-        &mut proposal.requests,
-    );
-    parsed.map_err(|error| error.to_string())?;
-    if proposal.requests.len() != section.count {
-        return Err("requests are missing".to_owned());
-    }
-    for request in 0..section.count {
-        let args = proposal.requests.args(request, &proposal.buffer);
-        let command = commands::lookup_logged(args).map_err(|error| error.to_string())?;
-        if !matches!(command.handler, Handler::Read(_)) {
-            return Err(format!("'{}' is no read", command.name));
-        }
-        proposal.items.push(Item::Command {
-            request,
-            database: section.database,
-            command,
-        });
-    }
-    Ok(proposal)
-}
-
 /// Runs the reads if this node's state is known to be the latest; false if it is not.
 fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) -> bool {
     let Some(state) = group.readable(false) else {
@@ -264,65 +196,8 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
     let now_ms = clock::clock_ms().max(state.time_ms);
     let counters = Counters::default();
     let clock = AccessClock::new(group.tuning().access, now_ms, now_ms as u32);
-    let mut reply = Vec::new();
-    for proposal in proposals {
-        for item in &proposal.items {
-            let Item::Command {
-                request,
-                database,
-                command,
-            } = item
-            else {
-                continue;
-            };
-            let Handler::Read(handler) = command.handler else {
-                continue;
-            };
-            let args = proposal.requests.args(*request, &proposal.buffer);
-            if let Some(stray) = state.stray(command, args) {
-                ProxiedReply::Stray(stray).put(outcomes);
-                continue;
-            }
-            let context = ReadContext {
-                keyspace: &state.keyspace,
-                authority: &state.authority,
-                scripts: &state.scripts,
-                database: *database,
-                now_ms,
-                clock: &clock,
-                touch: true,
-                counters: &counters,
-                may_wait: false,
-                chance: None,
-            };
-            reply.clear();
-            let done = handler(
-                &context,
-                args,
-                &mut Encoder::new(&mut reply, proposal.protocol),
-            );
-            if let Err(error) = done {
-                reply.clear();
-                Encoder::new(&mut reply, proposal.protocol).error(&error.to_string());
-            }
-            ProxiedReply::of_reply(&reply).put(outcomes);
-        }
-    }
+    clerk::read(&state, proposals, (&clock, now_ms), &counters, outcomes);
     drop(state);
     group.totals().add(&counters);
     true
-}
-
-/// What came of the items of a proposal that a group has answered.
-fn outcomes_of(proposal: &Proposal) -> Vec<u8> {
-    let mut outcomes = Vec::new();
-    let (mut start, mut strayed) = (0, proposal.strayed.iter().peekable());
-    for (at, &end) in proposal.ends.iter().enumerate() {
-        match strayed.next_if(|strayed| strayed.item == at) {
-            Some(strayed) => ProxiedReply::Stray(strayed.stray.clone()).put(&mut outcomes),
-            None => ProxiedReply::of_reply(&proposal.replies[start..end]).put(&mut outcomes),
-        }
-        start = end;
-    }
-    outcomes
 }

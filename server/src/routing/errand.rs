@@ -64,14 +64,39 @@ pub fn run(node: &Node, group: GroupId, args: &[&[u8]]) -> Result<Reply, Failure
 /// order unless links or leaders break.
 #[must_use]
 pub fn send(node: &Node, group: GroupId, args: &[&[u8]]) -> Sent {
-    let mut proposal = Proposal::new(Arc::new(Mailbox::default()), 0);
-    proposal.group = group;
-    if let Err(failure) = fill(&mut proposal, args) {
-        return Sent(Err(failure));
+    let mailbox = Arc::new(Mailbox::default());
+    match proposal(group, args, mailbox.clone(), 0) {
+        Ok(proposal) => node.submit(&mut vec![proposal]),
+        Err(failure) => return Sent(Err(failure)),
     }
-    let mailbox = proposal.mailbox.clone();
-    node.submit(&mut vec![proposal]);
     Sent(Ok(mailbox))
+}
+
+/// A request as a proposal that comes back to a mailbox.
+///
+/// # Errors
+/// There is no such command.
+pub fn proposal(
+    group: GroupId,
+    args: &[&[u8]],
+    mailbox: Arc<Mailbox>,
+    ticket: usize,
+) -> Result<Box<Proposal>, Failure> {
+    let mut proposal = Proposal::new(mailbox, ticket);
+    proposal.group = group;
+    fill(&mut proposal, args)?;
+    Ok(proposal)
+}
+
+/// What a group said that has answered a [`proposal`].
+///
+/// # Errors
+/// It did not execute it, or says no.
+pub fn answer(answered: &Proposal) -> Result<Reply, Failure> {
+    match answered.strayed.first() {
+        Some(strayed) => Err(Failure::Stray(strayed.stray.clone())),
+        None => parse(&answered.replies),
+    }
 }
 
 impl Sent {
@@ -80,11 +105,7 @@ impl Sent {
     /// # Errors
     /// The group does not execute it, or says no.
     pub fn wait(self) -> Result<Reply, Failure> {
-        let answered = self.0?.wait();
-        match answered.strayed.into_iter().next() {
-            Some(strayed) => Err(Failure::Stray(strayed.stray)),
-            None => parse(&answered.replies),
-        }
+        answer(&self.0?.wait())
     }
 }
 

@@ -26,11 +26,41 @@ use bailiwick_replication::GroupId;
 
 use crate::authority::{Head, Share};
 use crate::commands::Page;
+use crate::group::planted::{self, Planted};
+use crate::state::Reader;
 
 /// The least that a group is asked for in a step of SCAN.
 const LEAST_COUNT: usize = 8;
 /// The most that all groups together are asked for in a step, whatever the client wants.
 const MOST_COUNT: usize = 1 << 16;
+
+/// What a group answered to its part of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the group serves.
+    pub share: Share,
+    /// What follows the share: what was asked for.
+    pub rest: Vec<u8>,
+}
+
+impl Answer {
+    /// Reads what `_SCAN` and its like reply; `None` if it makes no sense.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let share = Share::take(&mut reader).ok()?;
+        let rest = bytes[reader.at()..].to_vec();
+        Some(Self { share, rest })
+    }
+
+    /// What `_SCAN` found, with the number of keys that the group has; `None` if it makes no sense.
+    #[must_use]
+    pub fn page(&self) -> Option<(u64, Page)> {
+        let mut reader = Reader::new(&self.rest);
+        let keys = reader.varint().ok()?;
+        Some((keys, Page::take(&mut reader).ok()?))
+    }
+}
 
 /// Whether some shares make a complete listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +112,8 @@ pub fn judge<'s>(shares: impl Iterator<Item = (GroupId, &'s Share)> + Clone) -> 
         .find(|(group, share)| share.served != claimed.get(group).copied().unwrap_or_default());
     // What is frozen is listed here, and may be listed by its next owner in a moment.
     let frozen = shares.clone().find_map(|(_, share)| share.frozen.clone());
-    if serve_head == 1 && misfit.is_none() && frozen.is_none() {
+    let is_accepted = planted::is_on(Planted::SharesNotCompared);
+    if is_accepted || serve_head == 1 && misfit.is_none() && frozen.is_none() {
         return Verdict::Complete;
     }
     Verdict::Moving {

@@ -10,6 +10,7 @@
 
 pub mod errand;
 pub mod listing;
+pub mod pursuit;
 pub mod redirect;
 pub mod slots;
 pub mod spread;

@@ -15,6 +15,7 @@ use super::{
     ProxiedStep, State, Watched, decode, decode_head, proxied,
 };
 use crate::commands::{self, Command, Counters, Known};
+use crate::group::planted::{self, Planted};
 use crate::keyspace::{AccessClock, AccessPolicy};
 
 /// May take over a new proposal: true if it has run the items itself, each in its place.
@@ -232,8 +233,11 @@ impl EntryVisitor for Visitor<'_, '_> {
             return false;
         }
         self.end_proposal();
-        let admission = self.applier.admit(origin, sequence, floor);
+        let mut admission = self.applier.admit(origin, sequence, floor);
         if origin.is_proxied() {
+            if planted::is_on(Planted::ParcelExecutedTwice) {
+                admission = Admission::New;
+            }
             self.proxied.push((origin, sequence));
             self.keeps = Some((origin, sequence)).filter(|_| admission == Admission::New);
             return self.keeps.is_some();

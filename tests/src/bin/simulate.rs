@@ -1,14 +1,15 @@
 //! Runs simulated clusters, as many as wanted, and stops at the first violation.
 
+use std::fmt;
 use std::panic;
 use std::process::exit;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bailiwick_tests::simulation::{Planted, Summary, run};
-use clap::Parser;
+use bailiwick_tests::simulation::{Planted, Summary, Violation, run, several};
+use clap::{Parser, ValueEnum};
 
 /// Runs whole clusters on simulated clocks, networks and disks, one for each seed, and checks what
 /// they told their clients. Prints seeds per second; stops at a violation and prints its seed, which
@@ -21,12 +22,15 @@ struct Arguments {
     /// The first seed; the next ones count up
     #[arg(long, default_value_t = 1)]
     first: u64,
+    /// How many groups; with more than one, prefixes move between them
+    #[arg(long, default_value_t = 1)]
+    groups: u32,
     /// How many at once
     #[arg(long, default_value_t = 2)]
     jobs: u64,
     /// Plants this bug, to see it found; some exist in debug builds only
     #[arg(long)]
-    bug: Option<Planted>,
+    bug: Option<String>,
     /// Goes on after a violation, unless it is a panic, and lists all at the end
     #[arg(long)]
     keep_going: bool,
@@ -39,8 +43,57 @@ struct Shared {
     done: AtomicU64,
     violations: AtomicU64,
     keep_going: bool,
-    bug: Option<Planted>,
-    summary: Mutex<Summary>,
+    kind: Kind,
+}
+
+/// Which simulation, with what it came across so far.
+enum Kind {
+    One(Option<Planted>, Mutex<Summary>),
+    Several(u32, Option<several::Bug>, Mutex<several::Summary>),
+}
+
+impl Kind {
+    fn of(arguments: &Arguments) -> Result<Self, String> {
+        let name = arguments.bug.as_deref();
+        if arguments.groups > 1 {
+            let bug = name.map(|name| several::bug_named(name).ok_or(format!("no bug {name}")));
+            return Ok(Self::Several(
+                arguments.groups,
+                bug.transpose()?,
+                Mutex::default(),
+            ));
+        }
+        let bug = name.map(|name| Planted::from_str(name, true));
+        Ok(Self::One(bug.transpose()?, Mutex::default()))
+    }
+
+    /// Runs a seed and adds what it came across.
+    fn run(&self, seed: u64) -> Result<(), Violation> {
+        match self {
+            Self::One(bug, total) => {
+                let summary = run(seed, *bug)?;
+                lock(total).add(&summary);
+            }
+            Self::Several(groups, bug, total) => {
+                let summary = several::run(seed, *groups, *bug)?;
+                lock(total).add(&summary);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(_, total) => lock(total).fmt(out),
+            Self::Several(.., total) => lock(total).fmt(out),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 std::thread_local! {
@@ -56,14 +109,17 @@ fn main() {
         eprintln!("seed {}: a panic, see above", SEED.get());
         exit(1);
     }));
+    let kind = Kind::of(&arguments).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        exit(2);
+    });
     let shared = Shared {
         next: AtomicU64::new(arguments.first),
         end: arguments.first + arguments.seeds,
         done: AtomicU64::new(0),
         violations: AtomicU64::new(0),
         keep_going: arguments.keep_going,
-        bug: arguments.bug,
-        summary: Mutex::default(),
+        kind,
     };
     let start = Instant::now();
     thread::scope(|scope| {
@@ -73,14 +129,10 @@ fn main() {
         report(&shared, arguments.seeds, start);
     });
     let violations = shared.violations.load(Ordering::Relaxed);
-    let summary = shared
-        .summary
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
     let per_second = arguments.seeds as f64 / start.elapsed().as_secs_f64();
     println!(
-        "{} seeds, {per_second:.1} a second, {violations} violations: {summary}",
-        arguments.seeds
+        "{} seeds, {per_second:.1} a second, {violations} violations: {}",
+        arguments.seeds, shared.kind
     );
     exit(i32::from(violations > 0));
 }
@@ -92,11 +144,8 @@ fn work(shared: &Shared) {
             return;
         }
         SEED.set(seed);
-        match run(seed, shared.bug) {
-            Ok(summary) => {
-                let total = shared.summary.lock();
-                total.unwrap_or_else(PoisonError::into_inner).add(&summary);
-            }
+        match shared.kind.run(seed) {
+            Ok(()) => {}
             Err(violation) => {
                 println!("{violation}");
                 if !shared.keep_going {

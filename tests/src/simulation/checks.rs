@@ -14,7 +14,7 @@ use bailiwick::state::State;
 use bailiwick_replication::NodeId;
 use bailiwick_replication::consensus::Configuration;
 
-use super::client::{Client, LOG, STEADY};
+use super::client::{Client, ELEMENTS, LOG, STEADY};
 use super::{MS, SECOND, Simulation};
 use crate::history::{Operation, Outcome, Reply};
 use crate::linearizability;
@@ -220,7 +220,7 @@ impl Simulation {
     /// Reads everything once more and judges the history.
     pub(super) fn check_history(&mut self) {
         let keys = [STEADY, LOG, "count:0", "count:1", "text:0", "text:1"];
-        for key in keys {
+        for key in keys.into_iter().chain(ELEMENTS) {
             if !self.is_lost {
                 self.read_at_last(key);
             }
@@ -294,7 +294,7 @@ impl Simulation {
 }
 
 /// What a state adds up to, its order and access times aside.
-fn digest(state: &State) -> u64 {
+pub(super) fn digest(state: &State) -> u64 {
     let mut keys = 0u64;
     for (_, database, table) in state.keyspace.all_tables() {
         for entry in table.iter() {
@@ -321,6 +321,7 @@ fn digest(state: &State) -> u64 {
         }
     }
     let mut hasher = DefaultHasher::new();
+    state.authority.digest().hash(&mut hasher);
     (keys, state.applied.0, state.time_ms, state.keyspace.len()).hash(&mut hasher);
     let (version, creations) = state.keyspace.watch_counters();
     version.hash(&mut hasher);

@@ -15,13 +15,25 @@ use bailiwick::state::Watched;
 use crate::history::{Begun, Operation, Outcome, Reply};
 
 use super::agenda::Event;
+use super::mixed;
 use super::requests::{self, Answer, Words};
+use super::subject::Subject;
 use super::{MS, Simulation};
 
 /// The counter that is only counted up.
 pub(super) const STEADY: &str = "steady";
 /// What is only appended to.
 pub(super) const LOG: &str = "log";
+/// Registers in values of several elements.
+pub(super) const ELEMENTS: [&str; 7] = [
+    "list:0",
+    "hash:0/a",
+    "hash:0/b",
+    "set:0/a",
+    "set:0/b",
+    "sorted:0/a",
+    "sorted:0/b",
+];
 const PAIR: [&str; 2] = ["pair:a", "pair:b"];
 /// Bytes of a long value.
 const LONG: usize = 400 << 10;
@@ -128,6 +140,16 @@ impl Simulation {
                     _ => Operation::Delete,
                 };
                 (["count:0", "count:1"][slot], operation)
+            }
+            55..=69 => {
+                let name = ELEMENTS[self.rng.usize(..ELEMENTS.len())];
+                let mut operations = Subject::of(name).operations(value);
+                // Deleting seldom, so that something grows.
+                if self.rng.u32(..4) > 0 {
+                    operations.pop();
+                }
+                let at = self.rng.usize(..operations.len());
+                (name, operations.swap_remove(at))
             }
             _ => {
                 let operation = match self.rng.u32(..20) {
@@ -245,17 +267,13 @@ impl Simulation {
         self.propose(client, proposal);
     }
 
-    /// What no history can judge: keys that expire.
+    /// What no history can judge: keys of any type that expire and are drawn from at random.
     fn aside(&mut self, client: usize) {
-        let key = format!("aside:{}", self.rng.u32(..4)).into_bytes();
-        let ms = self.rng.u32(1..400).to_string().into_bytes();
-        let words = match self.rng.u32(..3) {
-            0 => vec![b"SET".to_vec(), key, b"x".to_vec(), b"PX".to_vec(), ms],
-            1 => vec![b"PEXPIRE".to_vec(), key, ms],
-            _ => vec![b"APPEND".to_vec(), key, b"y".to_vec()],
-        };
+        let count = self.rng.usize(1..=4);
+        let commands = (0..count).map(|_| mixed::command(&mut self.rng, ""));
+        let commands: Vec<Words> = commands.collect();
         self.record(client, Vec::new(), Kind::Aside);
-        self.propose(client, requests::pipeline(&[words], client));
+        self.propose(client, requests::pipeline(&commands, client));
     }
 
     /// One operation, answered or not.
@@ -355,7 +373,7 @@ impl Simulation {
         }
         let node = self.clients[client].node;
         for ((begun, key, operation), answer) in asked.parts.iter().zip(answers) {
-            let outcome = requests::outcome(operation, answer)?;
+            let outcome = requests::outcome(key, operation, answer)?;
             if key == STEADY
                 && let Outcome::Answered(Reply::Number(number)) = outcome
             {

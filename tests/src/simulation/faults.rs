@@ -7,6 +7,7 @@ use bailiwick_replication::NodeId;
 use bailiwick_replication::consensus::{Configuration, Meta};
 
 use super::agenda::Event;
+use super::network::Links;
 use super::node::Phase;
 use super::{MS, SECOND, Simulation};
 
@@ -107,47 +108,6 @@ impl Simulation {
         let longest = [50, 400, 2000][self.rng.usize(..3)];
         let at = self.now + self.rng.u64(1..longest) * MS;
         self.agenda.at(at, Event::Start(node));
-    }
-
-    fn cut_for_ns(&mut self) -> u64 {
-        let longest = [100, 800, 3000][self.rng.usize(..3)];
-        self.rng.u64(10..longest) * MS
-    }
-
-    fn cut_something(&mut self) {
-        let (from, to) = (self.any_node(), self.any_node());
-        if from == to {
-            return;
-        }
-        let for_ns = self.cut_for_ns();
-        self.cut(from, to, for_ns);
-        if self.rng.bool() {
-            self.cut(to, from, for_ns);
-        }
-    }
-
-    /// Many links at once: a node by itself, two halves, a hub (only one node sees the others: quorum
-    /// loss), a chain, or a leader that only loses contact in part (constrained election).
-    fn partition(&mut self) {
-        let for_ns = self.cut_for_ns() + 200 * MS;
-        let hub = self.any_node();
-        let halves = self.rng.u64(..);
-        let shape = self.rng.u32(..4);
-        let nodes = self.plan.nodes;
-        for a in 1..=nodes {
-            for b in a + 1..=nodes {
-                let is_cut = match shape {
-                    0 => a == hub || b == hub,
-                    1 => a != hub && b != hub,
-                    2 => b != a + 1,
-                    _ => (halves >> a) & 1 != (halves >> b) & 1,
-                };
-                if is_cut {
-                    self.cut(a, b, for_ns);
-                    self.cut(b, a, for_ns);
-                }
-            }
-        }
     }
 
     fn stall(&mut self, node: u64) {

@@ -12,6 +12,9 @@
 //! A broken invariant of the code under test panics, which is as good as a violation;
 //! [`violation_of`] catches it where panics unwind.
 //!
+//! This is about one group. Clusters of several, between which prefixes move, are simulated in
+//! [`several`], on the same network, disks and clocks.
+//!
 //! Not here: threads that race (the steps of a node's thread are atomic, and only what happens
 //! between them is tried), real files and sockets, and the election and log themselves, which have a
 //! simulation of their own beside them.
@@ -21,16 +24,22 @@ mod checks;
 mod client;
 mod disk;
 mod faults;
+mod mixed;
 mod network;
 mod node;
 mod plan;
 mod planted;
 mod requests;
+pub mod several;
+mod subject;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bailiwick_replication::GroupId;
+use bailiwick_replication::consensus::Outgoing;
+use bailiwick_replication::link::Frame;
 use fastrand::Rng;
 
 pub use planted::Planted;
@@ -40,14 +49,12 @@ use agenda::{Agenda, Event};
 use client::Client;
 use disk::Disk;
 use faults::Order;
-use network::Network;
-use node::{Node, Phase, TICK_NS};
+use network::{Links, Network, Site};
+use node::{Moment, Node, Phase};
 use plan::Plan;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1000 * MS;
-/// A write that found no room is tried again after this.
-const RETRY_NS: u64 = 100 * MS;
 
 /// If this variable of the environment is set, runs tell what happens in them.
 const TELL: &str = "SIMULATION_TELL";
@@ -152,6 +159,81 @@ pub fn violation_of(seed: u64, bug: Option<Planted>) -> Result<Summary, Violatio
     })
 }
 
+/// A member's message as the links see it.
+fn frame(message: Outgoing) -> Frame {
+    Frame {
+        class: message.class,
+        group: GroupId(0),
+        configuration: message.configuration,
+        payload: message.payload,
+    }
+}
+
+impl Site for Simulation {
+    fn network(&mut self) -> &mut Network {
+        &mut self.network
+    }
+
+    fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn plan_link(&mut self, at: u64, event: network::Event) {
+        self.agenda.at(at, Event::Link(event));
+    }
+
+    fn node_count(&self) -> u64 {
+        self.plan.nodes
+    }
+
+    fn delay_ns(&self) -> u64 {
+        self.plan.delay_ns
+    }
+
+    fn has_late_messages(&self) -> bool {
+        self.plan.late_messages
+    }
+
+    fn is_up(&self, node: u64) -> bool {
+        self.is_awake(node)
+    }
+
+    fn session(&self, node: u64, peer: u64) -> Option<u64> {
+        let running = self.nodes[&node].running.as_ref()?;
+        running.sessions.get(&peer).copied()
+    }
+
+    fn hear_up(&mut self, node: u64, peer: u64, session: u64) {
+        let disk = self.nodes[&peer].member_id().disk;
+        let up = node::Input::Up {
+            peer,
+            disk,
+            session,
+        };
+        self.input(node, up);
+    }
+
+    fn hear_down(&mut self, node: u64, peer: u64, session: u64) {
+        self.input(node, node::Input::Down { peer, session });
+    }
+
+    fn hear(&mut self, from: u64, to: u64, frame: Frame) {
+        self.messages += 1;
+        let frame = node::Input::Frame {
+            from,
+            configuration: frame.configuration,
+            payload: frame.payload,
+        };
+        self.input(to, frame);
+    }
+}
+
+impl Links for Simulation {}
+
 /// A cluster and everything around it.
 struct Simulation {
     plan: Plan,
@@ -217,7 +299,7 @@ impl Simulation {
             simulation.agenda.at(MS, Event::Start(id));
             simulation.agenda.at(MS, Event::Expire(id));
             for b in id + 1..=simulation.plan.nodes {
-                simulation.agenda.at(2 * MS, Event::Connect { a: id, b });
+                simulation.plan_link(2 * MS, network::Event::Connect { a: id, b });
             }
             for _ in 0..simulation.plan.clients_per_node {
                 let event = Event::Client(simulation.clients.len());
@@ -298,17 +380,7 @@ impl Simulation {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Turn(node) => self.turn(node),
-            Event::Deliver { from, to, class } => self.deliver(from, to, class),
-            Event::DeliverLate => self.deliver_late(),
-            Event::Connect { a, b } => self.connect(a, b),
-            Event::Break { a, b, session } => self.break_link(a, b, session),
-            Event::CutNoticed { from, to, cut } => self.notice_cut(from, to, cut),
-            Event::Down {
-                node,
-                peer,
-                session,
-            } => self.link_down(node, peer, session),
-            Event::Heal { from, to, cut } => self.heal(from, to, cut),
+            Event::Link(event) => self.link_event(event),
             Event::Client(client) => self.act(client),
             Event::Start(node) => self.start(node),
             Event::MakeRoom(node) => self.nodes[&node].disk.files().is_full = false,
@@ -441,84 +513,37 @@ impl Simulation {
     /// One step of a turn; how long the thread waits after it, if it does.
     fn step(&mut self, id: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&id)?;
-        let clock = node.clock(self.now);
-        let running = node.running.as_mut()?;
-        match std::mem::replace(&mut running.phase, Phase::Idle) {
-            Phase::Idle => {
-                if let Err(text) = node.decide(self.now) {
-                    self.fail(format!("node {id}: {text}"));
-                }
-                None
+        let moment = Moment {
+            clock: node.clock(self.now),
+            wall_ms: node.wall_ms(self.now),
+            is_full: node.disk.files().is_full,
+            write_ns: self.plan.write_ns,
+        };
+        let mut running = node.running.take()?;
+        let planted = self.plan.planted;
+        let stepped = running.step(moment, &mut self.rng, |write| node.write(write, planted));
+        node.running = Some(running);
+        let stepped = match stepped {
+            Ok(stepped) => stepped,
+            Err(text) => {
+                self.fail(format!("node {id}: {text}"));
+                return None;
             }
-            Phase::Decided(work) => {
-                running.phase = Phase::Sent(work.write);
-                self.send(id, work.messages);
-                None
-            }
-            Phase::Sent(write) => {
-                self.apply(id);
-                self.begin_write(id, write)
-            }
-            Phase::Writing(write) => {
-                node.write(&write, self.plan.planted);
-                let running = node.running.as_mut()?;
-                running.phase = Phase::Written(running.member.persisted(clock));
-                None
-            }
-            Phase::Written(messages) => {
-                self.send(id, messages);
-                self.apply(id);
-                Some(0)
-            }
+        };
+        for message in stepped.messages {
+            self.send_frame(id, message.to.0, frame(message));
         }
+        if stepped.has_applied {
+            self.note_applied(id);
+        }
+        stepped.sleep_ns
     }
 
-    fn begin_write(
-        &mut self,
-        id: u64,
-        write: Option<bailiwick_replication::consensus::LogWrite>,
-    ) -> Option<u64> {
-        let node = self.nodes.get_mut(&id)?;
-        let clock = node.clock(self.now);
-        let is_full = node.disk.files().is_full;
-        let running = node.running.as_mut()?;
-        let stuck = running.stuck.take_if(|(_, retry_at)| clock >= *retry_at);
-        let Some(write) = write.or(stuck.map(|(write, _)| write)) else {
-            let waits = running.inputs.is_empty() && running.proposals.is_empty();
-            let lingers = running
-                .member
-                .lingers()
-                .map(|(until, _)| until.saturating_sub(clock).max(1));
-            return Some(if waits {
-                lingers.unwrap_or(TICK_NS)
-            } else {
-                MS / 20
-            });
-        };
-        if is_full {
-            running.member.set_full(true);
-            running.stuck = Some((write, clock + RETRY_NS));
-            return Some(TICK_NS);
-        }
-        if !write.entries.is_empty() {
-            running.member.set_full(false);
-        }
-        running.phase = Phase::Writing(write);
-        let slowness = if self.rng.u32(..40) == 0 { 30 } else { 1 };
-        Some(self.rng.u64(..self.plan.write_ns) * slowness)
-    }
-
-    fn apply(&mut self, id: u64) {
-        let Some(node) = self.nodes.get_mut(&id) else {
+    fn note_applied(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id);
+        let Some(running) = node.and_then(|node| node.running.as_mut()) else {
             return;
         };
-        let wall_ms = node.wall_ms(self.now);
-        let Some(running) = &mut node.running else {
-            return;
-        };
-        if let Err(error) = running.member.apply(wall_ms) {
-            return self.fail(format!("node {id} stops: {error}"));
-        }
         let answered = std::mem::take(running.member.take_answered());
         drop(running.member.take_garbage());
         self.take_answers(answered);

@@ -25,10 +25,12 @@ pub(super) const TICK_NS: u64 = 10 * MS;
 /// How long a command waits for a leader.
 pub(super) const REQUEST_TIMEOUT_NS: u64 = 2 * SECOND;
 /// The databases of the group.
-const DATABASES: usize = 2;
+pub(super) const DATABASES: usize = 2;
 /// When all this takes place, in milliseconds since 1970.
-const EPOCH_MS: i64 = 1_700_000_000_000;
+pub(super) const EPOCH_MS: i64 = 1_700_000_000_000;
 
+/// A write that found no room is tried again after this.
+const RETRY_NS: u64 = 100 * MS;
 /// Writes that a disk that lies has not done yet.
 const LIES: usize = 3;
 
@@ -50,6 +52,11 @@ pub(super) enum Input {
         from: u64,
         configuration: ConfigurationId,
         payload: Bytes,
+    },
+    /// Another node's clients want something of the group.
+    Proxied {
+        from: u64,
+        proposal: Bytes,
     },
     /// Entries up to this one are covered by two checkpoints.
     Covered(LogIndex),
@@ -153,51 +160,14 @@ impl Node {
             files.incarnation
         };
         self.life += 1;
-        let found = self.disk.files().meta.clone();
-        let meta = match found {
-            Some(bytes) => Meta::decode(&bytes).expect("the record is read as it was written"),
-            None => Meta::new(Configuration::default()),
-        };
-        let mut state = self.disk.newest_state();
-        if plan.planted == Some(Planted::StartWithoutCheckpoint) {
-            state = State::empty();
-            state.applied = meta.trimmed();
-        }
-        assert!(
-            state.applied >= meta.trimmed(),
-            "node {}: its log begins behind {}, its checkpoint is of {}",
-            self.id,
-            meta.trimmed(),
-            state.applied
-        );
-        let options = Options {
-            member: self.member_id(),
-            incarnation,
-            priority: 0,
-            timing: timing(),
-        };
-        let applied = state.applied;
         let clock = self.clock(now);
-        let source = Box::new(self.disk.clone());
-        let replica = Replica::open(options, meta, source, applied, clock);
-        let shared = Arc::new(Shared::new(state, Tuning::default(), Standing::default()));
-        let vault = Box::new(SimVault::new(self.disk.clone(), plan.planted));
+        let vault = SimVault::new(self.disk.clone(), plan.planted);
         let options = self.member_options(plan, incarnation, seed);
-        let member = Member::new(replica, shared.clone(), vault, options);
-        self.running = Some(Running {
-            member,
-            shared,
-            sessions: BTreeMap::new(),
-            inputs: Vec::new(),
-            proposals: Vec::new(),
-            phase: Phase::Idle,
-            stuck: None,
-            wakes_at: 0,
-            checkpoint: None,
-            compared: applied.0,
-            compared_entries: applied.0,
-            seen: 0,
-        });
+        let amnesia = plan.planted == Some(Planted::StartWithoutCheckpoint);
+        let me = self.member_id();
+        self.running = Some(Running::open(
+            me, &self.disk, vault, options, clock, amnesia,
+        ));
     }
 
     fn member_options(&self, plan: &Plan, incarnation: u64, seed: u64) -> MemberOptions {
@@ -225,28 +195,6 @@ impl Node {
             request_timeout_ns: REQUEST_TIMEOUT_NS,
             resend_after_ns: 4 * timing.tick_ns * timing.election_ticks,
         }
-    }
-
-    /// The first half of a turn: takes what came in, and decides what to do.
-    pub(super) fn decide(&mut self, now: u64) -> Result<(), String> {
-        let (clock, wall_ms) = (self.clock(now), self.wall_ms(now));
-        let is_full = self.disk.files().is_full;
-        let Some(running) = &mut self.running else {
-            return Ok(());
-        };
-        for input in std::mem::take(&mut running.inputs) {
-            running.take(input, clock)?;
-        }
-        let member = &mut running.member;
-        if !running.proposals.is_empty() {
-            member.submit(&mut running.proposals, clock);
-        }
-        if running.stuck.is_none() {
-            member.set_full(is_full);
-        }
-        member.advance(clock, wall_ms);
-        running.phase = Phase::Decided(member.ready(clock));
-        Ok(())
     }
 
     /// A write is done.
@@ -279,7 +227,172 @@ impl Node {
     }
 }
 
+/// A moment, as one node sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// The clock that never jumps, in nanoseconds.
+    pub(super) clock: u64,
+    /// The clock on the wall.
+    pub(super) wall_ms: i64,
+    /// Nothing can be written.
+    pub(super) is_full: bool,
+    /// The most that a write takes, in nanoseconds.
+    pub(super) write_ns: u64,
+}
+
+/// What came of a step of a turn.
+#[derive(Default)]
+pub(super) struct Stepped {
+    /// To be sent now.
+    pub(super) messages: Vec<Outgoing>,
+    /// Something may have been applied.
+    pub(super) has_applied: bool,
+    /// How long the thread waits; if it does not, the next step follows.
+    pub(super) sleep_ns: Option<u64>,
+}
+
 impl Running {
+    /// A member on what the disk holds, as the real one comes up.
+    pub(super) fn open(
+        me: MemberId,
+        disk: &Disk,
+        vault: SimVault,
+        options: MemberOptions,
+        clock: u64,
+        amnesia: bool,
+    ) -> Self {
+        let found = disk.files().meta.clone();
+        let meta = match found {
+            Some(bytes) => Meta::decode(&bytes).expect("the record is read as it was written"),
+            None => Meta::new(Configuration::default()),
+        };
+        let mut state = disk.newest_state();
+        if amnesia {
+            state = State::empty();
+            state.applied = meta.trimmed();
+        }
+        assert!(
+            state.applied >= meta.trimmed(),
+            "{me:?}: its log begins behind {}, its checkpoint is of {}",
+            meta.trimmed(),
+            state.applied
+        );
+        let replica_options = Options {
+            member: me,
+            incarnation: options.origin.incarnation,
+            priority: 0,
+            timing: timing(),
+        };
+        let applied = state.applied;
+        let source = Box::new(disk.clone());
+        let replica = Replica::open(replica_options, meta, source, applied, clock);
+        let shared = Arc::new(Shared::new(state, Tuning::default(), Standing::default()));
+        let member = Member::new(replica, shared.clone(), Box::new(vault), options);
+        Self {
+            member,
+            shared,
+            sessions: BTreeMap::new(),
+            inputs: Vec::new(),
+            proposals: Vec::new(),
+            phase: Phase::Idle,
+            stuck: None,
+            wakes_at: 0,
+            checkpoint: None,
+            compared: applied.0,
+            compared_entries: applied.0,
+            seen: 0,
+        }
+    }
+
+    /// One step of a turn. `write` writes to the disk what it is given.
+    pub(super) fn step(
+        &mut self,
+        moment: Moment,
+        rng: &mut fastrand::Rng,
+        write: impl FnOnce(&LogWrite),
+    ) -> Result<Stepped, String> {
+        let mut stepped = Stepped::default();
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Idle => self.decide(moment)?,
+            Phase::Decided(work) => {
+                self.phase = Phase::Sent(work.write);
+                stepped.messages = work.messages;
+            }
+            Phase::Sent(write) => {
+                self.apply(moment)?;
+                stepped.has_applied = true;
+                stepped.sleep_ns = Some(self.begin_write(write, moment, rng));
+            }
+            Phase::Writing(log_write) => {
+                write(&log_write);
+                self.phase = Phase::Written(self.member.persisted(moment.clock));
+            }
+            Phase::Written(messages) => {
+                stepped.messages = messages;
+                self.apply(moment)?;
+                stepped.has_applied = true;
+                stepped.sleep_ns = Some(0);
+            }
+        }
+        Ok(stepped)
+    }
+
+    /// The first half of a turn: takes what came in, and decides what to do.
+    fn decide(&mut self, moment: Moment) -> Result<(), String> {
+        for input in std::mem::take(&mut self.inputs) {
+            self.take(input, moment.clock)?;
+        }
+        let member = &mut self.member;
+        if !self.proposals.is_empty() {
+            member.submit(&mut self.proposals, moment.clock);
+        }
+        if self.stuck.is_none() {
+            member.set_full(moment.is_full);
+        }
+        member.advance(moment.clock, moment.wall_ms);
+        self.phase = Phase::Decided(member.ready(moment.clock));
+        Ok(())
+    }
+
+    fn apply(&mut self, moment: Moment) -> Result<(), String> {
+        let applied = self.member.apply(moment.wall_ms);
+        applied.map_err(|error| format!("it stops: {error}"))
+    }
+
+    /// Begins to write, or waits for something to do; how long that takes.
+    fn begin_write(
+        &mut self,
+        write: Option<LogWrite>,
+        moment: Moment,
+        rng: &mut fastrand::Rng,
+    ) -> u64 {
+        let clock = moment.clock;
+        let stuck = self.stuck.take_if(|(_, retry_at)| clock >= *retry_at);
+        let Some(write) = write.or(stuck.map(|(write, _)| write)) else {
+            let waits = self.inputs.is_empty() && self.proposals.is_empty();
+            let lingers = self
+                .member
+                .lingers()
+                .map(|(until, _)| until.saturating_sub(clock).max(1));
+            return if waits {
+                lingers.unwrap_or(TICK_NS)
+            } else {
+                MS / 20
+            };
+        };
+        if moment.is_full {
+            self.member.set_full(true);
+            self.stuck = Some((write, clock + RETRY_NS));
+            return TICK_NS;
+        }
+        if !write.entries.is_empty() {
+            self.member.set_full(false);
+        }
+        self.phase = Phase::Writing(write);
+        let slowness = if rng.u32(..40) == 0 { 30 } else { 1 };
+        rng.u64(..moment.write_ns) * slowness
+    }
+
     fn take(&mut self, input: Input, clock: u64) -> Result<(), String> {
         match input {
             Input::Up {
@@ -304,13 +417,18 @@ impl Running {
                 .member
                 .receive(NodeId(from), configuration, &payload, clock)
                 .map_err(|error| format!("a message of node {from} makes no sense: {error}"))?,
+            Input::Proxied { from, proposal } => self
+                .member
+                .receive_proxied(NodeId(from), proposal)
+                .map_err(|error| format!("a parcel of node {from} makes no sense: {error}"))?,
             Input::Covered(index) => self.member.trim(index),
         }
         Ok(())
     }
 }
 
-fn timing() -> Timing {
+/// The pace of all groups.
+pub(super) fn timing() -> Timing {
     Timing {
         tick_ns: TICK_NS,
         ..Timing::default()

@@ -12,7 +12,8 @@ use bailiwick::state::{State, Watched};
 use bailiwick_frame::reply::{Resp2Frame, decode_resp2};
 use bailiwick_frame::{Encoder, Limits, Parser, Protocol, Requests};
 
-use crate::history::{Operation, Outcome, Reply};
+use super::subject::Subject;
+use crate::history::{Operation, Outcome};
 
 /// The database that everything happens in.
 const DATABASE: usize = 0;
@@ -20,18 +21,9 @@ const DATABASE: usize = 0;
 /// The words of a request.
 pub(super) type Words = Vec<Vec<u8>>;
 
-/// The words of an operation on a key.
-pub(super) fn words(key: &str, operation: &Operation) -> Words {
-    let key = key.as_bytes();
-    let words: Vec<&[u8]> = match operation {
-        Operation::Get => vec![b"GET", key],
-        Operation::Set(value) => vec![b"SET", key, value],
-        Operation::Swap(value) => vec![b"SET", key, value, b"GET"],
-        Operation::Append(value) => vec![b"APPEND", key, value],
-        Operation::Increment => vec![b"INCR", key],
-        Operation::Delete => vec![b"DEL", key],
-    };
-    words.into_iter().map(<[u8]>::to_vec).collect()
+/// The words of an operation on what this name stands for.
+pub(super) fn words(name: &str, operation: &Operation) -> Words {
+    Subject::of(name).words(operation)
 }
 
 fn parse(requests: &[Words]) -> (Vec<u8>, Requests) {
@@ -144,7 +136,7 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
     let mut out = Vec::new();
     let args = requests.args(0, &buffer);
     handler(&context, args, &mut Encoder::new(&mut out, Protocol::Resp2))
-        .expect("all keys hold strings");
+        .expect("a key holds what its name says");
     out
 }
 
@@ -182,21 +174,18 @@ fn answer(frame: Resp2Frame) -> Answer {
     }
 }
 
-/// What a client knows after an answer to an operation.
-pub(super) fn outcome(operation: &Operation, answer: &Answer) -> Result<Outcome, String> {
-    let reply = match (operation, answer) {
-        (_, Answer::Error(text)) => return refusal(text),
-        (Operation::Set(_), Answer::Simple) => Reply::Done,
-        (Operation::Get | Operation::Swap(_), Answer::Nil) => Reply::Value(None),
-        (Operation::Get | Operation::Swap(_), Answer::Bytes(bytes)) => {
-            Reply::Value(Some(bytes.clone()))
-        }
-        (
-            Operation::Append(_) | Operation::Increment | Operation::Delete,
-            Answer::Number(number),
-        ) => Reply::Number(*number),
-        _ => return Err(format!("{operation:?} is answered with {answer:?}")),
-    };
+/// What a client knows after an answer to an operation on what this name stands for.
+pub(super) fn outcome(
+    name: &str,
+    operation: &Operation,
+    answer: &Answer,
+) -> Result<Outcome, String> {
+    if let Answer::Error(text) = answer {
+        return refusal(text);
+    }
+    let reply = Subject::of(name).reply(operation, answer);
+    let reply =
+        reply.ok_or_else(|| format!("{name}: {operation:?} is answered with {answer:?}"))?;
     Ok(Outcome::Answered(reply))
 }
 

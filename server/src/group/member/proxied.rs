@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::Member;
 use super::message::Message;
+use crate::group::planted::{self, Planted};
 use crate::proxy::wire::{self, Parcel};
 use crate::state::{Origin, PROXIED, decode_proposal_head};
 
@@ -54,7 +55,8 @@ impl Member {
         let finished = |&(asker, sequence): &(NodeId, u64)| asker == from && sequence <= head.floor;
         self.proxied.expected.retain(|key, _| !finished(key));
         let (origin, sequence) = (head.origin, head.sequence);
-        if self.shared.state.read().origins.contains(origin, sequence) {
+        let is_done = self.shared.state.read().origins.contains(origin, sequence);
+        if is_done && !planted::is_on(Planted::ParcelExecutedTwice) {
             self.answer_proxied(from, origin, sequence);
             return Ok(());
         }

@@ -12,7 +12,7 @@ use bailiwick_replication::{GroupId, NodeId};
 use super::chance::Chance;
 use crate::authority::Place;
 use crate::commands::{self, CommandError, Counters};
-use crate::handoff::{Answer, Parent, Source, Step};
+use crate::handoff::{Answer, Duty, Parent, Source, Step, duties};
 use crate::keyspace::{AccessClock, AccessPolicy};
 use crate::routing::errand::{self, Failure};
 use crate::state::{EntryHead, FrozenState, State};
@@ -404,22 +404,10 @@ impl World {
 
 /// What a group has to do: prefixes, and whether they leave it.
 fn unsettled(state: &State) -> Vec<(Vec<u8>, bool)> {
-    let mut found = Vec::new();
-    for (prefix, domain) in state.authority.unsettled() {
-        if domain
-            .owned
-            .is_some_and(|owned| owned.phase != crate::authority::Phase::Serving)
-        {
-            found.push((prefix.to_vec(), true));
-        }
-        if domain
-            .delegated
-            .is_some_and(|delegated| delegated.moving.is_some())
-        {
-            found.push((prefix.to_vec(), false));
-        }
-    }
-    found
+    let duties = duties(&state.authority).into_iter();
+    duties
+        .map(|(duty, prefix)| (prefix, duty == Duty::Source))
+        .collect()
 }
 
 fn begun(group: GroupId) -> State {

@@ -1,0 +1,201 @@
+//! The serving side of proxied reads, without I/O: from a parcel to proposals, and from their answers
+//! to outcomes.
+//!
+//! A parcel's sections become proposals. Where the state is known to be the latest they are [read] at
+//! once; otherwise they go the way of local clients' reads, and the [`Clerk`] remembers which parcel
+//! waits for which of them.
+//!
+//! [read]: read
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bailiwick_frame::{Encoder, Limits, Parser};
+use bailiwick_replication::NodeId;
+use bytes::Bytes;
+
+use super::wire::{Parcel, Section};
+use crate::commands::{self, Counters, Handler, ReadContext};
+use crate::group::{Item, Mailbox, Proposal};
+use crate::keyspace::AccessClock;
+use crate::state::{ProxiedReply, State};
+
+/// A parcel whose sections are with the group.
+struct Job {
+    from: NodeId,
+    parcel: Parcel,
+    /// How many sections are not answered yet.
+    left: usize,
+    outcomes: Vec<Vec<u8>>,
+}
+
+/// A parcel that is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Who asked.
+    pub to: NodeId,
+    /// For what.
+    pub parcel: Parcel,
+    /// What came of its requests.
+    pub outcomes: Vec<u8>,
+}
+
+/// The parcels that wait for a group of this node.
+#[derive(Default)]
+pub struct Clerk {
+    /// By the ticket of the first section; the others' follow it.
+    jobs: BTreeMap<usize, Job>,
+    last_ticket: usize,
+}
+
+impl Clerk {
+    /// Makes the proposals of a parcel ready to be submitted: they come back to this mailbox, and
+    /// are to be [noted](Clerk::note_answered) then.
+    pub fn defer(
+        &mut self,
+        (from, parcel): (NodeId, Parcel),
+        proposals: &mut [Box<Proposal>],
+        mailbox: &Arc<Mailbox>,
+    ) {
+        let first = self.last_ticket + 1;
+        for proposal in proposals.iter_mut() {
+            self.last_ticket += 1;
+            proposal.ticket = self.last_ticket;
+            proposal.mailbox = mailbox.clone();
+            proposal.group = parcel.group;
+        }
+        let job = Job {
+            from,
+            parcel,
+            left: proposals.len(),
+            outcomes: vec![Vec::new(); proposals.len()],
+        };
+        self.jobs.insert(first, job);
+    }
+
+    /// A proposal was answered; the parcel, if it was its last one.
+    pub fn note_answered(&mut self, proposal: &Proposal) -> Option<Served> {
+        let (&first, job) = self.jobs.range_mut(..=proposal.ticket).next_back()?;
+        job.outcomes[proposal.ticket - first] = outcomes_of(proposal);
+        job.left -= 1;
+        if job.left > 0 {
+            return None;
+        }
+        let job = self.jobs.remove(&first).expect("it was just found");
+        Some(Served {
+            to: job.from,
+            parcel: job.parcel,
+            outcomes: job.outcomes.concat(),
+        })
+    }
+}
+
+/// The sections of a parcel as proposals.
+///
+/// # Errors
+/// The body makes no sense, or wants something changed.
+pub fn unpack(body: &Bytes) -> Result<Vec<Box<Proposal>>, String> {
+    let sections = Section::all(body).map_err(|error| error.to_string())?;
+    sections.iter().map(unpack_section).collect()
+}
+
+/// Runs the reads on a state that is known to be the latest, and writes what came of them.
+pub fn read(
+    state: &State,
+    proposals: &[Box<Proposal>],
+    (clock, now_ms): (&AccessClock, i64),
+    counters: &Counters,
+    outcomes: &mut Vec<u8>,
+) {
+    let mut reply = Vec::new();
+    for proposal in proposals {
+        for item in &proposal.items {
+            let Item::Command {
+                request,
+                database,
+                command,
+            } = item
+            else {
+                continue;
+            };
+            let Handler::Read(handler) = command.handler else {
+                continue;
+            };
+            let args = proposal.requests.args(*request, &proposal.buffer);
+            if let Some(stray) = state.stray(command, args) {
+                ProxiedReply::Stray(stray).put(outcomes);
+                continue;
+            }
+            let context = ReadContext {
+                keyspace: &state.keyspace,
+                authority: &state.authority,
+                scripts: &state.scripts,
+                database: *database,
+                now_ms,
+                clock,
+                touch: true,
+                counters,
+                may_wait: false,
+                chance: None,
+            };
+            reply.clear();
+            let done = handler(
+                &context,
+                args,
+                &mut Encoder::new(&mut reply, proposal.protocol),
+            );
+            if let Err(error) = done {
+                reply.clear();
+                Encoder::new(&mut reply, proposal.protocol).error(&error.to_string());
+            }
+            ProxiedReply::of_reply(&reply).put(outcomes);
+        }
+    }
+}
+
+/// A section as a proposal.
+fn unpack_section(section: &Section) -> Result<Box<Proposal>, String> {
+    let mut proposal = Proposal::new(Arc::default(), 0);
+    proposal.buffer.extend_from_slice(&section.resp);
+    proposal.protocol = section.protocol;
+    proposal.wants_ends = true;
+    let mut parser = Parser::default();
+    let limits = Limits::default();
+    let parsed = parser.parse(
+        &mut proposal.buffer,
+        &limits,
+        section.count,
+        &mut proposal.requests,
+    );
+    parsed.map_err(|error| error.to_string())?;
+    if proposal.requests.len() != section.count {
+        return Err("requests are missing".to_owned());
+    }
+    for request in 0..section.count {
+        let args = proposal.requests.args(request, &proposal.buffer);
+        let command = commands::lookup_logged(args).map_err(|error| error.to_string())?;
+        if !matches!(command.handler, Handler::Read(_)) {
+            return Err(format!("'{}' is no read", command.name));
+        }
+        proposal.items.push(Item::Command {
+            request,
+            database: section.database,
+            command,
+        });
+    }
+    Ok(proposal)
+}
+
+/// What came of the items of a proposal that a group has answered.
+fn outcomes_of(proposal: &Proposal) -> Vec<u8> {
+    let mut outcomes = Vec::new();
+    let (mut start, mut strayed) = (0, proposal.strayed.iter().peekable());
+    for (at, &end) in proposal.ends.iter().enumerate() {
+        match strayed.next_if(|strayed| strayed.item == at) {
+            Some(strayed) => ProxiedReply::Stray(strayed.stray.clone()).put(&mut outcomes),
+            None => ProxiedReply::of_reply(&proposal.replies[start..end]).put(&mut outcomes),
+        }
+        start = end;
+    }
+    outcomes
+}

@@ -1,0 +1,536 @@
+//! Clients: they ask any node for any key, and the node takes requests where the keys are, as its
+//! connections do.
+//!
+//! A client stays with one node and has one thing under way, beside a listing. What single requests
+//! and transactions of two keys find goes into the history. Not judged by it are commands of all
+//! kinds on keys of their own (`mixed`), which have to leave all replicas alike, and keys that are
+//! written once, which listings have to return.
+
+use std::time::Duration;
+
+use bailiwick::authority::Place;
+use bailiwick::group::Proposal;
+use bailiwick::keyspace::WatchState;
+use bailiwick::routing::errand;
+use bailiwick::routing::pursuit::{Next, Pursuit};
+use bailiwick::routing::{Route, Routes};
+use bailiwick::state::Watched;
+use bailiwick_replication::GroupId;
+
+use super::listings::Listing;
+use super::office::Delivery;
+use super::places::{self, HOMES};
+use super::{Event, World};
+use crate::history::{Begun, Operation, Outcome, Reply};
+use crate::simulation::node::REQUEST_TIMEOUT_NS;
+use crate::simulation::requests::{self, Answer, Words};
+use crate::simulation::subject::Subject;
+use crate::simulation::{MS, mixed};
+
+/// Keys of each home that are written once, at least.
+const LEAST_STAYS: u32 = 3;
+
+/// A client.
+pub(super) struct Client {
+    pub(super) node: u64,
+    /// What is under way.
+    pub(super) asked: Option<Asked>,
+    pub(super) listing: Option<Listing>,
+    /// Counts what it wrote, so that no value comes twice.
+    values: u64,
+    /// Counts what it asked.
+    asks: u64,
+    watched: Option<Watch>,
+}
+
+/// What WATCH saw of a home's counter, and what the counter was after that.
+struct Watch {
+    home: usize,
+    group: GroupId,
+    state: WatchState,
+    number: Option<i64>,
+}
+
+/// Something under way.
+pub(super) struct Asked {
+    pub(super) since: u64,
+    serial: u64,
+    parts: Vec<(Begun, String, Operation)>,
+    kind: Kind,
+    /// Who was asked last.
+    group: GroupId,
+    /// On its way from group to group, until when at most.
+    pursuit: Option<(Pursuit, u64)>,
+    /// It is asked for again after a pause.
+    waits: Option<Box<Proposal>>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    /// One answer for the only part.
+    Single,
+    /// One answer with one for each part in it.
+    Transaction,
+    /// WATCH of a home's counter.
+    Watch(usize),
+    /// The counter that was watched.
+    Look,
+    /// The watched counter is set to this.
+    Swap(i64),
+    /// Nobody cares.
+    Aside,
+    /// A home's keys that stay.
+    Stays(usize),
+}
+
+impl Client {
+    pub(super) fn new(node: u64) -> Self {
+        Self {
+            node,
+            asked: None,
+            listing: None,
+            values: 0,
+            asks: 0,
+            watched: None,
+        }
+    }
+
+    /// The node that it talks to is gone: what became of its requests is unknown.
+    pub(super) fn disconnect(&mut self) {
+        self.asked = None;
+        self.listing = None;
+        self.watched = None;
+    }
+}
+
+impl World {
+    /// A client does something, if nothing is under way.
+    pub(super) fn act(&mut self, client: usize) {
+        let node = self.clients[client].node;
+        let pause = MS / 10 + self.rng.u64(..self.plan.think_ns);
+        self.agenda.at(self.now + pause, Event::Client(client));
+        if !self.faults || !self.is_awake(node) || self.clients[client].asked.is_some() {
+            return;
+        }
+        if self.clients[client].listing.is_none() && self.rng.u32(..12) == 0 {
+            self.list(client);
+        }
+        if let Some(watch) = self.clients[client].watched.take() {
+            return match watch.number {
+                Some(number) => self.swap(client, &watch, number),
+                None => self.look_at_watched(client, watch),
+            };
+        }
+        let home = self.rng.usize(..HOMES.len());
+        match self.rng.u32(..100) {
+            0..=15 if !self.has_stays[home] => self.write_stays(client, home),
+            0..=9 => self.write_pair(client, home),
+            10..=15 => self.read_pair(client, home),
+            16..=24 => self.watch(client, home),
+            25..=36 => self.aside(client, home),
+            _ => self.ask_one(client),
+        }
+    }
+
+    fn ask_one(&mut self, client: usize) {
+        let name = places::draw(&mut self.rng);
+        let piece = self.piece(client);
+        let subject = Subject::of(&name);
+        let mut operations = if name.contains("count:") {
+            vec![Operation::Get, Operation::Increment, Operation::Increment]
+        } else {
+            let mut operations = subject.operations(piece);
+            // Deleting seldom, so that something grows.
+            if self.rng.u32(..4) > 0 {
+                operations.pop();
+            }
+            operations
+        };
+        let operation = operations.swap_remove(self.rng.usize(..operations.len()));
+        self.ask_for(client, &name, operation);
+    }
+
+    /// One operation.
+    pub(super) fn ask_for(&mut self, client: usize, name: &str, operation: Operation) {
+        if operation == Operation::Get {
+            return self.read(client, name);
+        }
+        let words = requests::words(name, &operation);
+        let proposal = requests::pipeline(&[words], client);
+        self.record(client, vec![(name.to_owned(), operation)], Kind::Single);
+        self.propose(client, Subject::of(name).key, proposal);
+    }
+
+    /// A read: on the node itself if it may, otherwise by way of the group.
+    pub(super) fn read(&mut self, client: usize, name: &str) {
+        self.read_as(client, name, Kind::Single);
+    }
+
+    fn read_as(&mut self, client: usize, name: &str, kind: Kind) {
+        let key = Subject::of(name).key;
+        let parts = vec![(name.to_owned(), Operation::Get)];
+        if let Some(bytes) = self.read_here(self.clients[client].node, name, key) {
+            self.counts.reads_under_lease += 1;
+            self.record(client, parts, kind);
+            return self.take_reply(client, &bytes);
+        }
+        let words = requests::words(name, &Operation::Get);
+        let proposal = requests::pipeline(&[words], client);
+        self.record(client, parts, kind);
+        self.propose(client, key, proposal);
+    }
+
+    /// The reply of a node that is a member of the key's group and knows that it has the latest.
+    fn read_here(&mut self, node: u64, name: &str, key: &str) -> Option<Vec<u8>> {
+        let node = &self.nodes[&node];
+        let process = node.running.as_ref()?;
+        let group = group_of(process.routes().as_ref(), key);
+        let seat = process.seats.get(&group)?;
+        let clock = node.clock(self.now);
+        let state = seat.shared.linearizable(|| clock)?;
+        if state.authority.place(key.as_bytes()) != Place::Here {
+            return None;
+        }
+        let bytes = requests::get(&state, name, node.wall_ms(self.now));
+        drop(state);
+        self.check_reader(group, key);
+        Some(bytes)
+    }
+
+    fn write_pair(&mut self, client: usize, home: usize) {
+        let piece = self.piece(client);
+        let parts = places::pair(HOMES[home]).map(|key| (key, Operation::Set(piece.clone())));
+        self.transact(client, parts.to_vec(), Vec::new(), Kind::Transaction);
+    }
+
+    fn read_pair(&mut self, client: usize, home: usize) {
+        let parts = places::pair(HOMES[home]).map(|key| (key, Operation::Get));
+        self.transact(client, parts.to_vec(), Vec::new(), Kind::Transaction);
+    }
+
+    fn transact(
+        &mut self,
+        client: usize,
+        parts: Vec<(String, Operation)>,
+        watched: Vec<Watched>,
+        kind: Kind,
+    ) {
+        let words = parts
+            .iter()
+            .map(|(key, operation)| requests::words(key, operation));
+        let words: Vec<Words> = words.collect();
+        let proposal = requests::transaction(&words, watched, client);
+        let key = parts[0].0.clone();
+        self.record(client, parts, kind);
+        self.propose(client, &key, proposal);
+    }
+
+    fn watch(&mut self, client: usize, home: usize) {
+        let key = places::counter(HOMES[home]);
+        let Some(process) = &self.nodes[&self.clients[client].node].running else {
+            return;
+        };
+        let mail = process.mail.clients.clone();
+        let words = [&b"_WATCH"[..], key.as_bytes()];
+        let proposal = errand::proposal(GroupId(0), &words, mail, client);
+        self.record(client, Vec::new(), Kind::Watch(home));
+        self.propose(client, &key, proposal.expect("the command exists"));
+    }
+
+    fn look_at_watched(&mut self, client: usize, watch: Watch) {
+        let name = places::counter(HOMES[watch.home]);
+        self.clients[client].watched = Some(watch);
+        self.read_as(client, &name, Kind::Look);
+    }
+
+    /// MULTI, SET, EXEC of a watched counter, as a connection composes it.
+    fn swap(&mut self, client: usize, watch: &Watch, number: i64) {
+        let key = places::counter(HOMES[watch.home]);
+        let Some(process) = &self.nodes[&self.clients[client].node].running else {
+            return;
+        };
+        let state = if group_of(process.routes().as_ref(), &key) == watch.group {
+            watch.state
+        } else {
+            WatchState::CHANGED
+        };
+        let next = number + 1;
+        let words: Words = vec![
+            b"SET".to_vec(),
+            key.clone().into_bytes(),
+            next.to_string().into(),
+        ];
+        let watched = Watched {
+            database: 0,
+            key: key.clone().into_bytes(),
+            state,
+        };
+        let proposal = requests::transaction(&[words], vec![watched], client);
+        let parts = vec![(key.clone(), Operation::Increment)];
+        self.record(client, parts, Kind::Swap(next));
+        self.propose(client, &key, proposal);
+    }
+
+    fn aside(&mut self, client: usize, home: usize) {
+        let words = mixed::command(&mut self.rng, HOMES[home]);
+        let proposal = requests::pipeline(&[words], client);
+        self.record(client, Vec::new(), Kind::Aside);
+        self.propose(client, &format!("{}mixed:", HOMES[home]), proposal);
+    }
+
+    fn write_stays(&mut self, client: usize, home: usize) {
+        let mut words: Words = vec![b"MSET".to_vec()];
+        for key in self.stays_of(home) {
+            words.push(key);
+            words.push(b"here".to_vec());
+        }
+        let proposal = requests::pipeline(&[words], client);
+        self.record(client, Vec::new(), Kind::Stays(home));
+        self.propose(client, &places::lasting(HOMES[home], 0), proposal);
+    }
+
+    fn stays_of(&self, home: usize) -> Vec<Vec<u8>> {
+        let keys = (0..self.plan.ballast + LEAST_STAYS).map(|n| places::lasting(HOMES[home], n));
+        keys.map(String::into_bytes).collect()
+    }
+
+    fn piece(&mut self, client: usize) -> Vec<u8> {
+        let values = &mut self.clients[client].values;
+        *values += 1;
+        format!("{client:02}-{values:05};").into_bytes()
+    }
+
+    fn record(&mut self, client: usize, parts: Vec<(String, Operation)>, kind: Kind) {
+        let now = self.now;
+        let parts = parts.into_iter().map(|(name, operation)| {
+            let begun = self
+                .history
+                .begin(client as u32, &name, operation.clone(), now);
+            (begun, name, operation)
+        });
+        let parts = parts.collect();
+        let client = &mut self.clients[client];
+        client.asks += 1;
+        client.asked = Some(Asked {
+            since: now,
+            serial: client.asks,
+            parts,
+            kind,
+            group: GroupId(0),
+            pursuit: None,
+            waits: None,
+        });
+        self.counts.operations += 1;
+    }
+
+    /// Gives a request to the group of its key, as far as the client's node knows.
+    fn propose(&mut self, client: usize, key: &str, mut proposal: Box<Proposal>) {
+        let node = self.clients[client].node;
+        let Some(process) = &self.nodes[&node].running else {
+            return;
+        };
+        proposal.group = group_of(process.routes().as_ref(), key);
+        proposal.mailbox = process.mail.clients.clone();
+        if let Some(asked) = &mut self.clients[client].asked {
+            asked.group = proposal.group;
+        }
+        self.submit(node, proposal);
+    }
+
+    /// Gives a proposal to its group: to the seat here, or to the courier.
+    pub(super) fn submit(&mut self, node: u64, proposal: Box<Proposal>) {
+        let running = self.nodes.get_mut(&node);
+        let Some(process) = running.and_then(|node| node.running.as_mut()) else {
+            return;
+        };
+        let group = proposal.group;
+        let seat = process.seats.get_mut(&group);
+        match seat.filter(|seat| seat.shared.standing().takes_part()) {
+            Some(seat) => {
+                seat.proposals.push(proposal);
+                self.wake(node, group, 200);
+            }
+            None => self.deliver_to_office(node, Delivery::Proposal(proposal)),
+        }
+    }
+
+    /// A request of a client is answered by a group.
+    pub(super) fn take_answer(&mut self, mut proposal: Box<Proposal>) {
+        let client = proposal.ticket;
+        let Some(strayed) = proposal.strayed.pop() else {
+            return self.take_reply(client, &proposal.replies);
+        };
+        let node = self.clients[client].node;
+        let now = self.now;
+        let process = self.nodes[&node].running.as_ref();
+        let (Some(process), Some(asked)) = (process, &mut self.clients[client].asked) else {
+            return self.fail(format!("client {client} is answered twice"));
+        };
+        self.counts.strays += 1;
+        let (pursuit, deadline) = asked
+            .pursuit
+            .get_or_insert_with(|| (Pursuit::new(&proposal), now + REQUEST_TIMEOUT_NS));
+        if now >= *deadline {
+            return self.take_reply(client, &proposal.replies);
+        }
+        match pursuit.next(process.routes().as_ref(), &proposal, &strayed.stray) {
+            Next::Ask { group, pause } => {
+                proposal.group = group;
+                asked.group = group;
+                proposal.replies.clear();
+                proposal.is_discarded = false;
+                asked.waits = Some(proposal);
+                let serial = asked.serial;
+                self.resubmit_after(client, serial, pause);
+            }
+            Next::Changed => self.take_reply(client, b"*-1\r\n"),
+            Next::Refused(error) => self.fail(format!("client {client} is told: {error}")),
+        }
+    }
+
+    fn resubmit_after(&mut self, client: usize, serial: u64, pause: Duration) {
+        let at = self.now + pause.as_nanos() as u64 + self.rng.u64(..MS / 5);
+        self.agenda.at(at, Event::Resubmit { client, serial });
+    }
+
+    /// A pause is over.
+    pub(super) fn resubmit(&mut self, client: usize, serial: u64) {
+        let node = self.clients[client].node;
+        let asked = self.clients[client].asked.as_mut();
+        let proposal = asked
+            .filter(|asked| asked.serial == serial)
+            .and_then(|asked| asked.waits.take());
+        if let Some(proposal) = proposal {
+            self.submit(node, proposal);
+        }
+    }
+
+    fn take_reply(&mut self, client: usize, bytes: &[u8]) {
+        let Some(asked) = self.clients[client].asked.take() else {
+            return self.fail(format!("client {client} is answered twice"));
+        };
+        if let Err(violation) = self.judge(client, asked, bytes) {
+            self.fail(violation);
+        }
+    }
+
+    fn judge(&mut self, client: usize, asked: Asked, bytes: &[u8]) -> Result<(), String> {
+        let answers = requests::answers(bytes)?;
+        let [answer] = &answers[..] else {
+            return Err(format!("{:?} is answered with {answers:?}", asked.kind));
+        };
+        if let Answer::Error(text) = answer
+            && !matches!(asked.kind, Kind::Aside)
+        {
+            return self.note_refusal(&asked, text);
+        }
+        match (&asked.kind, answer) {
+            (Kind::Aside, _) => {}
+            (Kind::Stays(home), Answer::Simple) => {
+                self.has_stays[*home] = true;
+                self.stays.extend(self.stays_of(*home));
+            }
+            (Kind::Watch(home), Answer::Bytes(bytes)) => {
+                self.note_watched(client, *home, (asked.group, bytes))?;
+            }
+            (Kind::Swap(_), Answer::Nil) => self.finish_all(&asked, &Outcome::Refused),
+            (Kind::Swap(number), Answer::Array(answers)) if answers[..] == [Answer::Simple] => {
+                self.counts.swaps += 1;
+                self.finish_all(&asked, &Outcome::Answered(Reply::Number(*number)));
+            }
+            (Kind::Transaction, Answer::Array(answers)) if answers.len() == asked.parts.len() => {
+                if let [a @ (Answer::Bytes(_) | Answer::Nil), b] = &answers[..]
+                    && a != b
+                {
+                    return Err(format!("half of a transaction shows: {a:?} and {b:?}"));
+                }
+                self.finish_parts(&asked, answers)?;
+            }
+            (Kind::Single, answer) => self.finish_parts(&asked, std::slice::from_ref(answer))?,
+            (Kind::Look, answer) => {
+                self.note_number(client, answer)?;
+                self.finish_parts(&asked, std::slice::from_ref(answer))?;
+            }
+            (kind, answer) => return Err(format!("{kind:?} is answered with {answer:?}")),
+        }
+        Ok(())
+    }
+
+    /// What a client knows after an error.
+    fn note_refusal(&mut self, asked: &Asked, text: &str) -> Result<(), String> {
+        let code = text.split(' ').next().unwrap_or_default();
+        let outcome = match code {
+            // Nobody has done it.
+            "TRYAGAIN" | "STRAY" => Outcome::Refused,
+            "EXECABORT" if text.contains("MISCONF") => Outcome::Refused,
+            _ => requests::refusal(text)?,
+        };
+        self.finish_all(asked, &outcome);
+        Ok(())
+    }
+
+    fn note_watched(
+        &mut self,
+        client: usize,
+        home: usize,
+        (group, bytes): (GroupId, &[u8]),
+    ) -> Result<(), String> {
+        let state = bytes.try_into().map(u64::from_le_bytes);
+        let state = state.map_err(|_| format!("WATCH is answered with {bytes:?}"))?;
+        self.clients[client].watched = Some(Watch {
+            home,
+            group,
+            state: WatchState(state),
+            number: None,
+        });
+        Ok(())
+    }
+
+    fn note_number(&mut self, client: usize, answer: &Answer) -> Result<(), String> {
+        let number = match answer {
+            Answer::Nil => 0,
+            Answer::Bytes(bytes) => {
+                let text = std::str::from_utf8(bytes).ok();
+                let number = text.and_then(|text| text.parse().ok());
+                number.ok_or_else(|| format!("a counter holds {bytes:?}"))?
+            }
+            other => return Err(format!("a counter is read as {other:?}")),
+        };
+        if let Some(watch) = &mut self.clients[client].watched {
+            watch.number = Some(number);
+        }
+        Ok(())
+    }
+
+    fn finish_parts(&mut self, asked: &Asked, answers: &[Answer]) -> Result<(), String> {
+        for ((begun, name, operation), answer) in asked.parts.iter().zip(answers) {
+            let outcome = requests::outcome(name, operation, answer)?;
+            self.finish(*begun, outcome);
+        }
+        Ok(())
+    }
+
+    fn finish_all(&mut self, asked: &Asked, outcome: &Outcome) {
+        for (begun, ..) in &asked.parts {
+            self.finish(*begun, outcome.clone());
+        }
+    }
+
+    /// What is unknown stays open.
+    fn finish(&mut self, begun: Begun, outcome: Outcome) {
+        if matches!(outcome, Outcome::Answered(_)) {
+            self.counts.answered += 1;
+        }
+        if outcome != Outcome::Unknown {
+            self.history.finish(begun, outcome, self.now);
+        }
+    }
+}
+
+/// Where a key's requests go, as a node knows.
+fn group_of(routes: Option<&Routes>, key: &str) -> GroupId {
+    match routes.map(|routes| routes.of_keys([key.as_bytes()])) {
+        Some(Route::Group(group)) => group,
+        _ => GroupId(0),
+    }
+}

@@ -1,0 +1,196 @@
+//! What goes wrong, and changes of members: one thing at a time, drawn by the plan's weights.
+
+use std::sync::mpsc;
+
+use bailiwick::directory::ROOT_GROUP;
+use bailiwick::group::Change;
+use bailiwick_replication::consensus::Configuration;
+use bailiwick_replication::{GroupId, NodeId};
+
+use super::{Event, World};
+use crate::simulation::MS;
+use crate::simulation::network::Links;
+
+/// The kinds of faults.
+#[derive(Clone, Copy)]
+enum Fault {
+    Crash,
+    Cut,
+    Partition,
+    Reconnect,
+    Stall,
+    Fill,
+    Change,
+    Transfer,
+    ClockJump,
+}
+
+impl World {
+    /// Causes the next fault and plans the one after it.
+    pub(super) fn cause_fault(&mut self) {
+        if !self.faults {
+            return;
+        }
+        let pause = self.rng.u64(..2 * self.plan.fault_ns);
+        self.agenda.at(self.now + pause, Event::Fault);
+        let node = self.any_node();
+        match self.draw_fault() {
+            None => {}
+            Some(Fault::Crash) => self.crash_for_a_while(node),
+            Some(Fault::Cut) => self.cut_something(),
+            Some(Fault::Partition) => self.partition(),
+            Some(Fault::Reconnect) => {
+                let peer = self.any_node();
+                if node != peer {
+                    self.break_present(node, peer);
+                }
+            }
+            Some(Fault::Stall) => self.stall(node),
+            Some(Fault::Fill) => self.fill(node),
+            Some(Fault::Change) => self.change_members(),
+            Some(Fault::Transfer) => self.change_leader(node),
+            Some(Fault::ClockJump) => {
+                let offset_ms = self.rng.i64(-500..500);
+                if let Some(node) = self.nodes.get_mut(&node) {
+                    node.wall_offset_ms = offset_ms;
+                }
+            }
+        }
+    }
+
+    fn draw_fault(&mut self) -> Option<Fault> {
+        let weights = &self.plan.weights;
+        let kinds = [
+            (weights.crash, Fault::Crash),
+            (weights.cut, Fault::Cut),
+            (weights.partition, Fault::Partition),
+            (weights.reconnect, Fault::Reconnect),
+            (weights.stall, Fault::Stall),
+            (weights.fill, Fault::Fill),
+            (weights.change, Fault::Change),
+            (weights.transfer, Fault::Transfer),
+            (weights.clock_jump, Fault::ClockJump),
+        ];
+        let total: u32 = kinds.iter().map(|(weight, _)| weight).sum();
+        let mut at = self.rng.u32(..total.max(1));
+        for (weight, kind) in kinds {
+            if at < weight {
+                return Some(kind);
+            }
+            at -= weight;
+        }
+        None
+    }
+
+    fn crash_for_a_while(&mut self, node: u64) {
+        if self.nodes[&node].running.is_none() {
+            return;
+        }
+        self.crash(node);
+        let longest = [50, 400, 1500][self.rng.usize(..3)];
+        let at = self.now + self.rng.u64(1..longest) * MS;
+        self.agenda.at(at, Event::Start(node));
+    }
+
+    fn stall(&mut self, id: u64) {
+        let for_ns = self.cut_for_ns();
+        let until = self.now + for_ns;
+        if let Some(node) = self.nodes.get_mut(&id)
+            && node.running.is_some()
+        {
+            node.stalled_until = node.stalled_until.max(until);
+        }
+        self.notice_stall(id, for_ns);
+        self.agenda.at(until, Event::Resume(id));
+    }
+
+    fn fill(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.set_full(true);
+        }
+        let for_ns = self.cut_for_ns();
+        self.agenda.at(self.now + for_ns, Event::MakeRoom(id));
+    }
+
+    fn any_group(&mut self) -> GroupId {
+        GroupId(self.rng.u32(..self.plan.groups.len() as u32))
+    }
+
+    /// The newest configuration of a group that any running node knows of.
+    pub(super) fn newest_configuration(&self, group: GroupId) -> Configuration {
+        let processes = self.nodes.values().filter_map(|node| node.running.as_ref());
+        let seats = processes.filter_map(|process| process.seats.get(&group));
+        let known = seats.map(|seat| seat.member.replica().configuration());
+        known
+            .max_by_key(|configuration| configuration.id)
+            .unwrap_or_default()
+    }
+
+    /// A node joins a group, or leaves it, unless it is the last one.
+    fn change_members(&mut self) {
+        let (group, node, by) = (self.any_group(), self.any_node(), self.any_node());
+        let configuration = self.newest_configuration(group);
+        if group == ROOT_GROUP && !self.is_known(&configuration) {
+            // Each configuration of the root group is made known by a member of the one before. An
+            // operator who changes it faster than nodes hear of it may leave nobody who can.
+            return;
+        }
+        let change = match configuration.member(NodeId(node)) {
+            None if configuration.members.len() < 4 => Change::Add(NodeId(node)),
+            Some(_) if configuration.members.len() > 1 => Change::Remove(NodeId(node)),
+            _ => return,
+        };
+        self.order_change(by, group, change);
+    }
+
+    /// Whether all nodes that run know this configuration of the root group.
+    fn is_known(&self, configuration: &Configuration) -> bool {
+        let mut processes = self.nodes.values().filter_map(|node| node.running.as_ref());
+        processes.all(|process| {
+            let view = process.office.directory().view();
+            let known = view.group(ROOT_GROUP).map(|known| known.configuration);
+            known == Some(u64::from(configuration.id.0))
+        })
+    }
+
+    fn change_leader(&mut self, by: u64) {
+        let (group, to) = (self.any_group(), NodeId(self.any_node()));
+        self.order_change(by, group, Change::Transfer(to));
+    }
+
+    fn order_change(&mut self, by: u64, group: GroupId, change: Change) {
+        let Some(node) = self.nodes.get_mut(&by) else {
+            return;
+        };
+        let clock = node.clock(self.now);
+        let process = node.running.as_mut();
+        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+            return;
+        };
+        // Nobody waits for what comes of it.
+        let (reply, _) = mpsc::channel();
+        seat.member.order(change, reply, clock);
+        self.counts.changes += 1;
+        self.tell(|| format!("node {by} is to {change:?} in {group:?}"));
+        self.wake(by, group, 500);
+    }
+
+    /// Ends all faults and orders, and lets everything come back.
+    pub(super) fn stop_faults(&mut self) {
+        self.faults = false;
+        self.heal_all();
+        for id in 1..=self.plan.nodes {
+            let Some(node) = self.nodes.get_mut(&id) else {
+                continue;
+            };
+            node.set_full(false);
+            node.stalled_until = node.stalled_until.min(self.now);
+            let event = if node.running.is_none() {
+                Event::Start(id)
+            } else {
+                Event::Resume(id)
+            };
+            self.agenda.at(self.now, event);
+        }
+    }
+}

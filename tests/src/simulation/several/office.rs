@@ -1,0 +1,316 @@
+//! What a node does beside its groups: the directory with its herald, the courier that takes
+//! requests to other groups, and the desk that serves those of other nodes.
+//!
+//! The real pieces, driven as the registry, the courier's and the desk's threads drive them, but in
+//! one turn: what came in, the groups' decisions, time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bailiwick::commands::Counters;
+use bailiwick::directory::keys::NodeKey;
+use bailiwick::directory::record::GroupRecord;
+use bailiwick::directory::{Directory, View};
+use bailiwick::estate::DIRECTORY_SERVICE;
+use bailiwick::estate::herald::Herald;
+use bailiwick::group::{Mailbox, NODE_SERVICES, Proposal};
+use bailiwick::keyspace::{AccessClock, AccessPolicy};
+use bailiwick::proxy::clerk::{self, Clerk};
+use bailiwick::proxy::wire::{Message, PROXY_SERVICE, Parcel};
+use bailiwick::proxy::{Courier, Groups, Patience};
+use bailiwick::state::{Origin, PROXIED, decode_proposal_head};
+use bailiwick_replication::consensus::Member as MemberId;
+use bailiwick_replication::link::{Class, Frame};
+use bailiwick_replication::{GroupId, NodeId};
+use bytes::Bytes;
+
+use crate::simulation::node::{Input, Moment, REQUEST_TIMEOUT_NS, Running, timing};
+
+/// What comes in for an office.
+pub(super) enum Delivery {
+    Up(u64),
+    Down(u64),
+    Frame {
+        from: u64,
+        frame: Frame,
+    },
+    Called(GroupId),
+    Proposal(Box<Proposal>),
+    /// A section of a parcel of reads that a group of this node has answered.
+    Answered(Box<Proposal>),
+}
+
+/// What is to be done after a turn.
+#[derive(Default)]
+pub(super) struct Outbox {
+    pub(super) frames: Vec<(u64, Frame)>,
+    pub(super) answered: Vec<Box<Proposal>>,
+    /// Seats that got something to do.
+    pub(super) woken: Vec<GroupId>,
+    pub(super) vacancies: Vec<Arc<GroupRecord>>,
+}
+
+/// A node's office.
+pub(super) struct Office {
+    own: NodeId,
+    directory: Arc<Directory>,
+    herald: Herald,
+    courier: Courier,
+    clerk: Clerk,
+    inbox: Vec<Delivery>,
+}
+
+impl Office {
+    /// Of a node with its data directory, in this life.
+    pub(super) fn new(
+        (me, incarnation): (MemberId, u64),
+        key: Arc<NodeKey>,
+        directory: Arc<Directory>,
+        clock: u64,
+    ) -> Self {
+        let timing = timing();
+        let patience = Patience {
+            request_ns: REQUEST_TIMEOUT_NS,
+            resend_ns: 4 * timing.tick_ns * timing.election_ticks,
+        };
+        let origin = Origin {
+            node: me.node.0 as u32 | PROXIED,
+            incarnation,
+        };
+        let mut herald = Herald::new(me, key, directory.clone(), clock);
+        herald.introduce();
+        Self {
+            own: me.node,
+            directory,
+            herald,
+            courier: Courier::new(origin, patience),
+            clerk: Clerk::default(),
+            inbox: Vec::new(),
+        }
+    }
+
+    pub(super) fn directory(&self) -> &Arc<Directory> {
+        &self.directory
+    }
+
+    /// Leaves something for the next turn.
+    pub(super) fn push(&mut self, delivery: Delivery) {
+        self.inbox.push(delivery);
+    }
+
+    /// A turn.
+    pub(super) fn turn(
+        &mut self,
+        seats: &mut BTreeMap<GroupId, Running>,
+        desk: &Arc<Mailbox>,
+        moment: Moment,
+        random: u64,
+    ) -> Result<Outbox, String> {
+        let mut out = Outbox::default();
+        for delivery in std::mem::take(&mut self.inbox) {
+            self.take(delivery, seats, desk, moment, &mut out)?;
+        }
+        for (&group, seat) in seats.iter() {
+            let leads = seat.shared.standing().leads();
+            let records = self.herald.survey(group, leads, &seat.shared.state());
+            self.herald.proclaim(records);
+        }
+        self.herald.tick(moment.clock, random);
+        for (to, payload) in self.herald.take_messages() {
+            let frame = Frame {
+                class: Class::Ordered,
+                group: NODE_SERVICES,
+                configuration: DIRECTORY_SERVICE,
+                payload,
+            };
+            out.frames.push((to.0, frame));
+        }
+        if self.herald.has_news() {
+            out.vacancies = self.herald.vacancies(|group| seats.contains_key(&group));
+        }
+        let known = Known {
+            own: self.own,
+            directory: &self.directory,
+        };
+        self.courier.advance(&known, moment.clock);
+        for (to, message) in self.courier.take_messages() {
+            out.frames.push((to.0, message.frame()));
+        }
+        out.answered.append(self.courier.take_answered());
+        Ok(out)
+    }
+
+    fn take(
+        &mut self,
+        delivery: Delivery,
+        seats: &mut BTreeMap<GroupId, Running>,
+        desk: &Arc<Mailbox>,
+        moment: Moment,
+        out: &mut Outbox,
+    ) -> Result<(), String> {
+        match delivery {
+            Delivery::Up(peer) => {
+                self.herald.link_up(NodeId(peer));
+                self.courier.link_up(NodeId(peer));
+            }
+            Delivery::Down(peer) => {
+                self.herald.link_down(NodeId(peer));
+                self.courier.link_down(NodeId(peer));
+            }
+            Delivery::Called(group) => self.herald.note_called(group),
+            Delivery::Proposal(proposal) => self.courier.submit([proposal], moment.clock),
+            Delivery::Answered(proposal) => {
+                if let Some(served) = self.clerk.note_answered(&proposal) {
+                    let message = match seats.get(&served.parcel.group) {
+                        Some(seat) => self.done(seat, served.parcel, served.outcomes),
+                        None => elsewhere(served.parcel),
+                    };
+                    out.frames.push((served.to.0, message.frame()));
+                }
+            }
+            Delivery::Frame { from, frame } if frame.configuration == DIRECTORY_SERVICE => {
+                self.herald.receive(NodeId(from), &frame.payload);
+            }
+            Delivery::Frame { from, frame } => {
+                assert_eq!(frame.configuration, PROXY_SERVICE);
+                let message = Message::decode(&frame.payload);
+                let message = message.map_err(|error| format!("node {from} sends {error}"))?;
+                match message {
+                    Message::Read { .. } | Message::Write { .. } => {
+                        self.serve(from, message, seats, (desk, moment), out)?;
+                    }
+                    message => self.courier.receive(NodeId(from), message, moment.clock),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(
+        &mut self,
+        from: u64,
+        message: Message,
+        seats: &mut BTreeMap<GroupId, Running>,
+        (desk, moment): (&Arc<Mailbox>, Moment),
+        out: &mut Outbox,
+    ) -> Result<(), String> {
+        match message {
+            Message::Write { group, body } => {
+                if let Some(seat) = seats.get_mut(&group) {
+                    let proposal = body;
+                    seat.inputs.push(Input::Proxied { from, proposal });
+                    out.woken.push(group);
+                    return Ok(());
+                }
+                let head = decode_proposal_head(&body).map_err(|error| error.to_string())?;
+                let parcel = Parcel {
+                    group,
+                    reads: false,
+                    id: head.sequence,
+                };
+                out.frames.push((from, elsewhere(parcel).frame()));
+            }
+            Message::Read { group, id, body } => {
+                let parcel = Parcel {
+                    group,
+                    reads: true,
+                    id,
+                };
+                let seat = seats.get_mut(&group);
+                let seat = seat.filter(|seat| seat.shared.standing().takes_part());
+                let Some(seat) = seat else {
+                    out.frames.push((from, elsewhere(parcel).frame()));
+                    return Ok(());
+                };
+                self.read(from, parcel, seat, &body, (desk, moment), out)?;
+            }
+            // No client here waits for keys, so none is woken.
+            Message::Done { .. }
+            | Message::Elsewhere { .. }
+            | Message::Refused { .. }
+            | Message::Woken { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn read(
+        &mut self,
+        from: u64,
+        parcel: Parcel,
+        seat: &mut Running,
+        body: &Bytes,
+        (desk, moment): (&Arc<Mailbox>, Moment),
+        out: &mut Outbox,
+    ) -> Result<(), String> {
+        let mut proposals = clerk::unpack(body)?;
+        if let Some(state) = seat.shared.linearizable(|| moment.clock) {
+            let now_ms = moment.wall_ms.max(state.time_ms);
+            let clock = AccessClock::new(AccessPolicy::Recency, now_ms, now_ms as u32);
+            let (counters, mut outcomes) = (Counters::default(), Vec::new());
+            clerk::read(
+                &state,
+                &proposals,
+                (&clock, now_ms),
+                &counters,
+                &mut outcomes,
+            );
+            drop(state);
+            let done = self.done(seat, parcel, outcomes);
+            out.frames.push((from, done.frame()));
+            return Ok(());
+        }
+        self.clerk
+            .defer((NodeId(from), parcel), &mut proposals, desk);
+        seat.proposals.append(&mut proposals);
+        out.woken.push(parcel.group);
+        Ok(())
+    }
+
+    fn done(&self, seat: &Running, parcel: Parcel, outcomes: Vec<u8>) -> Message {
+        let standing = seat.shared.standing();
+        let leader = if standing.leads() {
+            Some(self.own)
+        } else {
+            standing.leader()
+        };
+        Message::Done {
+            parcel,
+            leader,
+            body: outcomes.into(),
+        }
+    }
+}
+
+fn elsewhere(parcel: Parcel) -> Message {
+    Message::Elsewhere {
+        parcel,
+        leader: None,
+    }
+}
+
+/// The directory as the courier looks at it; there are no regions here.
+struct Known<'a> {
+    own: NodeId,
+    directory: &'a Directory,
+}
+
+impl Groups for Known<'_> {
+    fn members(&self, group: GroupId) -> Vec<NodeId> {
+        let view = self.directory.view();
+        let members = |view: &View| {
+            let record = view.group(group)?;
+            let nodes = record.members.iter().map(|member| member.node);
+            Some(nodes.filter(|node| *node != self.own).collect())
+        };
+        members(&view).unwrap_or_default()
+    }
+
+    /// Gossip is not simulated: what members answer has to be enough.
+    fn leader(&self, _: GroupId) -> Option<(NodeId, u64)> {
+        None
+    }
+
+    fn describe(&self, group: GroupId, _: Option<&[u8]>) -> String {
+        format!("Group #{}", group.0)
+    }
+}
