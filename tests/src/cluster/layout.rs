@@ -1,9 +1,10 @@
 //! Where the nodes of a cluster listen, and the files that tell them so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 
@@ -26,17 +27,16 @@ pub(super) struct Layout {
 impl Layout {
     /// Addresses that nobody else has.
     pub(super) fn choose(options: &Options) -> Result<Self> {
-        let mut taken = Vec::new();
         let mut layout = Self {
             clients: BTreeMap::new(),
             peers: BTreeMap::new(),
             redirecting: BTreeMap::new(),
         };
         for node in 1..=options.nodes {
-            layout.clients.insert(node, free_address(&mut taken)?);
-            layout.peers.insert(node, free_address(&mut taken)?);
+            layout.clients.insert(node, free_address()?);
+            layout.peers.insert(node, free_address()?);
             if options.redirects {
-                layout.redirecting.insert(node, free_address(&mut taken)?);
+                layout.redirecting.insert(node, free_address()?);
             }
         }
         Ok(layout)
@@ -78,8 +78,12 @@ impl Layout {
     }
 }
 
-/// An address that nobody listens at, and that the kernel gives to nobody by itself.
-pub(super) fn free_address(taken: &mut Vec<u16>) -> Result<SocketAddr> {
+/// Ports that tests of this process have been given, whether they listen there already or not.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// An address that nobody listens at, that the kernel gives to nobody by itself, and that no other
+/// test of this process has been given.
+pub(super) fn free_address() -> Result<SocketAddr> {
     const FIRST: u16 = 10_000;
     let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let first_given: u16 = range
@@ -90,12 +94,13 @@ pub(super) fn free_address(taken: &mut Vec<u16>) -> Result<SocketAddr> {
     for _ in 0..1000 {
         // A machine may give out all its ports; then chance has to do.
         let port = fastrand::u16(FIRST..first_given.max(FIRST + 10_000));
-        if taken.contains(&port) {
+        let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if given.contains(&port) {
             continue;
         }
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
-            taken.push(port);
+            given.insert(port);
             return Ok(address);
         }
     }
@@ -154,12 +159,8 @@ mod tests {
 
     #[test]
     fn ports_are_free_and_different() {
-        let mut taken = Vec::new();
-        for _ in 0..20 {
-            free_address(&mut taken).unwrap();
-        }
-        taken.sort_unstable();
-        taken.dedup();
-        assert_eq!(taken.len(), 20);
+        let addresses = (0..20).map(|_| free_address().unwrap());
+        let different: BTreeSet<SocketAddr> = addresses.collect();
+        assert_eq!(different.len(), 20);
     }
 }

@@ -112,7 +112,8 @@ fn a_node_that_is_gone_is_suspected_and_comes_back_in_another_life() {
     is_in(&world, &["suspect", "dead"]).unwrap();
     let suspected = row(&world).unwrap();
     let level: f64 = text(&suspected, "suspicion").parse().unwrap();
-    assert!(level > 8.0, "{suspected:?}");
+    // It is shown with few digits.
+    assert!(level >= 8.0, "{suspected:?}");
     world.cluster.restart(gone).unwrap();
     is_in(&world, &["alive"]).unwrap();
     let after = incarnation(&row(&world).unwrap()).unwrap();
