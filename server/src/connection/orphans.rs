@@ -54,7 +54,7 @@ impl Orphan {
 
 /// Those of a thread's clients.
 ///
-/// Invariant: at most [`MAX_ORPHANS`].
+/// Invariant: at most `MAX_ORPHANS`.
 #[derive(Default)]
 pub struct Orphans {
     waiting: RefCell<VecDeque<Orphan>>,

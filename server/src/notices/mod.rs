@@ -6,13 +6,13 @@
 //! * as messages, to this node's listeners, if `notify-keyspace-events` of this node says so; and by a
 //!   group's leader to the listeners of nodes that are no members, by their settings;
 //! * as invalidations, to this node's clients that track keys ([`Tracking`]);
-//! * as touches, to nodes that are no members and asked to be told ([`watching`]).
+//! * as touches, to nodes that are no members and asked to be told (`watching`).
 //!
 //! Nothing is collected while nobody listens.
 //!
 //! **How it fails.** Notifications are as good as messages: sent once, and lost where a link or a
 //! leader is lost, or told twice by two leaders. Invalidations are never lost without the copies being
-//! given up: see [`Tracking`] and [`watching`].
+//! given up: see [`Tracking`] and `watching`.
 
 mod tracking;
 mod watching;

@@ -15,7 +15,7 @@
 //! different publishers have no order.
 //!
 //! **How it fails.** Nobody ever waits for a slow listener: a client whose feed grows beyond its limit
-//! is disconnected, and messages for a node that is further behind than [`exchange::WINDOW_BYTES`] are
+//! is disconnected, and messages for a node that is further behind than `exchange::WINDOW_BYTES` are
 //! dropped and counted. What was on its way when a link broke is lost.
 //!
 //! Invariant: a node's board and what it has announced change under one lock, so that others learn of

@@ -14,7 +14,7 @@
 //! each encoding, also where Redis itself checks them only if told to. What does not hold is
 //! [`Malformed`], which says nothing more, as Redis's error does not.
 //!
-//! The codec knows no commands and no I/O. A file is cut into its records by [`file`], which copies
+//! The codec knows no commands and no I/O. A file is cut into its records by [`mod@file`], which copies
 //! values without understanding more of them than their length; importing such a value is a
 //! `RESTORE`, so both ways of getting data in pass the same checks.
 //!
