@@ -139,7 +139,7 @@ fn start_member(node: &Arc<Node>, host: Arc<Host>, now: &Settings) -> Result<(),
         node.seats.add(root, || {});
     }
     for group in groups {
-        let charter = Charter::known(group);
+        let charter = Charter::known(&host, group);
         let group = Group::join(&host, charter, tuning(now), &node.loading)?;
         node.seats.add(group, || {});
     }

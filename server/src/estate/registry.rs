@@ -251,7 +251,7 @@ impl Keeper<'_> {
             if let Some(group) = self.node.seats.get(record.id)
                 && let Some(seat) = group.seat()
             {
-                seat.set_group_name(&record.name);
+                seat.learn(&record.name, record.databases as usize, record.hash_seed);
             }
         }
         let seats = &self.node.seats;

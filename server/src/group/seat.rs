@@ -4,8 +4,8 @@
 //! directory holds of the group. Calls that need an answer from the replica's thread block, and are not for threads
 //! that serve connections.
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,8 @@ pub struct Seat {
     id: GroupId,
     shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,
+    /// Whether the replica's thread was told what a new group is to be like.
+    has_shape: AtomicBool,
     /// Until the threads are started.
     runtime: Mutex<Option<Runtime>>,
 }
@@ -77,9 +79,12 @@ impl Seat {
         self.shared.name()
     }
 
-    /// The group's name has become known.
-    pub fn set_group_name(&self, name: &str) {
+    /// What the directory says of the group has become known.
+    pub fn learn(&self, name: &str, databases: usize, hash_seed: u64) {
         self.shared.set_name(name);
+        if !self.has_shape.swap(true, Ordering::Relaxed) {
+            self.call(move |member, _| member.learn_shape(databases, hash_seed));
+        }
     }
 
     /// The node that this is a seat of.
@@ -184,6 +189,7 @@ impl Group {
         progress: &LoadProgress,
     ) -> Result<Arc<Self>, RecoverError> {
         let (id, me) = (charter.id, host.me());
+        let has_shape = charter.databases > 0;
         let (data, wal, timing) = (&host.data, &host.wal, host.config.timing);
         let (state, checkpoint_time_ms, refused) = load_checkpoint(data, id, progress)?;
         let applied = state.applied;
@@ -244,6 +250,7 @@ impl Group {
             id,
             shared: shared.clone(),
             inbox,
+            has_shape: AtomicBool::new(has_shape),
             runtime: Mutex::new(Some(runtime)),
         };
         Ok(Arc::new(Self {
@@ -298,14 +305,17 @@ fn others(host: &Host) -> Vec<NodeId> {
 }
 
 impl Charter {
-    /// A group of which the data directory has something; its name comes with the directory.
+    /// A group of which the data directory has something; what else there is to know comes with the
+    /// directory. Groups of the cluster's file are numbered in its order; where the file was changed
+    /// since, no more than a preference is wrong.
     #[must_use]
-    pub fn known(id: GroupId) -> Self {
+    pub fn known(host: &Host, id: GroupId) -> Self {
+        let entry = host.cluster().groups.get(id.0 as usize);
         Self {
             id,
             name: format!("#{}", id.0),
             founding: Founding::Fixed(Vec::new()),
-            priority: 0,
+            priority: entry.map_or(0, |group| group.priority_of(host.me().node)),
             hash_seed: 0,
             databases: 0,
         }

@@ -18,7 +18,9 @@ use crate::commands::CommandError;
 use crate::group::eviction::{Room, make_room};
 use crate::group::refusal::Refusals;
 use crate::keyspace::AccessClock;
-use crate::state::{EntryHead, EntryWriter, MAX_DATABASES, ProposalHead, ProposalWriter};
+use crate::state::{
+    EntryHead, EntryWriter, MAX_DATABASES, ProposalHead, ProposalWriter, examine_proposal,
+};
 
 /// After an entry is decided, its clients are given time to come back with their next commands and
 /// share the next entry with those that wait already. Otherwise clients fall into groups that take
@@ -160,10 +162,15 @@ impl Member {
         if self.replica.applied() < end {
             return;
         }
+        // A log begins with what the group is like.
+        if end == LogIndex::ZERO && self.options.databases == 0 {
+            return;
+        }
         if self.leading.lingers(waiting).is_some() {
             return;
         }
         self.board(now);
+        self.examine_forwarded();
         let own = self.replica.member().node;
         let due = self.flights.due(own, ballot, now);
         let head = self.next_head(clock_ms);
@@ -190,11 +197,11 @@ impl Member {
             self.flights.note_sent(sequence, own, ballot, now);
         }
         let mut taken = 0;
-        for (_, proposal) in &self.forwarded {
+        for forwarded in &self.forwarded {
             if writer.bytes() >= ENTRY_TARGET_BYTES {
                 break;
             }
-            writer.append_encoded(proposal);
+            writer.append_encoded(&forwarded.proposal);
             taken += 1;
         }
         self.forwarded.drain(..taken);
@@ -282,8 +289,7 @@ impl Member {
         let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
         let Room { victims, short } = self.room(head);
-        let refuses_growth =
-            short && (self.forwarded.iter()).any(|(head, _)| head.origin.is_proxied());
+        let refuses_growth = short && (self.forwarded.iter()).any(|it| it.head.origin.is_proxied());
         let digest = self.shared.state.read().last_digest();
         let digest = digest.filter(|(index, _)| *index > self.leading.digest);
         let is_idle = victims.is_empty() && digest.is_none() && forsaken.is_empty();
@@ -364,10 +370,44 @@ impl Member {
         let waiting = std::mem::take(&mut self.waiting);
         let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
         self.fail_all(proposals, &disk_full());
-        for (head, _) in std::mem::take(&mut self.forwarded) {
-            self.refuse_forwarded(&head, &disk_full().to_string());
+        for forwarded in std::mem::take(&mut self.forwarded) {
+            self.refuse_forwarded(&forwarded.head, &disk_full().to_string());
         }
         true
+    }
+
+    /// Refuses what replicas could not run: whatever the log holds, every one has to be able to. Not
+    /// before the log's old end is applied, because a node that was started again need not know any
+    /// sooner how many databases the group has.
+    fn examine_forwarded(&mut self) {
+        if self.forwarded.iter().all(|forwarded| forwarded.is_fit) {
+            return;
+        }
+        let databases = match self.shared.state.read().keyspace.databases() {
+            // The entry that creates them comes before what was forwarded, or is not applied yet.
+            0 => self.options.databases.min(MAX_DATABASES),
+            present => present,
+        };
+        let mut unfit: Vec<(ProposalHead, String)> = Vec::new();
+        self.forwarded.retain_mut(|forwarded| {
+            if !forwarded.is_fit {
+                match examine_proposal(&forwarded.proposal, databases) {
+                    Ok(()) => forwarded.is_fit = true,
+                    Err(reason) => unfit.push((forwarded.head, reason)),
+                }
+            }
+            forwarded.is_fit
+        });
+        for (head, reason) in unfit {
+            self.refuse_forwarded(&head, &reason);
+        }
+    }
+
+    /// Another node leads, or nobody does: nothing that was forwarded is logged by this one.
+    pub(super) fn turn_away_forwarded(&mut self, leader: Option<NodeId>) {
+        for forwarded in std::mem::take(&mut self.forwarded) {
+            self.turn_away_proxied(&forwarded.head, leader);
+        }
     }
 
     /// Tells who has forwarded a proposal that it will not be logged.

@@ -53,8 +53,8 @@ use super::vault::Vault;
 use crate::commands::CommandError;
 use crate::keyspace::Garbage;
 use crate::state::{
-    Applier, Configuration, MAX_DATABASES, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED,
-    ProposalHead, Replay, ReplayError, State, decode_proposal_head, examine_proposal,
+    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
+    ReplayError, State, decode_proposal_head,
 };
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
@@ -93,7 +93,8 @@ pub struct MemberOptions {
     /// The members of a new group whose founding is no matter of theirs; empty if they have to
     /// find each other.
     pub first_members: Vec<MemberId>,
-    /// The databases of a new group.
+    /// The databases of a new group; 0 if this node does not know of them, so that it is not this
+    /// one that begins its log.
     pub databases: usize,
     /// The seed of a new group's tables.
     pub hash_seed: u64,
@@ -118,6 +119,14 @@ pub struct Work {
     pub write: Option<LogWrite>,
 }
 
+/// An encoded proposal of another node.
+struct Forwarded {
+    head: ProposalHead,
+    proposal: Bytes,
+    /// It was looked at, and every replica can run it.
+    is_fit: bool,
+}
+
 /// A member of a group.
 pub struct Member {
     replica: Replica,
@@ -128,8 +137,8 @@ pub struct Member {
     flights: Flights,
     reads: Reads,
     leading: Leading,
-    /// Encoded proposals of other nodes, for the next entry.
-    forwarded: Vec<(ProposalHead, Bytes)>,
+    /// Proposals of other nodes, for the next entry.
+    forwarded: Vec<Forwarded>,
     answered: Vec<Box<Proposal>>,
     proxied: Proxied,
     garbage: Vec<Garbage>,
@@ -335,7 +344,7 @@ impl Member {
         let waiting = self.waiting.iter();
         let own: usize = waiting.map(|(_, proposal)| proposal.bytes()).sum();
         let forwarded = self.forwarded.iter();
-        let forwarded: usize = forwarded.map(|(_, proposal)| proposal.len()).sum();
+        let forwarded: usize = forwarded.map(|forwarded| forwarded.proposal.len()).sum();
         (own + forwarded + self.flights.bytes()) as u64
     }
 
@@ -350,6 +359,15 @@ impl Member {
         };
         self.replica.transfer(successor, now);
         true
+    }
+
+    /// What a new group is to be like has become known, of which this node knew only that it is a
+    /// member.
+    pub fn learn_shape(&mut self, databases: usize, hash_seed: u64) {
+        if self.options.databases == 0 {
+            self.options.databases = databases;
+            self.options.hash_seed = hash_seed;
+        }
     }
 
     /// Asserts the invariants of this type. For tests and simulation.
@@ -424,21 +442,15 @@ impl Member {
             ));
         }
         let leads = self.replica.leader() == Some(self.replica.member().node);
-        let is_known = |(known, _): &(ProposalHead, Bytes)| {
-            (known.origin, known.sequence) == (head.origin, head.sequence)
+        let is_known = |known: &Forwarded| {
+            (known.head.origin, known.head.sequence) == (head.origin, head.sequence)
         };
         if leads && !self.forwarded.iter().any(is_known) {
-            // Whatever the log holds, every replica has to be able to run.
-            let databases = match self.shared.state.read().keyspace.databases() {
-                // The entry that creates them comes before what was forwarded, or is not applied yet.
-                0 => self.options.databases.min(MAX_DATABASES),
-                present => present,
-            };
-            if let Err(reason) = examine_proposal(&proposal, databases) {
-                self.refuse_forwarded(&head, &reason);
-                return Ok(());
-            }
-            self.forwarded.push((head, proposal));
+            self.forwarded.push(Forwarded {
+                head,
+                proposal,
+                is_fit: false,
+            });
             // Its clients are answered when it hears that this is decided.
             self.replica.hurry(from);
         }
@@ -452,7 +464,7 @@ impl Member {
         if leader == Some(own) {
             return;
         }
-        self.forwarded.clear();
+        self.turn_away_forwarded(leader);
         let Some(leader) = leader else {
             return;
         };

@@ -15,7 +15,7 @@ use super::Member;
 use super::message::Message;
 use crate::group::planted::{self, Planted};
 use crate::proxy::wire::{self, Parcel};
-use crate::state::{Origin, PROXIED, decode_proposal_head};
+use crate::state::{Origin, PROXIED, ProposalHead, decode_proposal_head};
 
 /// What other nodes wait for.
 #[derive(Default)]
@@ -64,9 +64,7 @@ impl Member {
         let reaches = |leader: &NodeId| *leader == own || self.peers.contains_key(leader);
         let Some(leader) = leader.filter(|leader| self.replica.is_member() && reaches(leader))
         else {
-            let parcel = self.parcel(sequence);
-            let message = wire::Message::Elsewhere { parcel, leader };
-            self.proxied.messages.push((from, message));
+            self.say_elsewhere(from, sequence, leader);
             return Ok(());
         };
         self.proxied.expected.insert((from, sequence), origin);
@@ -103,6 +101,23 @@ impl Member {
         let message = wire::Message::Refused { parcel, reason };
         self.proxied.messages.push((asker, message));
         true
+    }
+
+    /// This node has kept a proposal and does not lead any more. Members that forward find out by
+    /// themselves.
+    pub(super) fn turn_away_proxied(&mut self, head: &ProposalHead, leader: Option<NodeId>) {
+        if let Some(asker) = asker(head.origin)
+            && self.proxied.expected.get(&(asker, head.sequence)) == Some(&head.origin)
+        {
+            self.proxied.expected.remove(&(asker, head.sequence));
+            self.say_elsewhere(asker, head.sequence, leader);
+        }
+    }
+
+    fn say_elsewhere(&mut self, to: NodeId, sequence: u64, leader: Option<NodeId>) {
+        let parcel = self.parcel(sequence);
+        let message = wire::Message::Elsewhere { parcel, leader };
+        self.proxied.messages.push((to, message));
     }
 
     /// Sends the replies of a proposal that was applied, if they are still kept; if not, the asking
