@@ -41,15 +41,15 @@ pub struct WaiterId {
     pub number: u64,
 }
 
-/// What a key has to hold for a waiter to have a look.
+/// What a key has to hold for a waiter to have a look. The numbers stand in checkpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A list.
-    List,
+    List = 0,
     /// A sorted set.
-    SortedSet,
+    SortedSet = 1,
     /// A stream.
-    Stream,
+    Stream = 2,
 }
 
 impl Kind {
@@ -545,7 +545,8 @@ impl Waiter {
         let arrival_ms = i64::from_le_bytes(reader.array()?);
         let ordinal = reader.varint()?;
         let [kind, flags] = reader.array()?;
-        let kind = Kind::ALL.get(usize::from(kind)).ok_or(malformed)?;
+        let kind = Kind::ALL.into_iter().find(|known| *known as u8 == kind);
+        let kind = kind.ok_or(malformed)?;
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         for _ in 0..reader.length()? {
             keys.push(reader.string()?.into());
@@ -564,7 +565,7 @@ impl Waiter {
                 arrival_ms,
                 ordinal,
             },
-            kind: *kind,
+            kind,
             or_absent: flags & OR_ABSENT != 0,
             kept: flags & KEPT != 0,
             keys,
