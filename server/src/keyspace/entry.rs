@@ -17,7 +17,7 @@
 //!
 //! All `unsafe` code of the server's request path is in this file. What it relies on:
 //! `key_len`, `value_len`, `kind` and `flags` describe the block's layout from its creation to its
-//! release, except where `overwrite` changes them together within the same rounded size.
+//! release, except where `replace` changes them together within the same rounded size.
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::mem::size_of;
@@ -153,34 +153,7 @@ impl Entry {
     /// A new, unshared entry.
     #[must_use]
     pub fn new(key: &[u8], value: NewValue<'_>, expires_at_ms: Option<i64>, stamp: Stamp) -> Self {
-        let key_len = u32::try_from(key.len()).expect("a request is shorter than 4 GiB");
-        let value = Stored::new(value);
-        let shape = Shape::of(key.len(), &value, expires_at_ms.is_some());
-        let layout = shape.layout();
-        // SAFETY: the layout is never empty, it holds at least the header.
-        let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
-            handle_alloc_error(layout)
-        };
-        let header = Header {
-            references: AtomicU32::new(1),
-            access: AtomicU32::new(stamp.access),
-            version: stamp.version,
-            key_len,
-            value_len: shape.value_len as u16,
-            kind: shape.kind,
-            flags: shape.flags,
-        };
-        // SAFETY: the block is as large as `shape` says, aligned for a header, and ours alone;
-        // the key's place lies inside it.
-        unsafe {
-            block.as_ptr().write(header);
-            let key_place = block.as_ptr().cast::<u8>().add(shape.key_offset());
-            ptr::copy_nonoverlapping(key.as_ptr(), key_place, key.len());
-        }
-        let mut entry = Self { block };
-        // SAFETY: the block is new, so no old object is overwritten, and has `shape`.
-        unsafe { entry.write_body(shape, value, expires_at_ms) };
-        entry
+        Self::holding(key, Stored::new(value), expires_at_ms, stamp)
     }
 
     /// The key.
@@ -304,15 +277,7 @@ impl Entry {
             && shape.key_offset() == old.key_offset()
             && self.is_unshared();
         if !fits {
-            let value = match stored {
-                Stored::Int(number) => NewValue::Int(number),
-                Stored::String(bytes) => NewValue::String(bytes),
-                Stored::Object(object) => {
-                    *self = Self::with_object(self.key(), object, expires_at_ms, stamp);
-                    return;
-                }
-            };
-            *self = Self::new(self.key(), value, expires_at_ms, stamp);
+            *self = Self::holding(self.key(), stored, expires_at_ms, stamp);
             return;
         }
         // SAFETY: unshared, and the key stays where it is because its offset does not change;
@@ -336,11 +301,8 @@ impl Entry {
             return None;
         }
         if !self.is_unshared() {
-            let stamp = Stamp {
-                version: self.version(),
-                access: self.access(),
-            };
-            *self = Self::with_object(self.key(), self.share_object(), self.expires_at_ms(), stamp);
+            let object = Stored::Object(self.share_object());
+            *self = Self::holding(self.key(), object, self.expires_at_ms(), self.stamp());
         }
         let shape = self.shape();
         // SAFETY: the block is unshared and we hold `&mut self`. The Arc in it may still be shared
@@ -361,21 +323,33 @@ impl Entry {
         unsafe { self.block.as_mut().version = version };
     }
 
-    fn with_object(
-        key: &[u8],
-        object: Arc<Object>,
-        expires_at_ms: Option<i64>,
-        stamp: Stamp,
-    ) -> Self {
-        let mut entry = Self::new(key, NewValue::Int(0), expires_at_ms, stamp);
-        let stored = Stored::Object(object);
-        let shape = Shape::of(key.len(), &stored, expires_at_ms.is_some());
-        // SAFETY: a number and an object pointer take the same place in a block, and the block is
-        // new and unshared.
+    fn holding(key: &[u8], value: Stored<'_>, expires_at_ms: Option<i64>, stamp: Stamp) -> Self {
+        let key_len = u32::try_from(key.len()).expect("a request is shorter than 4 GiB");
+        let shape = Shape::of(key.len(), &value, expires_at_ms.is_some());
+        let layout = shape.layout();
+        // SAFETY: the layout is never empty, it holds at least the header.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
+            handle_alloc_error(layout)
+        };
+        let header = Header {
+            references: AtomicU32::new(1),
+            access: AtomicU32::new(stamp.access),
+            version: stamp.version,
+            key_len,
+            value_len: shape.value_len as u16,
+            kind: shape.kind,
+            flags: shape.flags,
+        };
+        // SAFETY: the block is as large as `shape` says, aligned for a header, and ours alone;
+        // the key's place lies inside it.
         unsafe {
-            entry.block.as_mut().kind = KIND_OBJECT;
-            entry.write_body(shape, stored, expires_at_ms);
+            block.as_ptr().write(header);
+            let key_place = block.as_ptr().cast::<u8>().add(shape.key_offset());
+            ptr::copy_nonoverlapping(key.as_ptr(), key_place, key.len());
         }
+        let mut entry = Self { block };
+        // SAFETY: the block is new, so no old object is overwritten, and has `shape`.
+        unsafe { entry.write_body(shape, value, expires_at_ms) };
         entry
     }
 
