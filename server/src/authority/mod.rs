@@ -62,8 +62,8 @@ const ROOT: GroupId = GroupId(0);
 /// The authority of one group.
 ///
 /// Invariants: no domain is empty; what is owned is not arriving; what is delegated has an owned
-/// domain above it with no other domain in between, and is not retired; `frozen` and `fence` follow
-/// from `domains`.
+/// domain above it with no other domain in between, and is not retired; `frozen`, `unsettled` and
+/// `fence` follow from `domains`.
 #[derive(Clone, Debug)]
 pub struct Authority {
     group: GroupId,
@@ -379,6 +379,7 @@ impl Authority {
     /// Panics if an invariant of the type does not hold. Slow; for tests.
     pub fn check_invariants(&self) {
         let mut frozen = BTreeSet::new();
+        let mut unsettled = BTreeSet::new();
         for (prefix, domain) in self.domains() {
             let shown = prefix.escape_ascii();
             assert!(!domain.is_empty(), "{shown}");
@@ -395,8 +396,12 @@ impl Authority {
             if domain.owned.is_some_and(|owned| owned.is_frozen()) {
                 frozen.insert(prefix.into());
             }
+            if domain.is_unsettled() {
+                unsettled.insert(prefix.into());
+            }
         }
         assert_eq!(self.frozen, frozen);
+        assert_eq!(self.unsettled, unsettled);
         assert_eq!(self.fence, self.present_fence());
     }
 
