@@ -49,6 +49,8 @@ use crate::keyspace::Visibility;
 
 pub use codec::Delegations;
 pub use refusal::Refusal;
+#[cfg(test)]
+pub(crate) use share::served_hash;
 pub use share::{Head, Share};
 pub use status::Status;
 pub use stray::Stray;
