@@ -37,7 +37,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use keys::{KeyRing, NodeKey, PublicKey};
 use pen::{Pen, Waiting};

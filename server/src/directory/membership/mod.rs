@@ -38,7 +38,7 @@ use suspicion::Suspicion;
 /// time between two heartbeats.
 pub const SUSPICION_MAX: f64 = 8.0;
 /// From which suspicion on a node counts as dead.
-pub const DEAD_SUSPICION: f64 = 4.0 * SUSPICION_MAX;
+const DEAD_SUSPICION: f64 = 4.0 * SUSPICION_MAX;
 /// How many nodes are known, at most.
 pub const NODES_MAX: usize = 4096;
 /// How many peers hear from a node in each round.
