@@ -22,6 +22,7 @@
 mod agenda;
 mod checks;
 mod client;
+mod clocks;
 mod disk;
 mod faults;
 mod mixed;
@@ -32,9 +33,9 @@ mod planted;
 mod requests;
 pub mod several;
 mod subject;
+mod summary;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bailiwick_replication::GroupId;
@@ -43,6 +44,7 @@ use bailiwick_replication::link::Frame;
 use fastrand::Rng;
 
 pub use planted::Planted;
+pub use summary::Summary;
 
 use crate::history::{History, Operation};
 use agenda::{Agenda, Event};
@@ -58,67 +60,6 @@ const SECOND: u64 = 1000 * MS;
 
 /// If this variable of the environment is set, runs tell what happens in them.
 const TELL: &str = "SIMULATION_TELL";
-
-/// What a run came across.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
-    /// Requests of clients.
-    pub operations: u64,
-    /// Of these, answered with what was asked for.
-    pub answered: u64,
-    /// Reads that asked nobody, under the lease.
-    pub reads_under_lease: u64,
-    /// Watched values that were set.
-    pub swaps: u64,
-    /// Entries that were applied.
-    pub entries: u64,
-    /// Changes of members and leaders that were carried out.
-    pub changes: u64,
-    /// Checkpoints that were taken over from another node.
-    pub transfers: u64,
-    /// Directories that were emptied.
-    pub wipes: u64,
-    /// Messages that arrived.
-    pub messages: u64,
-    /// How much time was simulated, in nanoseconds.
-    pub simulated_ns: u64,
-}
-
-impl Summary {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.answered += other.answered;
-        self.reads_under_lease += other.reads_under_lease;
-        self.swaps += other.swaps;
-        self.entries += other.entries;
-        self.changes += other.changes;
-        self.transfers += other.transfers;
-        self.wipes += other.wipes;
-        self.messages += other.messages;
-        self.simulated_ns += other.simulated_ns;
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} s simulated, {} operations ({} answered, {} under the lease, {} swaps), {} entries, \
-             {} messages, {} changes, {} checkpoints moved, {} directories emptied",
-            self.simulated_ns / SECOND,
-            self.operations,
-            self.answered,
-            self.reads_under_lease,
-            self.swaps,
-            self.entries,
-            self.messages,
-            self.changes,
-            self.transfers,
-            self.wipes,
-        )
-    }
-}
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,7 +91,12 @@ pub fn run(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
 /// # Errors
 /// What must hold does not.
 pub fn violation_of(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
-    catch_unwind(AssertUnwindSafe(|| run(seed, bug))).unwrap_or_else(|panic| {
+    caught(seed, || run(seed, bug))
+}
+
+/// What a run comes to, with a panic as a violation.
+fn caught<T>(seed: u64, run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         planted::plant(None);
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -222,7 +168,7 @@ impl Site for Simulation {
     }
 
     fn hear(&mut self, from: u64, to: u64, frame: Frame) {
-        self.messages += 1;
+        self.counts.messages += 1;
         let frame = node::Input::Frame {
             from,
             configuration: frame.configuration,
@@ -254,13 +200,7 @@ struct Simulation {
     is_lost: bool,
     violation: Option<String>,
     is_told: bool,
-    operations: u64,
-    answered: u64,
-    reads_under_lease: u64,
-    swaps: u64,
-    changes: u64,
-    wipes: u64,
-    messages: u64,
+    counts: Summary,
 }
 
 impl Simulation {
@@ -283,13 +223,7 @@ impl Simulation {
             is_lost: false,
             violation: None,
             is_told: std::env::var_os(TELL).is_some(),
-            operations: 0,
-            answered: 0,
-            reads_under_lease: 0,
-            swaps: 0,
-            changes: 0,
-            wipes: 0,
-            messages: 0,
+            counts: Summary::default(),
             plan,
         };
         for id in 1..=simulation.plan.nodes {
@@ -342,21 +276,12 @@ impl Simulation {
     }
 
     fn summary(&self) -> Summary {
+        let disks = self.nodes.values().map(|node| &node.disk);
         Summary {
-            operations: self.operations,
-            answered: self.answered,
-            reads_under_lease: self.reads_under_lease,
-            swaps: self.swaps,
             entries: self.digests.keys().max().copied().unwrap_or(0),
-            changes: self.changes,
-            transfers: self
-                .nodes
-                .values()
-                .map(|node| node.disk.files().received)
-                .sum(),
-            wipes: self.wipes,
-            messages: self.messages,
+            transfers: disks.map(|disk| disk.files().received).sum(),
             simulated_ns: self.now,
+            ..self.counts
         }
     }
 
@@ -514,8 +439,8 @@ impl Simulation {
     fn step(&mut self, id: u64) -> Option<u64> {
         let node = self.nodes.get_mut(&id)?;
         let moment = Moment {
-            clock: node.clock(self.now),
-            wall_ms: node.wall_ms(self.now),
+            clock: node.clocks.clock(self.now),
+            wall_ms: node.clocks.wall_ms(self.now),
             is_full: node.disk.files().is_full,
             write_ns: self.plan.write_ns,
         };

@@ -18,6 +18,7 @@ use bailiwick::state::Watched;
 use bailiwick_replication::GroupId;
 
 use super::listings::Listing;
+use super::node::Node;
 use super::office::Delivery;
 use super::places::{self, HOMES};
 use super::{Event, World};
@@ -186,12 +187,12 @@ impl World {
         let process = node.running.as_ref()?;
         let group = group_of(process.routes().as_ref(), key);
         let seat = process.seats.get(&group)?;
-        let clock = node.clock(self.now);
+        let clock = node.clocks.clock(self.now);
         let state = seat.shared.linearizable(|| clock)?;
         if state.authority.place(key.as_bytes()) != Place::Here {
             return None;
         }
-        let bytes = requests::get(&state, name, node.wall_ms(self.now));
+        let bytes = requests::get(&state, name, node.clocks.wall_ms(self.now));
         drop(state);
         self.check_reader(group, key);
         Some(bytes)
@@ -340,7 +341,7 @@ impl World {
     /// Gives a proposal to its group: to the seat here, or to the courier.
     pub(super) fn submit(&mut self, node: u64, proposal: Box<Proposal>) {
         let running = self.nodes.get_mut(&node);
-        let Some(process) = running.and_then(|node| node.running.as_mut()) else {
+        let Some(process) = running.and_then(Node::process_mut) else {
             return;
         };
         let group = proposal.group;

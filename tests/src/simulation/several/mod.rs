@@ -36,7 +36,6 @@ mod summary;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bailiwick::authority::Authority;
@@ -50,7 +49,7 @@ use fastrand::Rng;
 use super::agenda::Agenda;
 use super::network::{self, Links, Network, Site};
 use super::node::{Input, Phase};
-use super::{MS, TELL, Violation, disk, requests};
+use super::{MS, TELL, Violation, caught, disk, requests};
 use crate::history::History;
 use clients::Client;
 use errands::Errand;
@@ -85,14 +84,7 @@ pub fn run(seed: u64, groups: u32, bug: Option<Bug>) -> Result<Summary, Violatio
 /// # Errors
 /// What must hold does not.
 pub fn violation_of(seed: u64, groups: u32, bug: Option<Bug>) -> Result<Summary, Violation> {
-    let run = AssertUnwindSafe(|| run(seed, groups, bug));
-    catch_unwind(run).unwrap_or_else(|panic| {
-        planted::plant(None);
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let text = format!("a panic: {}", text.unwrap_or_default());
-        Err(Violation { seed, text })
-    })
+    caught(seed, || run(seed, groups, bug))
 }
 
 /// Something that happens at a moment.
@@ -360,11 +352,8 @@ impl World {
     /// A seat's thread that waits runs on within so many microseconds.
     fn wake(&mut self, id: u64, group: GroupId, within_us: u64) {
         let at = self.now + self.rng.u64(..within_us) * 1000;
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+        let node = self.nodes.get_mut(&id);
+        let Some(seat) = node.and_then(|node| node.seat_mut(group)) else {
             return;
         };
         let waits = matches!(seat.phase, Phase::Idle);
@@ -376,11 +365,8 @@ impl World {
 
     fn sleep(&mut self, id: u64, group: GroupId, for_ns: u64) {
         let at = self.now + for_ns;
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        if let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) {
+        let node = self.nodes.get_mut(&id);
+        if let Some(seat) = node.and_then(|node| node.seat_mut(group)) {
             seat.wakes_at = at;
             self.agenda.at(at, Event::Turn { node: id, group });
         }
@@ -444,11 +430,8 @@ impl World {
     }
 
     fn note_applied(&mut self, id: u64, group: GroupId) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+        let node = self.nodes.get_mut(&id);
+        let Some(seat) = node.and_then(|node| node.seat_mut(group)) else {
             return;
         };
         let answered = std::mem::take(seat.member.take_answered());
@@ -500,10 +483,7 @@ impl World {
 
     /// Leaves something with a node's office.
     fn deliver_to_office(&mut self, id: u64, delivery: Delivery) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
+        let process = self.nodes.get_mut(&id).and_then(Node::process_mut);
         if let Some(process) = process {
             process.office.push(delivery);
             let at = self.now + self.rng.u64(..MS / 5);
@@ -556,10 +536,7 @@ impl World {
         if !self.is_awake(id) || !self.faults {
             return;
         }
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
+        let process = self.nodes.get_mut(&id).and_then(Node::process_mut);
         let seats = process.into_iter().flat_map(|process| &mut process.seats);
         let mut woken = Vec::new();
         for (group, seat) in seats.filter(|(_, seat)| seat.shared.standing().leads()) {
@@ -578,8 +555,7 @@ impl World {
 
     fn begin_checkpoint(&mut self, id: u64, group: GroupId, life: u64) {
         let node = self.nodes.get_mut(&id).filter(|node| node.life == life);
-        let process = node.and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+        let Some(seat) = node.and_then(|node| node.seat_mut(group)) else {
             return;
         };
         let state = seat.shared.state();
@@ -598,9 +574,7 @@ impl World {
             return;
         };
         let (is_full, disk) = (node.is_full, node.disks.get(&group).cloned());
-        let process = node.running.as_mut();
-        let seat = process.and_then(|process| process.seats.get_mut(&group));
-        let (Some(disk), Some(seat)) = (disk, seat) else {
+        let (Some(disk), Some(seat)) = (disk, node.seat_mut(group)) else {
             return;
         };
         if let Some((index, bytes)) = seat.checkpoint.take()
