@@ -24,7 +24,7 @@ use crate::interrupt;
 use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
 use crate::schedule::Stop;
 use crate::stats::quantile_us;
 use crate::writer::Writer;
@@ -190,9 +190,9 @@ fn measure_round(args: &MoveArgs, cluster: &mut Cluster, number: usize) -> Resul
     let entries = [args.members - 1, 2 * args.members - 1];
     let clients = Clients::start(args, cluster, entries, number)?;
     let length = Duration::try_from_secs_f64(args.seconds)?;
-    let before = clients.load(args, cluster, entries)?.finish_after(length)?;
+    let before = Load::start(args, cluster, entries)?.finish_after(length)?;
     let before = Waits::of(&before, clients.take_longest());
-    let load = clients.load(args, cluster, entries)?;
+    let load = Load::start(args, cluster, entries)?;
     let begun = Instant::now();
     let moved = order(cluster, entries[0], to).and_then(|()| wait_for_owner(args, cluster, to));
     let move_s = begun.elapsed().as_secs_f64();
@@ -225,7 +225,7 @@ fn measure_round(args: &MoveArgs, cluster: &mut Cluster, number: usize) -> Resul
     })
 }
 
-/// The clients that count, and how to make the load beside them.
+/// The clients that count.
 struct Clients {
     writers: Vec<Writer>,
 }
@@ -251,23 +251,6 @@ impl Clients {
         });
         let writers = writers.collect::<Result<_>>()?;
         Ok(Self { writers })
-    }
-
-    /// Requests at a fixed rate through both nodes, half of them through either.
-    fn load(&self, args: &MoveArgs, cluster: &Cluster, entries: [Place; 2]) -> Result<Load> {
-        let over = Arc::new(AtomicBool::new(false));
-        let mut threads = Vec::new();
-        for (at, place) in entries.into_iter().enumerate() {
-            let mut spec = spec(args, cluster.address(place), Mix::Mixed);
-            spec.clients = args.clients.div_ceil(entries.len());
-            spec.rate = Some(args.rate / entries.len() as f64);
-            spec.shape.seed = at as u64 + 1;
-            let mut generator = Generator::connect(spec)?;
-            let over = Arc::clone(&over);
-            let run = move || generator.run(&Stop::When(over));
-            threads.push(std::thread::spawn(run));
-        }
-        Ok(Load { over, threads })
     }
 
     fn take_longest(&self) -> Duration {
@@ -303,6 +286,23 @@ struct Load {
 }
 
 impl Load {
+    /// Requests at a fixed rate through both nodes, half of them through either.
+    fn start(args: &MoveArgs, cluster: &Cluster, entries: [Place; 2]) -> Result<Self> {
+        let over = Arc::new(AtomicBool::new(false));
+        let mut threads = Vec::new();
+        for (at, place) in entries.into_iter().enumerate() {
+            let mut spec = spec(args, cluster.address(place), Mix::Mixed);
+            spec.clients = args.clients.div_ceil(entries.len());
+            spec.rate = Some(args.rate / entries.len() as f64);
+            spec.shape.seed = at as u64 + 1;
+            let mut generator = Generator::connect(spec)?;
+            let over = Arc::clone(&over);
+            let run = move || generator.run(&Stop::When(over));
+            threads.push(std::thread::spawn(run));
+        }
+        Ok(Self { over, threads })
+    }
+
     fn finish_after(self, time: Duration) -> Result<Vec<LoadOutcome>> {
         std::thread::sleep(time);
         self.over.store(true, Ordering::Relaxed);
@@ -375,21 +375,7 @@ fn each_key(args: &MoveArgs, address: std::net::SocketAddr, mix: Mix) -> Result<
 }
 
 fn spec(args: &MoveArgs, address: std::net::SocketAddr, mix: Mix) -> LoadSpec {
-    let shape = Shape {
-        mix,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed: 1,
-    };
-    LoadSpec {
-        address,
-        clients: args.clients,
-        pipeline: 1,
-        rate: None,
-        shape,
-    }
+    LoadSpec::at_random(address, args.clients, mix, (args.keys, args.value_bytes))
 }
 
 impl Waits {
