@@ -83,6 +83,7 @@ pub(crate) fn run(args: &ReadCostArgs) -> Result<()> {
         value_bytes: args.sampling.value_bytes,
         cpu_ratio_goal: GOAL,
         rows: args
+            .sampling
             .pipelines
             .iter()
             .map(|pipeline| Row::new(*pipeline))
