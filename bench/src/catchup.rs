@@ -20,7 +20,7 @@ use crate::cluster::{Cluster, Place};
 use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::Mix;
 use crate::schedule::Stop;
 use crate::stats::{quantile_us, ratio};
 
@@ -171,20 +171,12 @@ fn catch_up(
 }
 
 fn spec(args: &CatchupArgs, cluster: &Cluster, leader: Place) -> LoadSpec {
-    let shape = Shape {
-        mix: Mix::Set,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed: 1,
-    };
+    let address = cluster.address(leader);
+    let size = (args.keys, args.value_bytes);
     LoadSpec {
-        address: cluster.address(leader),
-        clients: args.clients,
         pipeline: args.pipeline,
         rate: args.rate,
-        shape,
+        ..LoadSpec::at_random(address, args.clients, Mix::Set, size)
     }
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::admin::Admin;
 use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
 use crate::schedule::Stop;
 use crate::servers::{Binaries, Class, Kind, Server};
 use crate::stats::{median, quantile_us, ratio};
@@ -246,20 +246,10 @@ impl Ratio {
 }
 
 fn spec(args: &CheckpointArgs, server: &Server, rate: Option<f64>) -> LoadSpec {
-    let shape = Shape {
-        mix: Mix::Mixed,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed: 1,
-    };
+    let size = (args.keys, args.value_bytes);
     LoadSpec {
-        address: server.address(),
-        clients: args.clients,
-        pipeline: 1,
         rate,
-        shape,
+        ..LoadSpec::at_random(server.address(), args.clients, Mix::Mixed, size)
     }
 }
 

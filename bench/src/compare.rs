@@ -15,10 +15,11 @@ use serde::Serialize;
 use crate::lists::ListRequest;
 use crate::load::{Generator, LoadSpec};
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
 use crate::schedule::Stop;
 use crate::servers::{Binaries, Class, Kind, Server};
-use crate::stats::{Figures, quantile_us};
+use crate::stats::Figures;
+use crate::timed::figures;
 
 /// The pipeline with which keys are loaded before a test.
 const FILL_PIPELINE: u64 = 64;
@@ -306,24 +307,7 @@ fn measure_run(
     let cpu_before = clock.read()?;
     let outcome = generator.run(&stop)?;
     let cpu = clock.read()?.saturating_sub(cpu_before);
-    ensure!(
-        outcome.operations > 0,
-        "the run was too short for a single request"
-    );
-    ensure!(
-        outcome.misses == 0,
-        "{} reads of loaded keys found nothing",
-        outcome.misses
-    );
-    let per_operation = |time: Duration| time.as_nanos() as f64 / outcome.operations as f64;
-    Ok(Figures {
-        operations_per_s: outcome.operations_per_s(),
-        p50_us: quantile_us(&outcome.latency, 0.5),
-        p99_us: quantile_us(&outcome.latency, 0.99),
-        p999_us: quantile_us(&outcome.latency, 0.999),
-        server_cpu_ns_per_operation: per_operation(cpu),
-        generator_cpu_ns_per_operation: per_operation(outcome.generator_cpu),
-    })
+    figures(&outcome, cpu)
 }
 
 fn fill(args: &CompareArgs, server: &Server) -> Result<()> {
@@ -334,21 +318,9 @@ fn fill(args: &CompareArgs, server: &Server) -> Result<()> {
 }
 
 fn spec(args: &CompareArgs, server: &Server, pipeline: u64, mix: Mix, seed: u64) -> LoadSpec {
-    let shape = Shape {
-        mix,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed,
-    };
-    LoadSpec {
-        address: server.address(),
-        clients: args.clients,
-        pipeline,
-        rate: None,
-        shape,
-    }
+    let size = (args.keys, args.value_bytes);
+    let spec = LoadSpec::at_random(server.address(), args.clients, mix, size);
+    LoadSpec { pipeline, ..spec }.seeded(seed)
 }
 
 fn table(rows: &[Row]) -> Table {

@@ -22,7 +22,8 @@ use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure, times};
 use crate::requests::{KeyOrder, Mix, Shape};
 use crate::schedule::Stop;
-use crate::stats::{Figures, quantile_us};
+use crate::stats::Figures;
+use crate::timed::figures;
 
 /// The goals: bailiwick over etcd.
 const SET_THROUGHPUT_GOAL: f64 = 10.0;
@@ -202,20 +203,7 @@ fn measure_run(
     let outcome = load.run(&Stop::After(Duration::try_from_secs_f64(args.seconds)?))?;
     let cpu = system.cpu()?.saturating_sub(cpu_before);
     system.check_leader()?;
-    ensure!(
-        outcome.misses == 0,
-        "{} reads of loaded keys found nothing",
-        outcome.misses
-    );
-    let per_operation = |time: Duration| time.as_nanos() as f64 / outcome.operations as f64;
-    Ok(Figures {
-        operations_per_s: outcome.operations_per_s(),
-        p50_us: quantile_us(&outcome.latency, 0.5),
-        p99_us: quantile_us(&outcome.latency, 0.99),
-        p999_us: quantile_us(&outcome.latency, 0.999),
-        server_cpu_ns_per_operation: per_operation(cpu),
-        generator_cpu_ns_per_operation: per_operation(outcome.generator_cpu),
-    })
+    figures(&outcome, cpu)
 }
 
 fn shape(args: &CompareEtcdArgs, mix: Mix, order: KeyOrder, seed: u64) -> Shape {

@@ -23,7 +23,7 @@ use mio::{Events, Interest, Poll, Token};
 use crate::cpu::ProcessClock;
 use crate::interrupt;
 use crate::replies::ReplyCounter;
-use crate::requests::{RequestWriter, Shape};
+use crate::requests::{KeyOrder, Mix, RequestWriter, Shape};
 use crate::schedule::{Next, Schedule, Stop, Timer};
 
 /// Without a reply for this long, the server is taken for stuck.
@@ -50,6 +50,39 @@ pub(crate) struct LoadSpec {
     /// Requests per second over all connections; none sends as fast as replies come.
     pub(crate) rate: Option<f64>,
     pub(crate) shape: Shape,
+}
+
+impl LoadSpec {
+    /// One request after the other on random keys of 16 bytes, as fast as replies come, with the
+    /// first seed.
+    pub(crate) fn at_random(
+        address: SocketAddr,
+        clients: usize,
+        mix: Mix,
+        (keys, value_bytes): (u64, usize),
+    ) -> Self {
+        let shape = Shape {
+            mix,
+            order: KeyOrder::Random,
+            keys,
+            key_bytes: 16,
+            value_bytes,
+            seed: 1,
+        };
+        Self {
+            address,
+            clients,
+            pipeline: 1,
+            rate: None,
+            shape,
+        }
+    }
+
+    /// The same with other random numbers.
+    pub(crate) fn seeded(mut self, seed: u64) -> Self {
+        self.shape.seed = seed;
+        self
+    }
 }
 
 /// What a run gave.

@@ -32,6 +32,7 @@ mod regions;
 mod replies;
 mod report;
 mod requests;
+mod sampling;
 mod schedule;
 mod servers;
 mod single;

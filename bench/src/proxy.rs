@@ -18,7 +18,8 @@ use crate::cluster::{Cluster, Place, Plan};
 use crate::load::{Generator, LoadSpec};
 use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
+use crate::sampling::Sampling;
 use crate::schedule::Stop;
 use crate::stats::{Figures, median};
 use crate::timed::RunLength;
@@ -38,27 +39,8 @@ const OTHER: Place = 0;
 pub(crate) struct ProxyArgs {
     #[command(flatten)]
     node: NodeProgram,
-    /// Connections
-    #[arg(long, default_value_t = 50)]
-    clients: usize,
-    /// Requests in flight per connection
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
-    pipelines: Vec<u64>,
-    /// Keys loaded before and taken at random
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
-    /// Length of each value
-    #[arg(long, default_value_t = 64)]
-    value_bytes: usize,
-    /// Length of each run in seconds
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Length of the warm-up before each run in seconds
-    #[arg(long, default_value_t = 0.3)]
-    warm_up: f64,
-    /// Rounds
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Write the JSON here instead of after the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -104,15 +86,15 @@ struct Row {
 /// # Errors
 /// See the module.
 pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
-    ensure!(args.rounds > 0, "at least one round is needed");
+    ensure!(args.sampling.rounds > 0, "at least one round is needed");
     let operations = [("get", Mix::Get), ("set", Mix::Set)];
     let rows = operations.into_iter().flat_map(|(operation, mix)| {
-        let pipelines = args.pipelines.iter();
+        let pipelines = args.sampling.pipelines.iter();
         pipelines.map(move |pipeline| Row::new(operation, mix, *pipeline))
     });
     let mut rows: Vec<Row> = rows.collect();
     let mut bailiwick_version = String::new();
-    for round in 1..=args.rounds {
+    for round in 1..=args.sampling.rounds {
         // Afresh each time: how a process happens to lie in memory moves its processor time for as
         // long as it lives.
         let cluster = Cluster::start_as(&plan(), &args.node, &[])?;
@@ -124,9 +106,9 @@ pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
     let report = Report {
         machine: Machine::this(),
         bailiwick_version,
-        clients: args.clients,
-        keys: args.keys,
-        value_bytes: args.value_bytes,
+        clients: args.sampling.clients,
+        keys: args.sampling.keys,
+        value_bytes: args.sampling.value_bytes,
         throughput_ratio_goal: GOAL,
         goal_pipeline: GOAL_PIPELINE,
         met: rows.iter().all(|row| row.is_met() != Some(false)),
@@ -152,9 +134,9 @@ fn measure_round(
 ) -> Result<()> {
     let mut fill = spec(args, cluster, OWNER, FILL_PIPELINE, Mix::Set, 1);
     fill.shape.order = KeyOrder::Sequential;
-    Generator::connect(fill)?.run(&Stop::Requests(args.keys))?;
+    Generator::connect(fill)?.run(&Stop::Requests(args.sampling.keys))?;
     let (owner, other) = (cluster.clock(OWNER)?, cluster.clock(OTHER)?);
-    let length = RunLength::new(args.warm_up, args.seconds)?;
+    let length = RunLength::new(args.sampling.warm_up, args.sampling.seconds)?;
     for row in rows {
         let seed = round as u64;
         let load = |place| spec(args, cluster, place, row.pipeline, row.mix, seed);
@@ -165,7 +147,7 @@ fn measure_round(
         row.other_runs.push(other_ns);
         eprintln!(
             "{round}/{} {} pipeline {}: {:.0}/s directly, {:.0}/s through the other node",
-            args.rounds,
+            args.sampling.rounds,
             row.operation,
             row.pipeline,
             direct.operations_per_s,
@@ -183,21 +165,11 @@ fn spec(
     mix: Mix,
     seed: u64,
 ) -> LoadSpec {
-    let shape = Shape {
-        mix,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed,
-    };
     LoadSpec {
-        address: cluster.address(place),
-        clients: args.clients,
         pipeline,
-        rate: None,
-        shape,
+        ..args.sampling.spec(cluster.address(place), mix)
     }
+    .seeded(seed)
 }
 
 impl Row {

@@ -19,7 +19,8 @@ use crate::cpu::ProcessClock;
 use crate::load::{Generator, LoadSpec};
 use crate::node_program::NodeProgram;
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
+use crate::sampling::Sampling;
 use crate::schedule::Stop;
 use crate::servers::{Binaries, Class, Kind, Server};
 use crate::stats::{Figures, median};
@@ -33,27 +34,8 @@ const FILL_PIPELINE: u64 = 64;
 pub(crate) struct ReadCostArgs {
     #[command(flatten)]
     node: NodeProgram,
-    /// Connections
-    #[arg(long, default_value_t = 50)]
-    clients: usize,
-    /// Requests in flight per connection
-    #[arg(long, value_delimiter = ',', default_value = "1,16,64")]
-    pipelines: Vec<u64>,
-    /// Keys loaded before and read at random
-    #[arg(long, default_value_t = 100_000)]
-    keys: u64,
-    /// Length of each value
-    #[arg(long, default_value_t = 64)]
-    value_bytes: usize,
-    /// Length of each run in seconds
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
-    /// Length of the warm-up before each run in seconds
-    #[arg(long, default_value_t = 0.3)]
-    warm_up: f64,
-    /// Rounds
-    #[arg(long, default_value_t = 5)]
-    rounds: usize,
+    #[command(flatten)]
+    sampling: Sampling,
     /// Write the JSON here instead of after the table
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -92,21 +74,22 @@ struct Row {
 /// # Errors
 /// See the module.
 pub(crate) fn run(args: &ReadCostArgs) -> Result<()> {
-    ensure!(args.rounds > 0, "at least one round is needed");
+    ensure!(args.sampling.rounds > 0, "at least one round is needed");
     let mut report = Report {
         machine: Machine::this(),
         bailiwick_version: String::new(),
-        clients: args.clients,
-        keys: args.keys,
-        value_bytes: args.value_bytes,
+        clients: args.sampling.clients,
+        keys: args.sampling.keys,
+        value_bytes: args.sampling.value_bytes,
         cpu_ratio_goal: GOAL,
         rows: args
+            .sampling
             .pipelines
             .iter()
             .map(|pipeline| Row::new(*pipeline))
             .collect(),
     };
-    for round in 1..=args.rounds {
+    for round in 1..=args.sampling.rounds {
         let mut cluster = Cluster::start(&args.node, &["--fsync", "always"])?;
         let binaries = Binaries::of_node(&args.node);
         let single = Server::start(&binaries, Kind::Bailiwick, Class::Always)?;
@@ -130,13 +113,13 @@ fn measure_round(
         let mut fill = spec(args, address, FILL_PIPELINE, 1);
         fill.shape.mix = Mix::Set;
         fill.shape.order = KeyOrder::Sequential;
-        Generator::connect(fill)?.run(&Stop::Requests(args.keys))?;
+        Generator::connect(fill)?.run(&Stop::Requests(args.sampling.keys))?;
     }
     for place in cluster.others(leader) {
         cluster.wait_until_level(place, SETTLE_TIMEOUT)?;
     }
     let (single_clock, leader_clock) = (single.clock()?, cluster.clock(leader)?);
-    let length = RunLength::new(args.warm_up, args.seconds)?;
+    let length = RunLength::new(args.sampling.warm_up, args.sampling.seconds)?;
     for row in &mut report.rows {
         let seed = round as u64;
         let load = spec(args, single.address(), row.pipeline, seed);
@@ -149,7 +132,7 @@ fn measure_round(
         row.followers_runs.push(beside_ns);
         let still = cluster.view(leader)?.leader;
         ensure!(still == Some(leader), "the leader has changed");
-        row.show_progress(round, args.rounds);
+        row.show_progress(round, args.sampling.rounds);
     }
     Ok(())
 }
@@ -162,21 +145,11 @@ fn follower_clocks(cluster: &Cluster, leader: Place) -> Result<Vec<ProcessClock>
 }
 
 fn spec(args: &ReadCostArgs, address: std::net::SocketAddr, pipeline: u64, seed: u64) -> LoadSpec {
-    let shape = Shape {
-        mix: Mix::Get,
-        order: KeyOrder::Random,
-        keys: args.keys,
-        key_bytes: 16,
-        value_bytes: args.value_bytes,
-        seed,
-    };
     LoadSpec {
-        address,
-        clients: args.clients,
         pipeline,
-        rate: None,
-        shape,
+        ..args.sampling.spec(address, Mix::Get)
     }
+    .seeded(seed)
 }
 
 impl Row {

@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use crate::load::{Generator, LoadSpec};
 use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix, Shape};
+use crate::requests::{KeyOrder, Mix};
 use crate::schedule::Stop;
 use crate::stats::median;
 
@@ -33,6 +33,7 @@ const OTHERS: [&str; 2] = ["us", "ap"];
 const PREFIX: &str = "key:";
 
 /// How long a foreign reader waits after an error, and between reads.
+const VALUE_BYTES: usize = 64;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The arguments of `regions`.
@@ -223,20 +224,10 @@ fn read_abroad(world: &World, over: &AtomicBool) {
 
 fn spec(args: &RegionsArgs, world: &World, mix: Mix, seed: u64) -> Result<LoadSpec> {
     let leader = world.wait_for_leader(HOME)?;
-    Ok(LoadSpec {
-        address: world.cluster.address(leader),
-        clients: args.clients,
-        pipeline: 1,
-        rate: Some(args.rate),
-        shape: Shape {
-            mix,
-            order: KeyOrder::Random,
-            keys: args.keys,
-            key_bytes: 16,
-            value_bytes: 64,
-            seed,
-        },
-    })
+    let address = world.cluster.address(leader);
+    let spec = LoadSpec::at_random(address, args.clients, mix, (args.keys, VALUE_BYTES));
+    let rate = Some(args.rate);
+    Ok(LoadSpec { rate, ..spec }.seeded(seed))
 }
 
 impl Row {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use crate::cpu::ProcessClock;
-use crate::load::{Generator, LoadSpec};
+use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::schedule::Stop;
 use crate::stats::{Figures, quantile_us};
 
@@ -47,26 +47,35 @@ impl RunLength {
         let outcome = generator.run(&Stop::After(self.measured))?;
         let cpu = clock.read()?.saturating_sub(cpu_before);
         let beside = sum(beside)?.saturating_sub(beside_before);
-        ensure!(
-            outcome.operations > 0,
-            "the run was too short for a single request"
-        );
-        ensure!(
-            outcome.misses == 0,
-            "{} reads of loaded keys found nothing",
-            outcome.misses
-        );
-        let per_operation = |time: Duration| time.as_nanos() as f64 / outcome.operations as f64;
-        let figures = Figures {
-            operations_per_s: outcome.operations_per_s(),
-            p50_us: quantile_us(&outcome.latency, 0.5),
-            p99_us: quantile_us(&outcome.latency, 0.99),
-            p999_us: quantile_us(&outcome.latency, 0.999),
-            server_cpu_ns_per_operation: per_operation(cpu),
-            generator_cpu_ns_per_operation: per_operation(outcome.generator_cpu),
-        };
-        Ok((figures, per_operation(beside)))
+        let figures = figures(&outcome, cpu)?;
+        let beside = beside.as_nanos() as f64 / outcome.operations as f64;
+        Ok((figures, beside))
     }
+}
+
+/// The figures of a run during which the server took so much processor time.
+///
+/// # Errors
+/// It was too short for a request, or a read found nothing.
+pub(crate) fn figures(outcome: &LoadOutcome, cpu: Duration) -> Result<Figures> {
+    ensure!(
+        outcome.operations > 0,
+        "the run was too short for a single request"
+    );
+    ensure!(
+        outcome.misses == 0,
+        "{} reads of loaded keys found nothing",
+        outcome.misses
+    );
+    let per_operation = |time: Duration| time.as_nanos() as f64 / outcome.operations as f64;
+    Ok(Figures {
+        operations_per_s: outcome.operations_per_s(),
+        p50_us: quantile_us(&outcome.latency, 0.5),
+        p99_us: quantile_us(&outcome.latency, 0.99),
+        p999_us: quantile_us(&outcome.latency, 0.999),
+        server_cpu_ns_per_operation: per_operation(cpu),
+        generator_cpu_ns_per_operation: per_operation(outcome.generator_cpu),
+    })
 }
 
 fn sum(clocks: &[ProcessClock]) -> Result<Duration> {

@@ -127,13 +127,6 @@ pub enum WalError {
     },
 }
 
-impl WalError {
-    /// Whether the node must stop.
-    pub fn is_fatal(&self) -> bool {
-        matches!(self, WalError::Fatal { .. })
-    }
-}
-
 /// Whose directory this is, who wanted it, and what can be done.
 fn wrong_member(path: &Path, found: Option<&Membership>, asked: Option<&Membership>) -> String {
     let path = path.display();

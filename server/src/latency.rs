@@ -1,7 +1,7 @@
 //! The latency monitor: how long slow events took, for `LATENCY`.
 //!
 //! An *event* is a named kind of work (`command`, `fsync`, `checkpoint`). Of each, the latest
-//! [`SAMPLES_MAX`] seconds in which it was slow are kept, with the worst case of each second. What
+//! `SAMPLES_MAX` seconds in which it was slow are kept, with the worst case of each second. What
 //! counts as slow (`latency-monitor-threshold`) is decided by the caller. Histograms of commands
 //! are not kept here.
 
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use bailiwick_frame::Encoder;
 
 /// Seconds kept of an event.
-pub const SAMPLES_MAX: usize = 160;
+const SAMPLES_MAX: usize = 160;
 
 /// Columns of a graph, at most; the newest samples win.
 const GRAPH_COLUMNS_MAX: usize = 80;

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use bailiwick_frame::Protocol;
 
 use crate::client::{Client, request};
+use crate::server::Server;
 
 /// The connections, by number.
 pub struct Audience {
@@ -16,6 +17,19 @@ pub struct Audience {
 }
 
 impl Audience {
+    /// So many connections to a server, these of them in RESP3.
+    ///
+    /// # Errors
+    /// A connection breaks.
+    pub fn connect(server: &Server, connections: usize, resp3: &[usize]) -> Result<Self> {
+        let clients = (0..connections).map(|_| server.connect());
+        let mut audience = Self::new(clients.collect::<Result<_>>()?);
+        for number in resp3 {
+            audience.speak_resp3(*number)?;
+        }
+        Ok(audience)
+    }
+
     /// These connections.
     #[must_use]
     pub fn new(clients: Vec<Client>) -> Self {

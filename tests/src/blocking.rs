@@ -10,6 +10,8 @@
 //! for several keys is served from the first of its keys that has something, not from the one that
 //! was written first. So where a step can fill several keys, nobody waits for several of them.
 
+use std::time::Instant;
+
 use anyhow::{Context, Result, ensure};
 use bailiwick_frame::Protocol;
 use fastrand::Rng;
@@ -212,7 +214,7 @@ impl Side {
 
     /// The reply that a waiter gets at once; `None` once it is shown as blocked.
     fn reply_or_block(&mut self, waiter: usize) -> Result<Option<Value>> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let client = &mut self.waiters[waiter];
         client.set_timeout(POLL)?;
         let reply = loop {
@@ -297,4 +299,31 @@ fn fill(template: &str, rng: &mut Rng) -> String {
         word => word.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Sends a request that waits over a new connection, and returns that when it does.
+///
+/// # Errors
+/// A connection breaks, or the request does not wait.
+pub fn begin_to_wait(connect: impl Fn() -> Result<Client>, line: &str) -> Result<Client> {
+    let mut client = connect()?;
+    let id = client.run("CLIENT ID")?.as_integer().context("an id")?;
+    client.send(format!("{line}\r\n").as_bytes())?;
+    let (mut observer, started) = (connect()?, Instant::now());
+    let is_blocked = |text: &str| {
+        let mut lines = text.lines();
+        let line = lines.find(|line| line.starts_with(&format!("id={id} ")));
+        line.is_some_and(|line| line.contains("flags=b"))
+    };
+    while !is_blocked(&observer.run("CLIENT LIST")?.text()) {
+        ensure!(started.elapsed() < DEADLINE, "{line} does not wait");
+        std::thread::sleep(POLL);
+    }
+    Ok(client)
+}
+
+/// What BLPOP replies.
+#[must_use]
+pub fn popped(key: &str, element: &str) -> Value {
+    Value::List(vec![Value::bytes(key), Value::bytes(element)])
 }

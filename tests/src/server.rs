@@ -106,6 +106,14 @@ impl Launch {
         Ok(Self::bailiwick_in(&directory()?))
     }
 
+    /// A Bailiwick node with a data directory of its own, which does not wait for its disk.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn unsynced() -> Result<Self> {
+        Ok(Self::bailiwick()?.args(["--fsync", "never"]))
+    }
+
     /// A Bailiwick node on a directory that other launches may use too, at other times.
     #[must_use]
     pub fn bailiwick_in(directory: &Directory) -> Self {

@@ -10,27 +10,14 @@ use bailiwick_tests::server::{Launch, Server};
 
 const CONNECTIONS: usize = 3;
 
-fn bailiwick() -> Server {
-    Launch::bailiwick()
-        .unwrap()
-        .args(["--fsync", "never"])
-        .start()
-        .unwrap()
-}
-
-fn audience(server: &Server, resp3: &[usize]) -> Audience {
-    let clients = (0..CONNECTIONS).map(|_| server.connect().unwrap());
-    let mut audience = Audience::new(clients.collect());
-    for number in resp3 {
-        audience.speak_resp3(*number).unwrap();
-    }
-    audience
-}
-
 /// Plays a script to Redis and here, with these connections in RESP3, and wants the same.
 fn compare<S: AsRef<str>>(resp3: &[usize], script: impl IntoIterator<Item = (usize, S)>) {
-    let (redis, ours) = (Launch::redis().unwrap().start().unwrap(), bailiwick());
-    let (mut theirs, mut own) = (audience(&redis, resp3), audience(&ours, resp3));
+    let (redis, ours) = (
+        Launch::redis().unwrap().start().unwrap(),
+        Launch::unsynced().unwrap().start().unwrap(),
+    );
+    let audience = |server| Audience::connect(server, CONNECTIONS, resp3).unwrap();
+    let (mut theirs, mut own) = (audience(&redis), audience(&ours));
     let mut different = Vec::new();
     for (number, lines) in script {
         let lines = lines.as_ref();
@@ -132,7 +119,7 @@ fn transactions_tell_of_each_step() {
 
 #[test]
 fn keys_that_expire_or_are_evicted_are_told_of() {
-    let server = bailiwick();
+    let server = Launch::unsynced().unwrap().start().unwrap();
     let (mut writer, mut listener) = (server.connect().unwrap(), server.connect().unwrap());
     let set = ["CONFIG", "SET", "notify-keyspace-events", "Exe"];
     assert_eq!(writer.call(set).unwrap(), Value::ok());
@@ -288,7 +275,7 @@ fn options_that_do_not_fit_are_refused() {
 
 /// What the second connection hears on behalf of the first, on a server.
 fn redirected(server: &Server, resp3: &[usize]) -> Vec<Vec<Vec<String>>> {
-    let mut audience = audience(server, resp3);
+    let mut audience = Audience::connect(server, CONNECTIONS, resp3).unwrap();
     let id = audience
         .client(1)
         .run("CLIENT ID")
@@ -328,7 +315,10 @@ fn redirected(server: &Server, resp3: &[usize]) -> Vec<Vec<Vec<String>>> {
 
 #[test]
 fn changes_are_told_to_another_connection_if_a_client_wants_it_so() {
-    let (redis, ours) = (Launch::redis().unwrap().start().unwrap(), bailiwick());
+    let (redis, ours) = (
+        Launch::redis().unwrap().start().unwrap(),
+        Launch::unsynced().unwrap().start().unwrap(),
+    );
     for resp3 in [&[][..], &[0], &[1], &[0, 1]] {
         let (wanted, heard) = (redirected(&redis, resp3), redirected(&ours, resp3));
         assert_eq!(heard, wanted, "RESP3: {resp3:?}");
@@ -347,7 +337,7 @@ fn changes_are_told_to_another_connection_if_a_client_wants_it_so() {
 
 #[test]
 fn clients_that_keep_copies_are_listed_and_counted() {
-    let server = bailiwick();
+    let server = Launch::unsynced().unwrap().start().unwrap();
     let (mut client, mut other) = (server.connect().unwrap(), server.connect().unwrap());
     client.hello(Protocol::Resp3).unwrap();
     client.run("CLIENT TRACKING ON").unwrap();

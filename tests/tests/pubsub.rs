@@ -7,31 +7,18 @@ use std::time::Instant;
 use bailiwick_frame::Protocol;
 use bailiwick_tests::audience::Audience;
 use bailiwick_tests::client::{Value, request};
-use bailiwick_tests::server::{Launch, Server};
+use bailiwick_tests::server::Launch;
 
 const CONNECTIONS: usize = 3;
 
-fn bailiwick() -> Server {
-    Launch::bailiwick()
-        .unwrap()
-        .args(["--fsync", "never"])
-        .start()
-        .unwrap()
-}
-
-fn audience(server: &Server, resp3: &[usize]) -> Audience {
-    let clients = (0..CONNECTIONS).map(|_| server.connect().unwrap());
-    let mut audience = Audience::new(clients.collect());
-    for number in resp3 {
-        audience.speak_resp3(*number).unwrap();
-    }
-    audience
-}
-
 /// Plays a script to Redis and here, with these connections in RESP3, and wants the same.
 fn compare(resp3: &[usize], script: &[(usize, &str)]) {
-    let (redis, ours) = (Launch::redis().unwrap().start().unwrap(), bailiwick());
-    let (mut theirs, mut own) = (audience(&redis, resp3), audience(&ours, resp3));
+    let (redis, ours) = (
+        Launch::redis().unwrap().start().unwrap(),
+        Launch::unsynced().unwrap().start().unwrap(),
+    );
+    let audience = |server| Audience::connect(server, CONNECTIONS, resp3).unwrap();
+    let (mut theirs, mut own) = (audience(&redis), audience(&ours));
     for (number, lines) in script {
         let wanted = theirs.play(*number, lines).unwrap();
         let received = own.play(*number, lines).unwrap();
@@ -134,7 +121,7 @@ fn a_subscriber_of_the_older_protocol_may_only_listen() {
 
 #[test]
 fn one_who_publishes_to_oneself_gets_the_reply_first() {
-    let server = bailiwick();
+    let server = Launch::unsynced().unwrap().start().unwrap();
     let mut client = server.connect().unwrap();
     client.hello(Protocol::Resp3).unwrap();
     client.run("SUBSCRIBE a").unwrap();
@@ -176,7 +163,7 @@ fn a_message_behind_a_write_is_heard_after_it() {
 
 #[test]
 fn clients_are_listed_and_counted_with_their_subscriptions() {
-    let server = bailiwick();
+    let server = Launch::unsynced().unwrap().start().unwrap();
     let (mut listener, mut other) = (server.connect().unwrap(), server.connect().unwrap());
     for names in ["SUBSCRIBE a b", "PSUBSCRIBE c*", "SSUBSCRIBE d e f"] {
         listener.send(&request(names.split(' '))).unwrap();
@@ -214,7 +201,7 @@ fn clients_are_listed_and_counted_with_their_subscriptions() {
 
 #[test]
 fn a_subscriber_that_reads_nothing_is_disconnected_and_holds_nobody_up() {
-    let server = bailiwick();
+    let server = Launch::unsynced().unwrap().start().unwrap();
     let (mut listener, mut publisher) = (server.connect().unwrap(), server.connect().unwrap());
     let limit = [
         "CONFIG",

@@ -85,18 +85,6 @@ impl Meta {
         }
     }
 
-    /// A group that has run on one node without consensus: its log, up to `end`, is all decided.
-    #[must_use]
-    pub fn adopting(configuration: Configuration, trimmed: LogIndex, end: LogIndex) -> Meta {
-        Meta {
-            configuration,
-            decided: end.0,
-            trimmed: trimmed.0,
-            end: end.0,
-            ..Meta::default()
-        }
-    }
-
     /// The configuration.
     #[must_use]
     pub fn configuration(&self) -> &Configuration {

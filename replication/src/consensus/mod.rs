@@ -13,7 +13,7 @@
 //! * **Catching up happens outside of consensus.** A replica that is far behind drops its instance
 //!   of the crate, which to everybody else looks like a crash, fetches decided entries (or a
 //!   checkpoint and the entries behind it) in small steps, and then starts a new instance on the
-//!   log it has. So no message of consensus ever carries more than [`CATCH_UP_BYTES`], and a
+//!   log it has. So no message of consensus ever carries more than `CATCH_UP_BYTES`, and a
 //!   replica that lags behind never leads.
 //! * **Leases** (`lease`) and read rounds (`reads`).
 //! * **Configurations** end with an entry of ours (a Seal), never with the crate's StopSign, which
@@ -70,7 +70,7 @@ use reads::Reads;
 use sessions::Peer;
 
 /// A member whose decided log is behind by more than this catches up outside of consensus.
-pub const CATCH_UP_BYTES: usize = 4 << 20;
+const CATCH_UP_BYTES: usize = 4 << 20;
 /// Entries proposed and not decided, in number.
 const MAX_UNDECIDED: u64 = 4096;
 /// Entries proposed and not decided, in bytes.
@@ -318,12 +318,6 @@ impl Replica {
         self.applied += entries.len() as u64;
         log.shed(RESIDENT_BYTES, self.applied);
         (first, entries)
-    }
-
-    /// The state machine stands at this index, because it loaded a checkpoint, or gave entries back
-    /// that lie behind a Seal.
-    pub fn set_applied(&mut self, index: LogIndex) {
-        self.applied = index.0;
     }
 
     /// Entries up to `index` are covered by checkpoints, the newest of which includes nothing that

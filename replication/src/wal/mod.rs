@@ -38,7 +38,7 @@ use raft_engine::{Config, Engine, ReadableSize, RecoveryMode};
 use crate::data_dir::{DataDir, Lock};
 use crate::ids::{region_id, region_parts};
 use crate::{ConfigurationId, Error, GroupId, LogIndex, WalError};
-use batch::{Scratch, meta_key};
+use batch::Scratch;
 use files::{Current, Health, LogFiles};
 pub use group_log::WalSource;
 use record::{Extension, Mark, Record};
@@ -269,35 +269,6 @@ impl Wal {
             .map_err(|error| self.refusal(&error))?;
         self.check_failure()?;
         Ok(regions.into_iter().map(region_parts).collect())
-    }
-
-    /// Stores a small value beside a log, durably if `sync`. Works below the reserve. Values are
-    /// kept in memory as well.
-    pub fn put_meta(
-        &self,
-        group: GroupId,
-        configuration: ConfigurationId,
-        key: &[u8],
-        value: &[u8],
-        sync: bool,
-    ) -> Result<(), WalError> {
-        self.check_failure()?;
-        let region = region_id(group, configuration);
-        let mut scratch = self.take_scratch();
-        scratch.put_mark(region, self.mark());
-        scratch.put_value(region, key, value);
-        self.write(scratch, sync)
-    }
-
-    /// The value last stored under a key beside a log.
-    pub fn get_meta(
-        &self,
-        group: GroupId,
-        configuration: ConfigurationId,
-        key: &[u8],
-    ) -> Option<Vec<u8>> {
-        self.engine
-            .get(region_id(group, configuration), &meta_key(key))
     }
 
     /// What the log takes on disk, reserved space included. Looks at every file.

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Command as Process;
 
 use super::*;
+use crate::consensus::LogWrite;
 
 const GROUP: GroupId = GroupId(7);
 const CONFIGURATION: ConfigurationId = ConfigurationId(1);
@@ -31,6 +32,20 @@ fn open(path: &Path) -> Wal {
 
 fn append(wal: &Wal, index: u64, entry: &[u8], sync: bool) -> Result<(), WalError> {
     wal.append(GROUP, CONFIGURATION, LogIndex(index), &[entry], sync)
+}
+
+fn put_record(wal: &Wal, group: GroupId, record: &[u8], sync: bool) {
+    let write = LogWrite {
+        compact: None,
+        first: LogIndex(0),
+        entries: Vec::new(),
+        meta: record.to_vec(),
+    };
+    wal.write_log(group, &write, sync).unwrap();
+}
+
+fn is_fatal<T>(result: Result<T, WalError>) -> bool {
+    matches!(result, Err(WalError::Fatal { .. }))
 }
 
 /// All entries of a log, read in steps of `max_bytes`.
@@ -96,8 +111,7 @@ fn entries_are_there_after_a_restart() {
             .unwrap();
         wal.append(other, CONFIGURATION, LogIndex(5), &[b"five"], false)
             .unwrap();
-        wal.put_meta(GROUP, CONFIGURATION, b"promise", b"3", false)
-            .unwrap();
+        put_record(&wal, GROUP, b"promise", false);
         wal.sync().unwrap();
         let empty: [&[u8]; 0] = [];
         wal.append(other, CONFIGURATION, LogIndex(6), &empty, true)
@@ -111,14 +125,15 @@ fn entries_are_there_after_a_restart() {
     assert_eq!(read_all(&wal, GROUP, 1 << 20), want);
     assert_eq!(read_all(&wal, GROUP, 1), want);
     assert_eq!(wal.first_index(other, CONFIGURATION), Some(LogIndex(5)));
-    assert_eq!(
-        wal.get_meta(GROUP, CONFIGURATION, b"promise"),
-        Some(b"3".to_vec())
-    );
-    assert_eq!(wal.get_meta(other, CONFIGURATION, b"promise"), None);
+    assert_eq!(wal.group_meta(GROUP), Some(b"promise".to_vec()));
+    assert_eq!(wal.group_meta(other), None);
     assert_eq!(
         wal.regions(),
-        [(GROUP, CONFIGURATION), (other, CONFIGURATION)]
+        [
+            (GROUP, ConfigurationId(0)),
+            (GROUP, CONFIGURATION),
+            (other, CONFIGURATION)
+        ]
     );
     assert!(wal.size_bytes() > 0);
 }
@@ -280,8 +295,7 @@ fn a_record_without_entries_proves_durability_as_well() {
     let temp = tempfile::tempdir().unwrap();
     let (file, starts) = write_log(temp.path(), 2, true);
     let wal = open(temp.path());
-    wal.put_meta(GROUP, CONFIGURATION, b"key", b"value", true)
-        .unwrap();
+    put_record(&wal, GROUP, b"value", true);
     drop(wal);
     let handle = OpenOptions::new().write(true).open(&file).unwrap();
     handle.write_all_at(&[0xff; 4], starts[1] + 20).unwrap();
@@ -398,8 +412,7 @@ fn compaction_removes_files_and_survives_a_restart() {
     let wal = open(temp.path());
     wal.append(small, CONFIGURATION, LogIndex(1), &[b"kept"], false)
         .unwrap();
-    wal.put_meta(small, CONFIGURATION, b"m", b"kept too", false)
-        .unwrap();
+    put_record(&wal, small, b"kept too", false);
     for index in 1..=40 {
         append(&wal, index, &[index as u8; 20_000], false).unwrap();
     }
@@ -413,8 +426,7 @@ fn compaction_removes_files_and_survives_a_restart() {
     let check = |wal: &Wal| {
         assert_eq!(read_all(wal, GROUP, 1).len(), 5);
         assert_eq!(read_all(wal, small, 1)[&1], b"kept");
-        let meta = wal.get_meta(small, CONFIGURATION, b"m");
-        assert_eq!(meta, Some(b"kept too".to_vec()));
+        assert_eq!(wal.group_meta(small), Some(b"kept too".to_vec()));
     };
     let wal = open(temp.path());
     check(&wal);
@@ -525,12 +537,12 @@ fn a_failed_sync_ends_the_log() {
         } else {
             append(&wal, 2, b"lost", true)
         };
-        assert!(failed.unwrap_err().is_fatal());
+        assert!(is_fatal(failed));
         wal.health.faults.sync.store(false, Ordering::Relaxed);
-        assert!(append(&wal, 3, b"never", false).unwrap_err().is_fatal());
-        assert!(wal.sync().unwrap_err().is_fatal());
+        assert!(is_fatal(append(&wal, 3, b"never", false)));
+        assert!(is_fatal(wal.sync()));
         let compacted = wal.compact(GROUP, CONFIGURATION, LogIndex(1));
-        assert!(compacted.unwrap_err().is_fatal());
+        assert!(is_fatal(compacted));
         assert!(wal.failure().unwrap().contains("0000000000000001.raftlog"));
         drop(wal);
         assert_eq!(read_all(&open(temp.path()), GROUP, 1)[&1], b"good");
@@ -542,9 +554,9 @@ fn a_write_that_fails_for_another_reason_than_room_ends_the_log() {
     let temp = tempfile::tempdir().unwrap();
     let wal = open(temp.path());
     wal.health.faults.write.store(true, Ordering::Relaxed);
-    assert!(append(&wal, 1, b"x", false).unwrap_err().is_fatal());
+    assert!(is_fatal(append(&wal, 1, b"x", false)));
     wal.health.faults.write.store(false, Ordering::Relaxed);
-    assert!(append(&wal, 1, b"x", false).unwrap_err().is_fatal());
+    assert!(is_fatal(append(&wal, 1, b"x", false)));
 }
 
 #[test]
@@ -572,7 +584,7 @@ fn a_refused_write_that_cannot_be_undone_ends_the_log() {
     let wal = open(temp.path());
     wal.health.faults.room.store(true, Ordering::Relaxed);
     wal.health.faults.truncate.store(true, Ordering::Relaxed);
-    assert!(append(&wal, 1, &[b'x'; 3000], true).unwrap_err().is_fatal());
+    assert!(is_fatal(append(&wal, 1, &[b'x'; 3000], true)));
 }
 
 #[test]
@@ -589,11 +601,11 @@ fn damage_found_by_a_read_names_the_place_and_ends_the_log() {
     handle.write_all_at(&[0], start + 100).unwrap();
     let read = wal.read::<WalError>(GROUP, CONFIGURATION, LogIndex(2), 1, &mut |_, _| Ok(()));
     let error = read.unwrap_err();
-    assert!(error.is_fatal());
+    assert!(matches!(error, WalError::Fatal { .. }));
     let text = error.to_string();
     assert!(text.contains(path.to_str().unwrap()), "{text}");
     assert!(text.contains(&format!("byte {start}:")), "{text}");
-    assert!(append(&wal, 4, b"x", false).unwrap_err().is_fatal());
+    assert!(is_fatal(append(&wal, 4, b"x", false)));
 }
 
 /// A small file system in memory, unmounted when dropped.
@@ -705,8 +717,7 @@ fn appends_stop_at_the_reserve_and_compaction_does_not() {
         last > 5 && free > reserve_bytes - (1 << 20),
         "{last}, {free} free"
     );
-    wal.put_meta(GROUP, CONFIGURATION, b"k", b"v", true)
-        .unwrap();
+    put_record(&wal, GROUP, b"v", true);
     wal.compact(GROUP, CONFIGURATION, LogIndex(last)).unwrap();
     assert!(fill(&wal, last) > last);
 }

@@ -14,14 +14,13 @@
 //!
 //! Fixed numbers are little-endian, the others LEB128; prefixes and names come after their length.
 
-use bailiwick_replication::consensus::Member;
-use bailiwick_replication::{GroupId, NodeId};
+use bailiwick_replication::GroupId;
 
 use super::{
     Arriving, Authority, Delegated, Departed, Domain, GroupRecord, MAX_PREFIX_BYTES, Moving, Owned,
     Phase, Staged,
 };
-use crate::state::{DecodeError, MAX_MEMBERS, Reader, put_bytes, put_varint};
+use crate::state::{DecodeError, Reader, put_bytes, put_member_list, put_varint, take_member_list};
 
 const OWNED: u8 = 1;
 const ARRIVING: u8 = 2;
@@ -140,8 +139,8 @@ impl Authority {
             let record = GroupRecord {
                 name: reader.string()?.into(),
                 configuration: take_u32(reader)?,
-                founders: take_members(reader)?,
-                members: take_members(reader)?,
+                founders: take_member_list(reader)?,
+                members: take_member_list(reader)?,
             };
             authority.set_group(id, record);
         }
@@ -162,8 +161,8 @@ pub(super) fn put_departed(out: &mut Vec<u8>, departed: &Departed) {
 pub(super) fn put_group_record(out: &mut Vec<u8>, record: &GroupRecord) {
     put_bytes(out, &record.name);
     put_varint(out, u64::from(record.configuration));
-    put_members(out, &record.founders);
-    put_members(out, &record.members);
+    put_member_list(out, &record.founders);
+    put_member_list(out, &record.members);
 }
 
 pub(super) fn put_domain(out: &mut Vec<u8>, domain: &Domain) {
@@ -312,28 +311,4 @@ fn take_prefix<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], DecodeError> {
         return Err(malformed);
     }
     Ok(prefix)
-}
-
-fn put_members(out: &mut Vec<u8>, members: &[Member]) {
-    put_varint(out, members.len() as u64);
-    for member in members {
-        put_varint(out, member.node.0);
-        out.extend_from_slice(&member.disk.to_le_bytes());
-    }
-}
-
-fn take_members(reader: &mut Reader<'_>) -> Result<Vec<Member>, DecodeError> {
-    let malformed = DecodeError::Malformed(reader.at());
-    let count = reader.length()?;
-    if count > MAX_MEMBERS {
-        return Err(malformed);
-    }
-    let mut members = Vec::with_capacity(count);
-    for _ in 0..count {
-        members.push(Member {
-            node: NodeId(reader.varint()?),
-            disk: u64::from_le_bytes(reader.array()?),
-        });
-    }
-    Ok(members)
 }

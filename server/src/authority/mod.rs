@@ -27,8 +27,10 @@
 
 mod codec;
 mod destination;
+mod domain;
 mod groups;
 mod owner;
+mod place;
 mod records;
 mod refusal;
 mod share;
@@ -44,11 +46,13 @@ use bailiwick_replication::consensus::Member;
 use bailiwick_replication::{GroupId, LogIndex};
 
 use crate::directory::PrefixMap;
-use crate::group::planted::{self, Planted};
-use crate::keyspace::Visibility;
 
 pub use codec::Delegations;
+pub use domain::{Arriving, Delegated, Departed, Domain, Moving, Owned, Phase, Staged};
+pub use place::Place;
 pub use refusal::Refusal;
+#[cfg(test)]
+pub(crate) use share::served_hash;
 pub use share::{Head, Share};
 pub use status::Status;
 pub use stray::Stray;
@@ -62,8 +66,8 @@ const ROOT: GroupId = GroupId(0);
 /// The authority of one group.
 ///
 /// Invariants: no domain is empty; what is owned is not arriving; what is delegated has an owned
-/// domain above it with no other domain in between, and is not retired; `frozen` and `fence` follow
-/// from `domains`.
+/// domain above it with no other domain in between, and is not retired; `frozen`, `unsettled` and
+/// `fence` follow from `domains`.
 #[derive(Clone, Debug)]
 pub struct Authority {
     group: GroupId,
@@ -87,100 +91,6 @@ pub struct Authority {
     changes: u64,
 }
 
-/// What a group has to do with a prefix. At least one of the three is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Domain {
-    /// It is served here.
-    pub owned: Option<Owned>,
-    /// It is on its way here, or was.
-    pub arriving: Option<Arriving>,
-    /// It was handed out by this group, which owns the parent prefix.
-    pub delegated: Option<Delegated>,
-}
-
-/// A prefix that the group serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// The epoch at which it does.
-    pub epoch: u64,
-    /// Whether it is about to end.
-    pub phase: Phase,
-}
-
-/// How far the end of serving a prefix is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// There is no end in sight.
-    Serving,
-    /// The prefix is to go to another group, which copies it while it is still served here.
-    Leaving {
-        /// The destination.
-        to: GroupId,
-    },
-    /// Nothing is read or written any more, so that the rest can be copied.
-    Frozen {
-        /// The destination.
-        to: GroupId,
-        /// For which attempt of copying it was frozen. An older attempt does not thaw it.
-        attempt: u64,
-    },
-}
-
-/// A prefix that a group is to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arriving {
-    /// The epoch at which it will.
-    pub epoch: u64,
-    /// Who serves it meanwhile.
-    pub from: GroupId,
-    /// The how manieth attempt of copying it is.
-    pub attempt: u64,
-    /// What has come; `None` if the attempt was aborted.
-    pub staged: Option<Staged>,
-}
-
-/// What has come of a prefix so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Staged {
-    /// The number of the next chunk, from 0.
-    pub next_chunk: u64,
-    /// How many keys there are, in all databases.
-    pub count: u64,
-    /// What they add up to.
-    pub digest: u64,
-}
-
-/// A prefix that the group has handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delegated {
-    /// The epoch at which `group` serves it.
-    pub epoch: u64,
-    /// Who serves it; can be the group itself.
-    pub group: GroupId,
-    /// The move under way.
-    pub moving: Option<Moving>,
-}
-
-/// A decided change of hands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moving {
-    /// Who will serve the prefix.
-    pub to: GroupId,
-    /// At which epoch.
-    pub epoch: u64,
-    /// Whether the delegation ends with it: the prefix becomes a part of its parent again.
-    pub drops: bool,
-}
-
-/// Where a prefix went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Departed {
-    /// The epoch at which `group` took it over.
-    pub epoch: u64,
-    /// Who took it over.
-    pub group: GroupId,
-}
-
 /// A group of the cluster, as the root group knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRecord {
@@ -192,27 +102,6 @@ pub struct GroupRecord {
     pub founders: Vec<Member>,
     /// Its present members, by node.
     pub members: Vec<Member>,
-}
-
-/// Whether a key is served by the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place<'a> {
-    /// It is.
-    Here,
-    /// It was, and is being moved: somebody will serve it in a moment.
-    Held {
-        /// What is being moved.
-        prefix: &'a [u8],
-    },
-    /// It is not.
-    Gone {
-        /// What of the key shows that it is not; empty if the group knows nothing of it.
-        prefix: &'a [u8],
-        /// Who serves it, as far as is known.
-        group: Option<GroupId>,
-        /// At which epoch; 0 if nothing is known.
-        epoch: u64,
-    },
 }
 
 /// What a change of authority means for the keys under its prefix.
@@ -351,17 +240,6 @@ impl Authority {
         self.groups.iter().map(|(&id, record)| (id, record))
     }
 
-    /// Whether the group serves this key.
-    #[must_use]
-    #[inline]
-    pub fn place<'a>(&'a self, key: &'a [u8]) -> Place<'a> {
-        match &self.fence {
-            Fence::Open => Place::Here,
-            Fence::One(prefix) if key.starts_with(prefix) => Place::Here,
-            _ => self.look_up(key),
-        }
-    }
-
     /// Whether the group serves every key there can be, so that none needs a look.
     #[must_use]
     #[inline]
@@ -379,6 +257,7 @@ impl Authority {
     /// Panics if an invariant of the type does not hold. Slow; for tests.
     pub fn check_invariants(&self) {
         let mut frozen = BTreeSet::new();
+        let mut unsettled = BTreeSet::new();
         for (prefix, domain) in self.domains() {
             let shown = prefix.escape_ascii();
             assert!(!domain.is_empty(), "{shown}");
@@ -395,22 +274,13 @@ impl Authority {
             if domain.owned.is_some_and(|owned| owned.is_frozen()) {
                 frozen.insert(prefix.into());
             }
+            if domain.is_unsettled() {
+                unsettled.insert(prefix.into());
+            }
         }
         assert_eq!(self.frozen, frozen);
+        assert_eq!(self.unsettled, unsettled);
         assert_eq!(self.fence, self.present_fence());
-    }
-
-    /// The longest prefix served here that `key` begins with, frozen ones included.
-    #[must_use]
-    pub fn owner_of<'k>(&self, key: &'k [u8]) -> Option<(&'k [u8], Owned)> {
-        let mut rest = self.domains.longest(key);
-        while let Some((prefix, domain)) = rest {
-            if let Some(owned) = domain.owned {
-                return Some((prefix, owned));
-            }
-            rest = self.domains.parent(prefix);
-        }
-        None
     }
 
     fn nothing(group: GroupId) -> Self {
@@ -429,81 +299,6 @@ impl Authority {
         }
     }
 
-    fn look_up<'a>(&'a self, key: &'a [u8]) -> Place<'a> {
-        if self.is_served_by_mistake(key) {
-            return Place::Here;
-        }
-        if let Some((prefix, domain)) = self.governing(key) {
-            match domain.owned.map(|owned| owned.phase) {
-                Some(Phase::Serving | Phase::Leaving { .. }) => return Place::Here,
-                Some(Phase::Frozen { .. }) => return Place::Held { prefix },
-                None => {}
-            }
-        }
-        let gone = self.domains.longest(key);
-        let gone = gone.and_then(|(prefix, domain)| Some((prefix, domain.elsewhere()?)));
-        // A longer prefix that was here once may have been delegated by its present parent, of
-        // which this group knows nothing; so what is known decides only where to ask first.
-        let departed = self
-            .departed
-            .longest(key)
-            .map(|(prefix, hint)| (prefix, *hint));
-        let hint = match (gone, departed) {
-            (Some(gone), Some(departed)) if departed.0.len() > gone.0.len() => Some(departed),
-            (Some(gone), Some(departed))
-                if departed.0.len() == gone.0.len() && departed.1.epoch > gone.1.epoch =>
-            {
-                Some(departed)
-            }
-            (gone, departed) => gone.or(departed),
-        };
-        match hint {
-            Some((prefix, Departed { epoch, group })) => Place::Gone {
-                prefix,
-                group: Some(group),
-                epoch,
-            },
-            None => Place::Gone {
-                prefix: b"",
-                group: None,
-                epoch: 0,
-            },
-        }
-    }
-
-    /// What bugs would do that a test plants.
-    fn is_served_by_mistake(&self, key: &[u8]) -> bool {
-        let domain = || self.domains.longest(key).map(|(_, domain)| *domain);
-        let arrives = |domain: Domain| domain.arriving.is_some_and(|new| new.staged.is_some());
-        let freezes = |domain: Domain| domain.owned.is_some_and(|owned| owned.is_frozen());
-        planted::is_on(Planted::ServedBeforeCommit) && domain().is_some_and(arrives)
-            || planted::is_on(Planted::ServedAfterFreeze) && domain().is_some_and(freezes)
-            || planted::is_on(Planted::HeldAnsweredByOld)
-                && self
-                    .governing(key)
-                    .is_none_or(|(_, domain)| domain.owned.is_none())
-                && self.departed.longest(key).is_some()
-    }
-
-    /// The longest prefix of `key` that is owned or delegated here: it decides about the key. What
-    /// only arrives, or has once tried to, decides nothing.
-    fn governing<'k>(&self, key: &'k [u8]) -> Option<(&'k [u8], &Domain)> {
-        let mut found = self.domains.longest(key);
-        while let Some((prefix, domain)) = found {
-            if domain.owned.is_some() || domain.delegated.is_some() {
-                break;
-            }
-            found = self.domains.parent(prefix);
-        }
-        found
-    }
-
-    /// The prefix above a longer one that decides about it.
-    fn governing_parent<'k>(&self, prefix: &'k [u8]) -> Option<(&'k [u8], &Domain)> {
-        let (_, shorter) = prefix.split_last()?;
-        self.governing(shorter)
-    }
-
     fn present_fence(&self) -> Fence {
         let mut domains = self.domains.iter();
         let only = match (domains.next(), domains.next()) {
@@ -515,57 +310,5 @@ impl Authority {
             Some((prefix, owned)) if !owned.is_frozen() => Fence::One(prefix.into()),
             _ => Fence::Domains,
         }
-    }
-}
-
-impl Owned {
-    /// Whether nothing is read or written at present.
-    #[must_use]
-    pub fn is_frozen(&self) -> bool {
-        matches!(self.phase, Phase::Frozen { .. })
-    }
-}
-
-impl Domain {
-    /// Whether there is nothing to say about the prefix.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// Whether the group's leader has something to do for the prefix.
-    #[must_use]
-    pub fn is_unsettled(&self) -> bool {
-        let leaves = |owned: Owned| owned.phase != Phase::Serving;
-        self.owned.is_some_and(leaves)
-            || self
-                .delegated
-                .is_some_and(|delegated| delegated.moving.is_some())
-    }
-
-    /// Who sees the keys of the prefix; `None` if there are none to be seen.
-    #[must_use]
-    pub fn visibility(&self) -> Option<Visibility> {
-        let staged = self
-            .arriving
-            .is_some_and(|arriving| arriving.staged.is_some());
-        match self.owned {
-            Some(owned) if owned.is_frozen() => Some(Visibility::Frozen),
-            Some(_) => Some(Visibility::Served),
-            None => staged.then_some(Visibility::Staged),
-        }
-    }
-
-    /// Who serves a prefix that is not served here.
-    fn elsewhere(&self) -> Option<Departed> {
-        let delegated = self.delegated.map(|delegated| Departed {
-            epoch: delegated.epoch,
-            group: delegated.group,
-        });
-        let arriving = self.arriving.map(|arriving| Departed {
-            epoch: arriving.epoch - 1,
-            group: arriving.from,
-        });
-        delegated.or(arriving)
     }
 }

@@ -13,9 +13,9 @@
 //! Not done here: comparing the shares of several groups (`routing::listing`).
 
 use bailiwick_replication::GroupId;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::{Authority, Phase, Place};
-use crate::directory::record::served_hash;
 use crate::state::{DecodeError, Reader, put_bytes, put_varint};
 
 /// Whether a group serves the head of a listing.
@@ -37,7 +37,8 @@ pub enum Head {
 pub struct Share {
     /// Whether the head is served here.
     pub head: Head,
-    /// What is served, each prefix at its epoch: a wrapping sum of [`served_hash`]. What is frozen is not served.
+    /// What is served, each prefix at its epoch: a wrapping sum of hashes of the two. What is frozen
+    /// is not served.
     pub served: u64,
     /// What was handed out, to each group: the same sums, by group. The group itself can be among
     /// them.
@@ -140,6 +141,11 @@ impl Share {
             frozen: (!frozen.is_empty()).then(|| frozen.to_vec()),
         })
     }
+}
+
+/// What a prefix at an epoch adds to the sums of a [`Share`].
+pub(crate) fn served_hash(prefix: &[u8], epoch: u64) -> u64 {
+    xxh3_64_with_seed(prefix, epoch)
 }
 
 fn group_id(number: u64, reader: &Reader<'_>) -> Result<GroupId, DecodeError> {

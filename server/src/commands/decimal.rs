@@ -13,6 +13,8 @@
 
 use std::fmt;
 
+use super::double::read_exponent;
+
 /// Decimal places kept.
 const PLACES: i64 = 17;
 const UNIT: u128 = 10_u128.pow(PLACES as u32);
@@ -22,9 +24,6 @@ const TEXT_MAX_BYTES: usize = 5 * 1024 - 1;
 
 /// A nonzero number whose first digit stands further behind the point underflows in Redis.
 const LAST_PLACE: i64 = 4951;
-
-/// Exponents are cut off here: beyond every range, and sums with them cannot overflow.
-const EXPONENT_MAX: i64 = 1_000_000;
 
 /// A number as these commands read and print it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -132,7 +131,7 @@ impl<'a> Parts<'a> {
             .iter()
             .position(|byte| byte.to_ascii_lowercase() == exponent_mark);
         let (number, exponent) = match end {
-            Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
+            Some(at) => (&text[..at], read_exponent(&text[at + 1..])?),
             None => (text, 0),
         };
         let point = number.iter().position(|&byte| byte == b'.');
@@ -152,19 +151,6 @@ impl<'a> Parts<'a> {
     fn digits(&self) -> impl Iterator<Item = u8> + use<'a> {
         self.whole.iter().chain(self.fraction).copied()
     }
-}
-
-fn parse_exponent(text: &[u8]) -> Option<i64> {
-    let (sign, digits) = match text.first()? {
-        b'-' => (-1, &text[1..]),
-        b'+' => (1, &text[1..]),
-        _ => (1, text),
-    };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let grow = |sum: i64, digit: &u8| (sum * 10 + i64::from(digit - b'0')).min(EXPONENT_MAX);
-    Some(sign * digits.iter().fold(0, grow))
 }
 
 fn parse_decimal(text: &[u8]) -> Option<Decimal> {

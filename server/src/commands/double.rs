@@ -123,8 +123,9 @@ fn scaled(mut value: f64, mut exponent: i64) -> f64 {
     value * 2f64.powi(exponent.clamp(-STEP, STEP) as i32)
 }
 
-/// A decimal exponent; beyond every range it stays where it is.
-fn read_exponent(text: &[u8]) -> Option<i64> {
+/// An exponent in decimal digits. It is cut off beyond every range, so that sums with it and the
+/// length of a text cannot overflow.
+pub(super) fn read_exponent(text: &[u8]) -> Option<i64> {
     const MAX: i64 = 1_000_000_000;
     let (sign, digits) = match text.first()? {
         b'-' => (-1, &text[1..]),

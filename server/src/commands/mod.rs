@@ -38,6 +38,7 @@ mod hash_number;
 mod hash_walk;
 mod hyperloglog;
 mod introspection;
+mod key_positions;
 mod keys;
 mod lcs;
 mod list;
@@ -47,6 +48,7 @@ mod list_move;
 mod list_tests;
 mod listing;
 mod memory_usage;
+mod node_command;
 mod number;
 mod object;
 mod parse;
@@ -79,12 +81,14 @@ mod transaction;
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
 pub use command::{
-    Arity, Category, Command, DEFAULT, Flag, Group, Handler, Keys, NodeCommand, ReadHandler,
-    Spread, Timeout, WriteHandler,
+    Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
+    WriteHandler,
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
 pub use error::CommandError;
 pub use hyperloglog::self_test as self_test_sketches;
+pub use key_positions::Keys;
+pub use node_command::NodeCommand;
 pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
 pub use script::Scripts;

@@ -25,7 +25,7 @@ use super::record::Member;
 /// The length of a signature.
 pub const SIGNATURE_BYTES: usize = 64;
 /// How many keys of others are kept.
-pub const KEYS_MAX: usize = 1 << 16;
+const KEYS_MAX: usize = 1 << 16;
 
 /// What the file begins with; the secret follows in hexadecimal digits.
 const FILE_HEAD: &str = "bailiwick node key 1\n";

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use keys::{KeyRing, NodeKey, PublicKey};
 use pen::{Pen, Waiting};
@@ -90,20 +90,18 @@ pub struct Counters {
     pub orphans: u64,
 }
 
+#[cfg(test)]
 impl Counters {
     /// How many records were dropped for this reason.
-    pub fn refused_for(&self, reason: Refusal) -> u64 {
+    fn refused_for(&self, reason: Refusal) -> u64 {
         self.refused[reason.index()]
     }
 }
-
-type Listener = Box<dyn Fn(&View) + Send + Sync>;
 
 /// A node's copy of the directory, for any thread.
 pub struct Directory {
     view: ArcSwap<View>,
     writer: Mutex<Writer>,
-    listeners: RwLock<Vec<Listener>>,
 }
 
 struct Writer {
@@ -139,7 +137,6 @@ impl Directory {
         Self {
             view: ArcSwap::from_pointee(view),
             writer: Mutex::new(writer),
-            listeners: RwLock::default(),
         }
     }
 
@@ -151,13 +148,6 @@ impl Directory {
     /// What is known now, to be kept.
     pub fn snapshot(&self) -> Arc<View> {
         self.view.load_full()
-    }
-
-    /// Calls `listener` with each new view, once it can be had from [`view`](Self::view). Calls
-    /// come from the thread that made the change, and may come out of order: the view's generation
-    /// tells. The listener must not change the directory.
-    pub fn on_change(&self, listener: impl Fn(&View) + Send + Sync + 'static) {
-        self.listeners.write().push(Box::new(listener));
     }
 
     /// Takes a record that `from` sent, if it can be believed.
@@ -202,12 +192,6 @@ impl Directory {
                 writer.show_prefix(prefix);
             }
         });
-    }
-
-    /// Takes what a replica of this node knows of a group. It is used for look-ups, and never passed
-    /// on.
-    pub fn learn_group(&self, group: GroupRecord) {
-        self.change(|writer| writer.show_group(Arc::new(group), false));
     }
 
     /// The key that is pinned for a node with this disk.
@@ -288,7 +272,7 @@ impl Directory {
             .collect()
     }
 
-    /// Runs a change, shows readers what came of it, and tells the listeners.
+    /// Runs a change, and shows readers what came of it.
     fn change<R>(&self, change: impl FnOnce(&mut Writer) -> R) -> R {
         let mut writer = self.writer.lock();
         let result = change(&mut writer);
@@ -296,13 +280,7 @@ impl Directory {
             return result;
         }
         writer.view.next_generation();
-        let view = Arc::new(writer.view.clone());
-        self.view.store(Arc::clone(&view));
-        drop(writer);
-        self.listeners
-            .read()
-            .iter()
-            .for_each(|listener| listener(&view));
+        self.view.store(Arc::new(writer.view.clone()));
         result
     }
 }
@@ -374,7 +352,7 @@ impl Writer {
         self.store.insert(record.clone());
         match record.record() {
             Record::Prefix(prefix) => self.show_prefix(&prefix.prefix),
-            Record::Group(group) => self.show_group(Arc::new(group.clone()), true),
+            Record::Group(group) => self.show_group(Arc::new(group.clone())),
             Record::Key(_) => {}
         }
         fresh.push(record);
@@ -427,12 +405,10 @@ impl Writer {
         self.is_changed = true;
     }
 
-    /// Shows readers a group, unless they have a newer one. Of two that are equally new, a signed one
-    /// counts.
-    fn show_group(&mut self, group: Arc<GroupRecord>, is_signed: bool) {
+    /// Shows readers a group, unless they have a newer one.
+    fn show_group(&mut self, group: Arc<GroupRecord>) {
         let is_better = |known: &Arc<GroupRecord>| {
-            known.configuration < group.configuration
-                || is_signed && known.configuration == group.configuration && *known != group
+            known.configuration <= group.configuration && *known != group
         };
         if self.view.group(group.id).is_none_or(is_better) {
             self.view.set_group(group);

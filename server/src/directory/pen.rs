@@ -16,7 +16,7 @@ use super::record::SignedRecord;
 use super::store::Refusal;
 
 /// How many records wait.
-pub const PEN_RECORDS_MAX: usize = 4096;
+const PEN_RECORDS_MAX: usize = 4096;
 /// How many of them from one sender.
 pub const PEN_SENDER_MAX: usize = 1024;
 /// After how many calls of [`Pen::grow_older`] a record is dropped.

@@ -347,11 +347,6 @@ impl SignedRecord {
     }
 }
 
-/// The share of a prefix in [`served_digest`](super::View::served_digest).
-pub fn served_hash(prefix: &[u8], epoch: u64) -> u64 {
-    xxh3_64_with_seed(prefix, epoch)
-}
-
 fn signed_text(record: &[u8]) -> Vec<u8> {
     [SIGNED_FOR, record].concat()
 }

@@ -1,14 +1,11 @@
 //! What a directory believes, and what it does not.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::pen::{PEN_AGE_MAX, PEN_SENDER_MAX};
-use super::record::{Record, SignedRecord, served_hash};
+use super::record::{Record, SignedRecord};
 use super::testing::*;
 use super::*;
 
@@ -61,10 +58,6 @@ fn the_empty_prefix_is_the_root_groups_from_the_beginning() {
     assert_eq!(view.owner(b"any key"), (&b""[..], root));
     assert_eq!(view.owner(b""), (&b""[..], root));
     assert_eq!(view.group_named("root").unwrap().members.len(), 3);
-    assert_eq!(
-        view.served_digest(ROOT_GROUP, None),
-        served_hash(b"", ROOT_EPOCH)
-    );
     assert!(view.parent_of(b"").is_none());
 }
 
@@ -112,28 +105,6 @@ proptest! {
         prop_assert_eq!(root(&directory), root(&expected));
         prop_assert_eq!(directory.counters().waiting, 0);
         prop_assert_eq!(directory.counters().fresh, shuffled.len() as u64);
-    }
-
-    #[test]
-    fn served_digests_are_the_sums_of_what_is_served(
-        changes in prop::collection::vec(("[ab:]{0,4}", 1u64..9, prop::option::of(0u32..3)), 1..40),
-        literal in "[ab:]{0,4}",
-    ) {
-        let directory = directory();
-        for (prefix, epoch, group) in changes {
-            directory.learn_prefix(prefix.as_bytes(), epoch, group.map(GroupId));
-        }
-        let view = directory.view();
-        for group in (0..3).map(GroupId) {
-            let sum = |reaches: &dyn Fn(&[u8]) -> bool| {
-                let served = view.under(b"").filter(|(p, o)| o.group == group && reaches(p));
-                served.fold(0u64, |sum, (p, o)| sum.wrapping_add(served_hash(p, o.epoch)))
-            };
-            prop_assert_eq!(view.served_digest(group, None), sum(&|_| true));
-            let literal = literal.as_bytes();
-            let reaches = |p: &[u8]| p.starts_with(literal) || literal.starts_with(p);
-            prop_assert_eq!(view.served_digest(group, Some(literal)), sum(&reaches));
-        }
     }
 }
 
@@ -316,27 +287,6 @@ fn what_the_nodes_own_replicas_say_is_used_but_not_passed_on() {
     assert_eq!(group_of(&directory, "eu:x"), 1);
     directory.learn_prefix(b"eu:", 2, Some(GroupId(2)));
     assert_eq!(group_of(&directory, "eu:x"), 1);
-    directory.learn_group(group(1, 7, &[4]));
-    assert_eq!(directory.view().group(GroupId(1)).unwrap().configuration, 7);
-    assert_eq!(
-        offer(&directory, &group_record(1, 6, &[5], 1)),
-        Outcome::Fresh
-    );
-    assert_eq!(directory.view().group(GroupId(1)).unwrap().configuration, 7);
-}
-
-#[test]
-fn of_two_configurations_alike_in_number_the_signed_one_is_shown() {
-    let directory = directory_with(&[]);
-    directory.learn_group(group(1, 7, &[4]));
-    let record = group_record(1, 7, &[5, 6], 1);
-    assert_eq!(offer(&directory, &record), Outcome::Fresh);
-    let members = || directory.view().group(GroupId(1)).unwrap().members.clone();
-    assert_eq!(members(), [member(5), member(6)]);
-    let generation = directory.view().generation();
-    directory.learn_group(group(1, 7, &[4]));
-    assert_eq!(members(), [member(5), member(6)]);
-    assert_eq!(directory.view().generation(), generation, "nothing is new");
 }
 
 #[test]
@@ -357,7 +307,6 @@ fn who_is_not_known_to_be_a_member_adopts_nothing() {
 fn local_knowledge_entitles_nobody() {
     let directory = directory_with(&[]);
     directory.learn_prefix(b"eu:", 1, Some(GroupId(2)));
-    directory.learn_group(group(0, 2, &[7]));
     let record = prefix_record("eu:x:", 1, Some(2), 7);
     assert_eq!(
         offer(&directory, &record),
@@ -475,31 +424,6 @@ fn the_pen_is_bounded_for_each_sender() {
     );
     assert_eq!(group_of(&directory, "eu:x:1"), 2);
     assert_eq!(directory.view().owner(b"eu:x:1").0, b"eu:x:");
-}
-
-#[test]
-fn listeners_hear_of_each_new_view_and_can_read_it() {
-    let directory = Arc::new(directory_with(&[]));
-    let seen = Arc::new(AtomicU64::new(0));
-    let (seen_there, directory_there) = (Arc::clone(&seen), Arc::downgrade(&directory));
-    directory.on_change(move |view| {
-        let current = directory_there.upgrade().unwrap().view().generation();
-        assert!(current >= view.generation());
-        seen_there.store(view.generation(), Ordering::Relaxed);
-    });
-    let before = directory.view().generation();
-    assert_eq!(
-        offer(&directory, &prefix_record("eu:", 1, Some(1), 1)),
-        Outcome::Fresh
-    );
-    assert_eq!(seen.load(Ordering::Relaxed), before + 1);
-    offer(&directory, &prefix_record("eu:", 1, Some(1), 1));
-    offer(&directory, &key_record(40));
-    assert_eq!(
-        seen.load(Ordering::Relaxed),
-        before + 1,
-        "nothing that a view shows has changed"
-    );
 }
 
 #[test]

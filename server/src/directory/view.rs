@@ -2,15 +2,15 @@
 //!
 //! A view never changes; the directory replaces it. Its parts share memory with the views before and
 //! after it, so a change costs no copy of the whole. Owned here: look-ups, by key, prefix, group and
-//! name, and the digests of what each group serves. Not here: whether a record may be believed.
-//! Nothing can fail: a key is always somebody's, because the root group owns the empty prefix.
+//! name. Not here: whether a record may be believed. Nothing can fail: a key is always somebody's,
+//! because the root group owns the empty prefix.
 
 use std::sync::Arc;
 
 use bailiwick_replication::GroupId;
 
 use super::PrefixMap;
-use super::record::{GroupRecord, served_hash};
+use super::record::GroupRecord;
 
 /// The group that owns the empty prefix.
 pub const ROOT_GROUP: GroupId = GroupId(0);
@@ -26,15 +26,13 @@ pub struct Owner {
     pub group: GroupId,
 }
 
-/// A moment's knowledge. Invariants: the empty prefix has an owner; `served[g]` is the sum of
-/// `served_hash` over the prefixes that `owners` gives to `g`.
+/// A moment's knowledge. Invariant: the empty prefix has an owner.
 #[derive(Clone, Debug)]
 pub struct View {
     owners: PrefixMap<Owner>,
     /// By the number's big-endian bytes.
     groups: PrefixMap<Arc<GroupRecord>>,
     names: PrefixMap<GroupId>,
-    served: PrefixMap<u64>,
     generation: u64,
 }
 
@@ -44,7 +42,6 @@ impl View {
             owners: PrefixMap::new(),
             groups: PrefixMap::new(),
             names: PrefixMap::new(),
-            served: PrefixMap::new(),
             generation: 0,
         };
         view.set_owner(
@@ -93,13 +90,6 @@ impl View {
             .map(|(prefix, owner)| (prefix, *owner))
     }
 
-    /// The prefixes that can hold keys beginning with these bytes: those they begin with, the
-    /// longest first, then those that go on behind them, in byte order.
-    pub fn reaching<'a>(&'a self, literal: &'a [u8]) -> impl Iterator<Item = (&'a [u8], Owner)> {
-        let above = std::iter::successors(self.parent_of(literal), |(p, _)| self.parent_of(p));
-        above.chain(self.under(literal))
-    }
-
     /// How many prefixes there are, the empty one included.
     pub fn prefix_count(&self) -> usize {
         self.owners.len()
@@ -120,25 +110,6 @@ impl View {
         self.groups.iter().map(|(_, group)| group)
     }
 
-    /// A digest of the prefixes that a group serves: the wrapping sum of
-    /// [`served_hash`](super::record::served_hash). With `under`, only of those that can hold keys
-    /// beginning with these bytes, which takes time with their number; otherwise it is at hand.
-    pub fn served_digest(&self, group: GroupId, under: Option<&[u8]>) -> u64 {
-        let Some(literal) = under.filter(|literal| !literal.is_empty()) else {
-            return self
-                .served
-                .get(&group.0.to_be_bytes())
-                .copied()
-                .unwrap_or(0);
-        };
-        let hashes = self
-            .reaching(literal)
-            .filter(|(_, owner)| owner.group == group);
-        hashes.fold(0, |sum, (prefix, owner)| {
-            sum.wrapping_add(served_hash(prefix, owner.epoch))
-        })
-    }
-
     /// Rises with each view.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -150,19 +121,10 @@ impl View {
 
     /// Sets who owns a prefix, or that it is none.
     pub(super) fn set_owner(&mut self, prefix: &[u8], owner: Option<Owner>) {
-        let before = match owner {
+        match owner {
             Some(owner) => self.owners.insert(prefix, owner),
             None => self.owners.remove(prefix),
         };
-        if let Some(before) = before {
-            self.add_served(
-                before.group,
-                served_hash(prefix, before.epoch).wrapping_neg(),
-            );
-        }
-        if let Some(owner) = owner {
-            self.add_served(owner.group, served_hash(prefix, owner.epoch));
-        }
     }
 
     pub(super) fn set_group(&mut self, group: Arc<GroupRecord>) {
@@ -172,16 +134,5 @@ impl View {
             self.names.remove(before.name.as_bytes());
         }
         self.names.insert(group.name.as_bytes(), group.id);
-    }
-
-    fn add_served(&mut self, group: GroupId, number: u64) {
-        let id = group.0.to_be_bytes();
-        let sum = self
-            .served
-            .get(&id)
-            .copied()
-            .unwrap_or(0)
-            .wrapping_add(number);
-        self.served.insert(&id, sum);
     }
 }

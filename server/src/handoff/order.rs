@@ -148,7 +148,7 @@ pub fn name_after(prefix: &[u8]) -> String {
 ///
 /// # Errors
 /// It refuses, or nobody has turned out to be the owner within a client's time-out.
-pub fn ask_owner(
+fn ask_owner(
     node: &Node,
     command: &[Vec<u8>],
     owner: impl Fn(&View) -> GroupId,

@@ -7,7 +7,7 @@
 //! Header (20 bytes) | expiry (8, if EXPIRES) | number or object pointer (8, by kind) | key | string
 //! ```
 //!
-//! and its size is rounded up to [`GRANULE_BYTES`], the granularity of the allocator, so a string
+//! and its size is rounded up to `GRANULE_BYTES`, the granularity of the allocator, so a string
 //! may be replaced in place by any other that needs the same number of granules.
 //!
 //! **Sharing.** Cloning an `Entry` shares the block. A checkpoint holds such clones, so a block may
@@ -16,40 +16,18 @@
 //! access clock that feeds eviction and `OBJECT IDLETIME`.
 //!
 //! All `unsafe` code of the server's request path is in this file. What it relies on:
-//! `key_len`, `value_len`, `kind` and `flags` describe the block's layout from its creation to its
-//! release, except where `overwrite` changes them together within the same rounded size.
+//! `key_len`, `value_len`, `kind` and `flags` describe the block's layout (`shape`) from its creation
+//! to its release, except where `replace` changes them together within the same rounded size.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
-use std::mem::size_of;
+mod shape;
+
+use std::alloc::{alloc, dealloc, handle_alloc_error};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use super::value::{INLINE_MAX_BYTES, NewValue, Object, ValueRef};
-
-/// Block sizes are multiples of this many bytes, which is what the allocator would round to.
-const GRANULE_BYTES: usize = 16;
-const ALIGN_BYTES: usize = 8;
-const WORD_BYTES: usize = 8;
-
-const KIND_INT: u8 = 0;
-const KIND_STRING: u8 = 1;
-const KIND_OBJECT: u8 = 2;
-
-const EXPIRES: u8 = 1;
-
-#[repr(C)]
-struct Header {
-    references: AtomicU32,
-    access: AtomicU32,
-    version: u32,
-    key_len: u32,
-    value_len: u16,
-    kind: u8,
-    flags: u8,
-}
-
-const HEADER_BYTES: usize = size_of::<Header>();
+use super::value::{NewValue, Object, ValueRef};
+use shape::{EXPIRES, HEADER_BYTES, Header, KIND_INT, KIND_OBJECT, KIND_STRING, Shape, Stored};
 
 /// What an entry is stamped with when it is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,116 +49,11 @@ unsafe impl Send for Entry {}
 // SAFETY: as above.
 unsafe impl Sync for Entry {}
 
-/// The shape of a block: everything its layout depends on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    key_len: usize,
-    value_len: usize,
-    kind: u8,
-    flags: u8,
-}
-
-impl Shape {
-    fn of(key_len: usize, value: &Stored<'_>, expires: bool) -> Self {
-        let (kind, value_len) = match value {
-            Stored::Int(_) => (KIND_INT, 0),
-            Stored::String(bytes) => (KIND_STRING, bytes.len()),
-            Stored::Object(_) => (KIND_OBJECT, 0),
-        };
-        Self {
-            key_len,
-            value_len,
-            kind,
-            flags: if expires { EXPIRES } else { 0 },
-        }
-    }
-
-    fn word_offset(&self) -> usize {
-        HEADER_BYTES
-            + if self.flags & EXPIRES != 0 {
-                WORD_BYTES
-            } else {
-                0
-            }
-    }
-
-    fn key_offset(&self) -> usize {
-        self.word_offset()
-            + if self.kind == KIND_STRING {
-                0
-            } else {
-                WORD_BYTES
-            }
-    }
-
-    fn size_bytes(&self) -> usize {
-        (self.key_offset() + self.key_len + self.value_len).next_multiple_of(GRANULE_BYTES)
-    }
-
-    fn layout(&self) -> Layout {
-        Layout::from_size_align(self.size_bytes(), ALIGN_BYTES)
-            .expect("lengths come from slices in memory, so their sum cannot overflow isize")
-    }
-}
-
-/// A value in the form in which a block holds it.
-enum Stored<'a> {
-    Int(i64),
-    String(&'a [u8]),
-    Object(Arc<Object>),
-}
-
-impl<'a> Stored<'a> {
-    fn new(value: NewValue<'a>) -> Self {
-        match value {
-            NewValue::Int(number) => Self::Int(number),
-            NewValue::String(bytes) if bytes.len() <= INLINE_MAX_BYTES => Self::String(bytes),
-            NewValue::String(bytes) => Self::Object(Arc::new(Object::String(bytes.to_vec()))),
-            NewValue::Object(object) => Self::Object(Arc::new(object)),
-            NewValue::Same(entry) => match entry.header().kind {
-                KIND_OBJECT => Self::Object(entry.share_object()),
-                _ => match entry.value() {
-                    ValueRef::Int(number) => Self::Int(number),
-                    ValueRef::String(bytes) => Self::String(bytes),
-                    ValueRef::Object(_) => unreachable!("KIND_OBJECT is handled above"),
-                },
-            },
-        }
-    }
-}
-
 impl Entry {
     /// A new, unshared entry.
     #[must_use]
     pub fn new(key: &[u8], value: NewValue<'_>, expires_at_ms: Option<i64>, stamp: Stamp) -> Self {
-        let key_len = u32::try_from(key.len()).expect("a request is shorter than 4 GiB");
-        let value = Stored::new(value);
-        let shape = Shape::of(key.len(), &value, expires_at_ms.is_some());
-        let layout = shape.layout();
-        // SAFETY: the layout is never empty, it holds at least the header.
-        let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
-            handle_alloc_error(layout)
-        };
-        let header = Header {
-            references: AtomicU32::new(1),
-            access: AtomicU32::new(stamp.access),
-            version: stamp.version,
-            key_len,
-            value_len: shape.value_len as u16,
-            kind: shape.kind,
-            flags: shape.flags,
-        };
-        // SAFETY: the block is as large as `shape` says, aligned for a header, and ours alone;
-        // the key's place lies inside it.
-        unsafe {
-            block.as_ptr().write(header);
-            let key_place = block.as_ptr().cast::<u8>().add(shape.key_offset());
-            ptr::copy_nonoverlapping(key.as_ptr(), key_place, key.len());
-        }
-        let mut entry = Self { block };
-        // SAFETY: the block is new, so no old object is overwritten, and has `shape`.
-        unsafe { entry.write_body(shape, value, expires_at_ms) };
-        entry
+        Self::holding(key, Stored::new(value), expires_at_ms, stamp)
     }
 
     /// The key.
@@ -304,15 +177,7 @@ impl Entry {
             && shape.key_offset() == old.key_offset()
             && self.is_unshared();
         if !fits {
-            let value = match stored {
-                Stored::Int(number) => NewValue::Int(number),
-                Stored::String(bytes) => NewValue::String(bytes),
-                Stored::Object(object) => {
-                    *self = Self::with_object(self.key(), object, expires_at_ms, stamp);
-                    return;
-                }
-            };
-            *self = Self::new(self.key(), value, expires_at_ms, stamp);
+            *self = Self::holding(self.key(), stored, expires_at_ms, stamp);
             return;
         }
         // SAFETY: unshared, and the key stays where it is because its offset does not change;
@@ -336,11 +201,8 @@ impl Entry {
             return None;
         }
         if !self.is_unshared() {
-            let stamp = Stamp {
-                version: self.version(),
-                access: self.access(),
-            };
-            *self = Self::with_object(self.key(), self.share_object(), self.expires_at_ms(), stamp);
+            let object = Stored::Object(self.share_object());
+            *self = Self::holding(self.key(), object, self.expires_at_ms(), self.stamp());
         }
         let shape = self.shape();
         // SAFETY: the block is unshared and we hold `&mut self`. The Arc in it may still be shared
@@ -361,21 +223,33 @@ impl Entry {
         unsafe { self.block.as_mut().version = version };
     }
 
-    fn with_object(
-        key: &[u8],
-        object: Arc<Object>,
-        expires_at_ms: Option<i64>,
-        stamp: Stamp,
-    ) -> Self {
-        let mut entry = Self::new(key, NewValue::Int(0), expires_at_ms, stamp);
-        let stored = Stored::Object(object);
-        let shape = Shape::of(key.len(), &stored, expires_at_ms.is_some());
-        // SAFETY: a number and an object pointer take the same place in a block, and the block is
-        // new and unshared.
+    fn holding(key: &[u8], value: Stored<'_>, expires_at_ms: Option<i64>, stamp: Stamp) -> Self {
+        let key_len = u32::try_from(key.len()).expect("a request is shorter than 4 GiB");
+        let shape = Shape::of(key.len(), &value, expires_at_ms.is_some());
+        let layout = shape.layout();
+        // SAFETY: the layout is never empty, it holds at least the header.
+        let Some(block) = NonNull::new(unsafe { alloc(layout) }.cast::<Header>()) else {
+            handle_alloc_error(layout)
+        };
+        let header = Header {
+            references: AtomicU32::new(1),
+            access: AtomicU32::new(stamp.access),
+            version: stamp.version,
+            key_len,
+            value_len: shape.value_len as u16,
+            kind: shape.kind,
+            flags: shape.flags,
+        };
+        // SAFETY: the block is as large as `shape` says, aligned for a header, and ours alone;
+        // the key's place lies inside it.
         unsafe {
-            entry.block.as_mut().kind = KIND_OBJECT;
-            entry.write_body(shape, stored, expires_at_ms);
+            block.as_ptr().write(header);
+            let key_place = block.as_ptr().cast::<u8>().add(shape.key_offset());
+            ptr::copy_nonoverlapping(key.as_ptr(), key_place, key.len());
         }
+        let mut entry = Self { block };
+        // SAFETY: the block is new, so no old object is overwritten, and has `shape`.
+        unsafe { entry.write_body(shape, value, expires_at_ms) };
         entry
     }
 
@@ -505,97 +379,5 @@ impl std::fmt::Debug for Entry {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STAMP: Stamp = Stamp {
-        version: 7,
-        access: 9,
-    };
-
-    #[test]
-    fn an_entry_gives_back_what_it_was_made_of() {
-        for key_len in [0, 1, 15, 16, 17, 300] {
-            let key = vec![b'k'; key_len];
-            for expires in [None, Some(5), Some(-1)] {
-                let number = Entry::new(&key, NewValue::Int(-3), expires, STAMP);
-                assert_eq!(
-                    (number.key(), number.value()),
-                    (&key[..], ValueRef::Int(-3))
-                );
-                for value_len in [0, 1, 64, INLINE_MAX_BYTES, INLINE_MAX_BYTES + 1] {
-                    let bytes = vec![b'v'; value_len];
-                    let entry = Entry::new(&key, NewValue::String(&bytes), expires, STAMP);
-                    assert_eq!(entry.key(), key);
-                    assert_eq!(entry.expires_at_ms(), expires);
-                    assert_eq!((entry.version(), entry.access()), (7, 9));
-                    match entry.value() {
-                        ValueRef::Object(Object::String(held)) => assert_eq!(*held, bytes),
-                        inline => assert_eq!(inline, ValueRef::String(&bytes)),
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn replacing_never_changes_a_clone() {
-        let values: Vec<Vec<u8>> = [0, 1, 8, 15, 16, 40, 70_000].map(|n| vec![b'x'; n]).into();
-        for first in &values {
-            for second in &values {
-                for expires in [None, Some(1)] {
-                    let mut entry = Entry::new(b"key", NewValue::String(first), None, STAMP);
-                    let clone = entry.clone();
-                    entry.replace(NewValue::String(second), expires, STAMP);
-                    assert_eq!(value_bytes(&clone), *first);
-                    assert_eq!(value_bytes(&entry), *second);
-                    drop(clone);
-                    entry.replace(NewValue::Int(4), None, STAMP);
-                    entry.replace(NewValue::String(first), expires, STAMP);
-                    assert_eq!(value_bytes(&entry), *first);
-                    assert_eq!(entry.expires_at_ms(), expires);
-                    assert_eq!(entry.key(), b"key");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn an_object_is_copied_only_when_an_edit_finds_it_shared() {
-        let mut entry = Entry::new(
-            b"k",
-            NewValue::Object(Object::String(b"abc".to_vec())),
-            None,
-            STAMP,
-        );
-        let copy = Entry::new(b"other", NewValue::Same(&entry), Some(3), STAMP);
-        let clone = entry.clone();
-        let Some(Object::String(bytes)) = entry.object_mut() else {
-            panic!("an object")
-        };
-        bytes.push(b'd');
-        assert_eq!(value_bytes(&entry), b"abcd");
-        assert_eq!(value_bytes(&clone), b"abc");
-        assert_eq!(value_bytes(&copy), b"abc");
-        assert!(
-            Entry::new(b"k", NewValue::Int(1), None, STAMP)
-                .object_mut()
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_small_string_is_one_block_of_the_smallest_size() {
-        let entry = Entry::new(&[b'k'; 16], NewValue::String(&[b'v'; 8]), None, STAMP);
-        assert_eq!(entry.memory_bytes(), 48);
-    }
-
-    fn value_bytes(entry: &Entry) -> Vec<u8> {
-        match entry.value() {
-            ValueRef::Int(number) => number.to_string().into_bytes(),
-            ValueRef::String(bytes) => bytes.to_vec(),
-            ValueRef::Object(Object::String(bytes)) => bytes.clone(),
-            ValueRef::Object(other) => panic!("no string: {other:?}"),
-        }
-    }
-}
+#[path = "entry_tests.rs"]
+mod tests;

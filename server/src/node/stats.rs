@@ -8,7 +8,7 @@ use super::clients::bump;
 use crate::commands;
 
 /// Latency buckets: bucket `n` counts calls that took less than `2^(n+1)` microseconds.
-pub const LATENCY_BUCKETS: usize = 32;
+const LATENCY_BUCKETS: usize = 32;
 
 /// What is counted for a command.
 #[derive(Debug, Default)]

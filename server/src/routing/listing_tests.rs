@@ -1,7 +1,7 @@
 //! Merging, dividing, and the guarantees of listings while prefixes move at random.
 
 use super::*;
-use crate::directory::record::served_hash;
+use crate::authority::served_hash;
 
 fn group(number: u32) -> GroupId {
     GroupId(number)

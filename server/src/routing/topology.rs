@@ -105,8 +105,7 @@ impl Topology {
     }
 
     /// Who keeps copies for a group, as far as clients can use them.
-    #[must_use]
-    pub fn replicas_of(&self, group: GroupId) -> Vec<NodeId> {
+    fn replicas_of(&self, group: GroupId) -> Vec<NodeId> {
         let masters = self.masters();
         let members = self.groups.get(&group).map(|group| &group.members);
         let members = members.into_iter().flatten().copied();

@@ -35,17 +35,8 @@ pub struct Configuration {
 
 /// Writes an id and members as the format above says.
 pub(crate) fn put_members(out: &mut Vec<u8>, id: ConfigurationId, members: &[Member]) {
-    assert!(
-        members.len() <= MAX_MEMBERS,
-        "{} members in a configuration",
-        members.len()
-    );
     put_varint(out, u64::from(id.0));
-    put_varint(out, members.len() as u64);
-    for member in members {
-        put_varint(out, member.node.0);
-        out.extend_from_slice(&member.disk.to_le_bytes());
-    }
+    put_member_list(out, members);
 }
 
 /// Reads what [`put_members`] wrote.
@@ -54,6 +45,22 @@ pub(crate) fn take_members(
 ) -> Result<(ConfigurationId, Vec<Member>), DecodeError> {
     let malformed = DecodeError::Malformed(reader.at());
     let id = u32::try_from(reader.varint()?).map_err(|_| malformed)?;
+    Ok((ConfigurationId(id), take_member_list(reader)?))
+}
+
+/// Writes the count and the members.
+pub(crate) fn put_member_list(out: &mut Vec<u8>, members: &[Member]) {
+    assert!(members.len() <= MAX_MEMBERS, "{} members", members.len());
+    put_varint(out, members.len() as u64);
+    for member in members {
+        put_varint(out, member.node.0);
+        out.extend_from_slice(&member.disk.to_le_bytes());
+    }
+}
+
+/// Reads what [`put_member_list`] wrote.
+pub(crate) fn take_member_list(reader: &mut Reader<'_>) -> Result<Vec<Member>, DecodeError> {
+    let malformed = DecodeError::Malformed(reader.at());
     let count = reader.length()?;
     if count > MAX_MEMBERS {
         return Err(malformed);
@@ -65,5 +72,5 @@ pub(crate) fn take_members(
             disk: u64::from_le_bytes(reader.array()?),
         });
     }
-    Ok((ConfigurationId(id), members))
+    Ok(members)
 }

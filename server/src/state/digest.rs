@@ -185,7 +185,8 @@ fn stretch_of(len: usize, stretch: usize, round: u64) -> usize {
 mod tests {
     use super::*;
     use crate::keyspace::{Expiry, Keyspace, NewValue, Stamp};
-    use crate::state::{ConfigurationId, FrozenState, Member, Restorer};
+    use crate::state::testing::restored;
+    use crate::state::{ConfigurationId, Member};
     use bailiwick_replication::NodeId;
     use proptest::prelude::*;
 
@@ -212,17 +213,6 @@ mod tests {
             .restore(number % 3, key.as_bytes(), value, expiry, stamp)
             .then_some(())
             .expect("a realm");
-    }
-
-    fn restored(state: &State) -> State {
-        let mut writer = FrozenState::of(state).into_writer();
-        let mut restorer = Restorer::new();
-        let mut sink = |block: &[u8]| {
-            restorer.block(block).expect("well formed");
-            Ok(())
-        };
-        while writer.step(9, &mut sink).expect("taken") {}
-        restorer.finish().expect("complete")
     }
 
     #[test]

@@ -12,10 +12,8 @@ use bailiwick_replication::GroupId;
 use proptest::prelude::*;
 
 use super::super::digest::digest;
-use super::super::{
-    EntryHead, EntryWriter, FrozenState, Origin, PROXIED, ProxiedReply, Replay, Restorer,
-    decode_replies,
-};
+use super::super::testing::restored;
+use super::super::{EntryHead, EntryWriter, Origin, PROXIED, ProxiedReply, Replay, decode_replies};
 use super::*;
 use crate::authority::{Owned, Phase, Place, Stray};
 use crate::commands::Counters;
@@ -65,19 +63,6 @@ fn with_args<R>(words: &[&[u8]], f: impl FnOnce(Args<'_>) -> R) -> R {
         start = end;
     }
     f(Args::new(&words.concat(), &ranges))
-}
-
-fn restored(state: &State) -> State {
-    let mut writer = FrozenState::of(state).into_writer();
-    let mut restorer = Restorer::new();
-    let mut sink = |block: &[u8]| {
-        restorer.block(block).expect("well formed");
-        Ok(())
-    };
-    while writer.step(9, &mut sink).expect("taken") {}
-    let restored = restorer.finish().expect("complete");
-    restored.check_invariants();
-    restored
 }
 
 impl TestGroup {

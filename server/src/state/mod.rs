@@ -40,7 +40,7 @@ pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, 
 pub(crate) use codec::Reader;
 pub use codec::{DecodeError, put_bytes, put_varint};
 pub use configuration::{Configuration, MAX_MEMBERS};
-pub(crate) use configuration::{put_members, take_members};
+pub(crate) use configuration::{put_member_list, put_members, take_member_list, take_members};
 pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};
 pub use entry::{
     ENTRY_VERSION, EntryHead, EntryVisitor, EntryWriter, MAX_OPEN_PROPOSALS, Origin,

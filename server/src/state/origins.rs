@@ -103,8 +103,8 @@ impl Origins {
     }
 
     /// Bytes of the replies that are kept, over all origins.
-    #[must_use]
-    pub fn reply_bytes(&self) -> usize {
+    #[cfg(test)]
+    fn reply_bytes(&self) -> usize {
         let replies = self.windows.values().flat_map(|w| w.replies.values());
         replies.map(Bytes::len).sum()
     }

@@ -4,6 +4,7 @@
 use bailiwick_frame::{Limits, Parser, Protocol, Requests};
 use proptest::prelude::*;
 
+use super::testing::restored;
 use super::*;
 use crate::commands::lookup;
 use crate::keyspace::ValueRef;
@@ -97,17 +98,6 @@ fn apply(state: &mut State, line: &str) -> Vec<u8> {
     let _ = applier.command(&command, 0, args, Protocol::Resp3, &mut reply);
     applier.finish();
     reply
-}
-
-fn restored(state: &State) -> State {
-    let mut writer = FrozenState::of(state).into_writer();
-    let mut restorer = Restorer::new();
-    let mut sink = |block: &[u8]| {
-        restorer.block(block).expect("well formed");
-        Ok(())
-    };
-    while writer.step(3, &mut sink).expect("taken") {}
-    restorer.finish().expect("complete")
 }
 
 /// Everything that shows of a state, in one text.

@@ -3,9 +3,10 @@
 use bailiwick_frame::{Args, Limits, Parser, Protocol, Requests};
 use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 
+use super::super::testing::restored;
 use super::super::{
-    EntryHead, EntryWriter, FrozenState, Member, Origin, PROXIED, ProposalWriter, Replay, Restorer,
-    State, WaiterId, Woken, decode_replies,
+    EntryHead, EntryWriter, Member, Origin, PROXIED, ProposalWriter, Replay, State, WaiterId,
+    Woken, decode_replies,
 };
 use crate::commands::Counters;
 use crate::keyspace::AccessPolicy;
@@ -25,17 +26,6 @@ fn with_args<R>(line: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
         .parse(&mut buffer, &Limits::default(), 1, &mut requests)
         .expect("well formed");
     f(requests.args(0, &buffer))
-}
-
-fn restored(state: &State) -> State {
-    let mut writer = FrozenState::of(state).into_writer();
-    let mut restorer = Restorer::new();
-    let mut sink = |block: &[u8]| {
-        restorer.block(block).expect("well formed");
-        Ok(())
-    };
-    while writer.step(3, &mut sink).expect("taken") {}
-    restorer.finish().expect("complete")
 }
 
 fn origin(node: u32, incarnation: u64) -> Origin {

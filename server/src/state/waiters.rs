@@ -21,116 +21,18 @@
 //! Time-outs are not here: the client's node gives a waiter up when its time has come, by a command
 //! in the log.
 
+mod codec;
+mod waiter;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use bailiwick_frame::{ArgRange, Args, Protocol};
+use bailiwick_frame::{Args, Protocol};
 use bytes::Bytes;
 
-use super::codec::{DecodeError, Reader, put_bytes, put_varint};
-use crate::keyspace::{Awaited, Entry};
-
-/// Names a waiter: the node that has the client, which life of the node, and which of its waiters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WaiterId {
-    /// The node's number.
-    pub node: u32,
-    /// Its life.
-    pub incarnation: u64,
-    /// Counts the blocking requests of that life.
-    pub number: u64,
-}
-
-/// What a key has to hold for a waiter to have a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A list.
-    List,
-    /// A sorted set.
-    SortedSet,
-    /// A stream.
-    Stream,
-}
-
-impl Kind {
-    const ALL: [Self; 3] = [Self::List, Self::SortedSet, Self::Stream];
-
-    /// What an entry holds, if anybody can wait for that.
-    #[must_use]
-    pub fn of(entry: &Entry) -> Option<Self> {
-        let name = entry.value().type_name();
-        Self::ALL.into_iter().find(|kind| kind.type_name() == name)
-    }
-
-    fn type_name(self) -> &'static str {
-        match self {
-            Self::List => "list",
-            Self::SortedSet => "zset",
-            Self::Stream => "stream",
-        }
-    }
-}
-
-/// What a command waits for that has found nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Awaits {
-    /// What one of the keys must come to hold.
-    pub kind: Kind,
-    /// Whether the command is to run as well when a key holds something else, or nothing any more.
-    pub or_absent: bool,
-    /// The keys; any of them will do.
-    pub keys: Vec<Box<[u8]>>,
-    /// The request to run then, where it is another one than the client sent: what "the newest" was
-    /// when it arrived, for example.
-    pub request: Option<Vec<Vec<u8>>>,
-}
-
-/// Where a waiter stands among those who wait for the same key: the time of its arrival in
-/// milliseconds, then the order of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// Log time of the first arrival.
-    pub arrival_ms: i64,
-    ordinal: u64,
-}
-
-/// A blocked request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiter {
-    /// The client's database.
-    pub database: usize,
-    /// The version in which its reply is to be written.
-    pub protocol: Protocol,
-    /// Where it stands.
-    pub place: Place,
-    /// What it can use.
-    pub kind: Kind,
-    /// Whether it has a look whatever has become of a key.
-    pub or_absent: bool,
-    /// Its reply stays here until it is fetched.
-    pub kept: bool,
-    /// What it waits for; no key twice.
-    keys: Vec<Box<[u8]>>,
-    request: Request,
-}
-
-/// Arguments of their own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Request {
-    bytes: Vec<u8>,
-    ranges: Vec<ArgRange>,
-}
-
-/// What the client's node is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Woken {
-    /// It was served, and this is its reply.
-    Done(Bytes),
-    /// It waits no longer, and nothing was done for it: the request is to be made anew.
-    Again,
-    /// There may be a reply to be fetched, by making the request once more.
-    Look,
-}
+use crate::keyspace::Awaited;
+use waiter::Request;
+pub use waiter::{Awaits, Kind, Place, Waiter, WaiterId, Woken};
 
 /// Who waits for one key, in order.
 type Queue = BTreeMap<Place, WaiterId>;
@@ -397,180 +299,11 @@ impl Waiters {
     }
 }
 
-impl Waiter {
-    /// What it asks.
-    #[must_use]
-    pub fn request(&self) -> Args<'_> {
-        Args::new(&self.request.bytes, &self.request.ranges)
-    }
-
-    /// Whether it has a look when what a key holds changes, or goes. A list or a sorted set that is
-    /// awaited is not there, so it is set first.
-    fn follows_changes(&self) -> bool {
-        self.or_absent || self.kind == Kind::Stream
-    }
-
-    /// Whether it has a look at a key that holds this.
-    #[must_use]
-    pub fn cares_for(&self, kind: Option<Kind>) -> bool {
-        self.or_absent || kind == Some(self.kind)
-    }
-}
-
-impl Request {
-    fn of<'a>(args: impl Iterator<Item = &'a [u8]>) -> Self {
-        let mut request = Self::default();
-        for arg in args {
-            let start = request.bytes.len() as u32;
-            request.bytes.extend_from_slice(arg);
-            let end = request.bytes.len() as u32;
-            request.ranges.push(ArgRange { start, end });
-        }
-        request
-    }
-}
-
 /// The first name behind another one.
 fn behind<T>(map: &BTreeMap<WaiterId, T>, from: Option<WaiterId>) -> Option<WaiterId> {
     let from = from.map_or(Bound::Unbounded, Bound::Excluded);
     let next = map.range((from, Bound::Unbounded)).next();
     next.map(|(id, _)| *id)
-}
-
-/// The format in checkpoints, which digests look at as well.
-///
-/// ```text
-/// waiters = next ordinal | count | waiter* | count | served*
-/// waiter  = id | database | protocol u8 | arrival i64 | ordinal | kind u8
-///         | 1 or-absent, 2 kept u8 | count | key* | count | argument*
-/// served  = id | reply
-/// id      = node | incarnation | number
-/// ```
-impl Waiters {
-    /// Writes all of them.
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.next_ordinal);
-        put_varint(out, self.waiting.len() as u64);
-        for (id, waiter) in &self.waiting {
-            id.put(out);
-            waiter.put(out);
-        }
-        put_varint(out, self.served.len() as u64);
-        for (id, reply) in &self.served {
-            id.put(out);
-            put_bytes(out, reply);
-        }
-    }
-
-    /// Reads what [`Waiters::put`] wrote; refuses what breaks an invariant.
-    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let mut waiters = Self {
-            next_ordinal: reader.varint()?,
-            ..Self::default()
-        };
-        // Filled in by whoever has the keyspace.
-        let mut nobody = Awaited::default();
-        for _ in 0..reader.length()? {
-            let malformed = DecodeError::Malformed(reader.at());
-            let (id, waiter) = (WaiterId::take(reader)?, Waiter::take(reader)?);
-            let is_known = waiters.waiting.contains_key(&id);
-            if is_known || waiter.place.ordinal >= waiters.next_ordinal {
-                return Err(malformed);
-            }
-            waiters.insert(id, waiter, &mut nobody);
-        }
-        for _ in 0..reader.length()? {
-            let malformed = DecodeError::Malformed(reader.at());
-            let id = WaiterId::take(reader)?;
-            let reply = Bytes::copy_from_slice(reader.string()?);
-            if waiters.waiting.contains_key(&id) || waiters.served.insert(id, reply).is_some() {
-                return Err(malformed);
-            }
-        }
-        let places: usize = waiters.queues.values().map(BTreeMap::len).sum();
-        let keys = waiters.waiting.values().map(|waiter| waiter.keys.len());
-        if places != keys.sum::<usize>() {
-            return Err(DecodeError::Malformed(reader.at()));
-        }
-        Ok(waiters)
-    }
-}
-
-impl WaiterId {
-    fn put(self, out: &mut Vec<u8>) {
-        put_varint(out, u64::from(self.node));
-        put_varint(out, self.incarnation);
-        put_varint(out, self.number);
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let malformed = DecodeError::Malformed(reader.at());
-        Ok(Self {
-            node: u32::try_from(reader.varint()?).map_err(|_| malformed)?,
-            incarnation: reader.varint()?,
-            number: reader.varint()?,
-        })
-    }
-}
-
-const OR_ABSENT: u8 = 1;
-const KEPT: u8 = 2;
-
-impl Waiter {
-    fn put(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.database as u64);
-        out.push(match self.protocol {
-            Protocol::Resp2 => 2,
-            Protocol::Resp3 => 3,
-        });
-        out.extend_from_slice(&self.place.arrival_ms.to_le_bytes());
-        put_varint(out, self.place.ordinal);
-        out.push(self.kind as u8);
-        let or_absent = OR_ABSENT * u8::from(self.or_absent);
-        out.push(or_absent | (KEPT * u8::from(self.kept)));
-        put_varint(out, self.keys.len() as u64);
-        self.keys.iter().for_each(|key| put_bytes(out, key));
-        put_varint(out, self.request.ranges.len() as u64);
-        self.request().iter().for_each(|arg| put_bytes(out, arg));
-    }
-
-    fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        let malformed = DecodeError::Malformed(reader.at());
-        let database = reader.length()?;
-        let protocol = match reader.array()? {
-            [2] => Protocol::Resp2,
-            [3] => Protocol::Resp3,
-            _ => return Err(malformed),
-        };
-        let arrival_ms = i64::from_le_bytes(reader.array()?);
-        let ordinal = reader.varint()?;
-        let [kind, flags] = reader.array()?;
-        let kind = Kind::ALL.get(usize::from(kind)).ok_or(malformed)?;
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        for _ in 0..reader.length()? {
-            keys.push(reader.string()?.into());
-        }
-        let mut args = Vec::new();
-        for _ in 0..reader.length()? {
-            args.push(reader.string()?);
-        }
-        if args.is_empty() || flags > OR_ABSENT | KEPT {
-            return Err(malformed);
-        }
-        Ok(Self {
-            database,
-            protocol,
-            place: Place {
-                arrival_ms,
-                ordinal,
-            },
-            kind: *kind,
-            or_absent: flags & OR_ABSENT != 0,
-            kept: flags & KEPT != 0,
-            keys,
-            request: Request::of(args.into_iter()),
-        })
-    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::super::codec::Reader;
 use super::*;
 
 fn id(node: u32, incarnation: u64, number: u64) -> WaiterId {

@@ -172,12 +172,12 @@ impl Simulation {
                 // An order of before has been carried out.
                 return;
             }
-            let before = self.answered;
+            let before = self.counts.answered;
             self.increment(client);
             self.run_until(4 * SECOND, |simulation| {
                 simulation.clients[client].asked.is_none()
             });
-            if self.answered > before {
+            if self.counts.answered > before {
                 return;
             }
             self.run_until(100 * MS, |_| false);
@@ -245,12 +245,12 @@ impl Simulation {
             let Some(&client) = clients.get(self.rng.usize(..clients.len().max(1))) else {
                 return self.fail(format!("there is no member; {}", self.show()));
             };
-            let before = self.answered;
+            let before = self.counts.answered;
             self.read(client, key);
             self.run_until(4 * SECOND, |simulation| {
                 simulation.clients[client].asked.is_none()
             });
-            if self.answered > before {
+            if self.counts.answered > before {
                 return;
             }
             self.run_until(100 * MS, |_| false);

@@ -174,13 +174,13 @@ impl Simulation {
     pub(super) fn read(&mut self, client: usize, key: &'static str) {
         let node = &self.nodes[&self.clients[client].node];
         let Some(running) = &node.running else { return };
-        let clock = node.clock(self.now);
+        let clock = node.clocks.clock(self.now);
         let Some(state) = running.shared.linearizable(|| clock) else {
             return self.ask(client, vec![(key, Operation::Get)], Kind::Pipeline);
         };
-        let bytes = requests::get(&state, key, node.wall_ms(self.now));
+        let bytes = requests::get(&state, key, node.clocks.wall_ms(self.now));
         drop(state);
-        self.reads_under_lease += 1;
+        self.counts.reads_under_lease += 1;
         self.record(client, vec![(key, Operation::Get)], Kind::Pipeline);
         self.take_answer(client, &bytes);
     }
@@ -190,7 +190,7 @@ impl Simulation {
         let node = &self.nodes[&self.clients[client].node];
         let Some(running) = &node.running else { return };
         let state = running.shared.state();
-        let bytes = requests::get(&state, STEADY, node.wall_ms(self.now));
+        let bytes = requests::get(&state, STEADY, node.clocks.wall_ms(self.now));
         drop(state);
         let id = node.id;
         match requests::answers(&bytes).as_deref() {
@@ -242,7 +242,7 @@ impl Simulation {
         let node = &self.nodes[&self.clients[client].node];
         let Some(running) = &node.running else { return };
         let state = running.shared.state();
-        let watched = requests::watch(&state, "count:0", node.wall_ms(self.now));
+        let watched = requests::watch(&state, "count:0", node.clocks.wall_ms(self.now));
         drop(state);
         self.ask(
             client,
@@ -308,7 +308,7 @@ impl Simulation {
             parts,
             kind,
         });
-        self.operations += 1;
+        self.counts.operations += 1;
     }
 
     fn propose(&mut self, client: usize, proposal: Box<Proposal>) {
@@ -399,7 +399,7 @@ impl Simulation {
             Answer::Error(text) => requests::refusal(text)?,
             Answer::Nil => Outcome::Refused,
             Answer::Array(answers) if answers[..] == [Answer::Simple] => {
-                self.swaps += 1;
+                self.counts.swaps += 1;
                 Outcome::Answered(Reply::Number(number))
             }
             _ => return Err(format!("a transaction is answered with {answer:?}")),
@@ -413,7 +413,7 @@ impl Simulation {
     /// What is unknown stays open.
     fn finish(&mut self, begun: Begun, outcome: Outcome) {
         if matches!(outcome, Outcome::Answered(_)) {
-            self.answered += 1;
+            self.counts.answered += 1;
         }
         if outcome != Outcome::Unknown {
             self.history.finish(begun, outcome, self.now);

@@ -9,6 +9,7 @@ use bailiwick_replication::consensus::{Configuration, Meta};
 use super::agenda::Event;
 use super::network::Links;
 use super::node::Phase;
+use super::plan::Fault;
 use super::{MS, SECOND, Simulation};
 
 /// An order that was given to a node.
@@ -17,21 +18,6 @@ pub(super) struct Order {
     life: u64,
     pub(super) change: Change,
     outcome: Receiver<Result<(), String>>,
-}
-
-/// The kinds of faults.
-#[derive(Clone, Copy)]
-enum Fault {
-    Crash,
-    Cut,
-    Partition,
-    Reconnect,
-    Stall,
-    Fill,
-    Change,
-    Transfer,
-    Wipe,
-    ClockJump,
 }
 
 impl Simulation {
@@ -43,7 +29,7 @@ impl Simulation {
         let pause = self.rng.u64(..2 * self.plan.fault_ns);
         self.agenda.at(self.now + pause, Event::Fault);
         let node = self.any_node();
-        match self.draw_fault() {
+        match self.plan.weights.draw(&mut self.rng) {
             None => {}
             Some(Fault::Crash) => self.crash_for_a_while(node),
             Some(Fault::Cut) => self.cut_something(),
@@ -65,35 +51,10 @@ impl Simulation {
             Some(Fault::ClockJump) => {
                 let offset_ms = self.rng.i64(-500..500);
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.wall_offset_ms = offset_ms;
+                    node.clocks.wall_offset_ms = offset_ms;
                 }
             }
         }
-    }
-
-    fn draw_fault(&mut self) -> Option<Fault> {
-        let weights = &self.plan.weights;
-        let kinds = [
-            (weights.crash, Fault::Crash),
-            (weights.cut, Fault::Cut),
-            (weights.partition, Fault::Partition),
-            (weights.reconnect, Fault::Reconnect),
-            (weights.stall, Fault::Stall),
-            (weights.fill, Fault::Fill),
-            (weights.change, Fault::Change),
-            (weights.transfer, Fault::Transfer),
-            (weights.wipe, Fault::Wipe),
-            (weights.clock_jump, Fault::ClockJump),
-        ];
-        let total: u32 = kinds.iter().map(|(weight, _)| weight).sum();
-        let mut at = self.rng.u32(..total.max(1));
-        for (weight, kind) in kinds {
-            if at < weight {
-                return Some(kind);
-            }
-            at -= weight;
-        }
-        None
     }
 
     fn any_node(&mut self) -> u64 {
@@ -185,7 +146,7 @@ impl Simulation {
         if self.nodes[&node].running.is_some() {
             self.crash(node);
         }
-        self.wipes += 1;
+        self.counts.wipes += 1;
         self.tell(|| format!("node {node} loses its directory, {configuration:?}"));
         self.empty_directory(node);
         let at = self.now + self.rng.u64(1..300) * MS;
@@ -212,7 +173,7 @@ impl Simulation {
         let Some(node) = self.nodes.get_mut(&by) else {
             return;
         };
-        let clock = node.clock(self.now);
+        let clock = node.clocks.clock(self.now);
         let life = node.life;
         let Some(running) = &mut node.running else {
             return;
@@ -248,7 +209,7 @@ impl Simulation {
                 Err(mpsc::TryRecvError::Empty) => true,
             }
         });
-        self.changes += done;
+        self.counts.changes += done;
     }
 
     /// Ends all faults, and lets everything come back.
@@ -284,7 +245,7 @@ impl Simulation {
                 Phase::Writing(_) => "writing",
                 Phase::Written(_) => "written",
             };
-            let description = running.member.describe(node.clock(self.now));
+            let description = running.member.describe(node.clocks.clock(self.now));
             text += &format!(
                 "\nnode {} (disk {}): {:?} leader {:?} leads {} idle {} ballot {} decided {} end {} \
                  applied {} durable {} trimmed {} {phase} stuck {} links {:?} fetches {:?} {:?}",

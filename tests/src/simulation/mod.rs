@@ -20,8 +20,10 @@
 //! simulation of their own beside them.
 
 mod agenda;
+mod checkpoints;
 mod checks;
 mod client;
+mod clocks;
 mod disk;
 mod faults;
 mod mixed;
@@ -32,17 +34,17 @@ mod planted;
 mod requests;
 pub mod several;
 mod subject;
+mod summary;
+mod turns;
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bailiwick_replication::GroupId;
-use bailiwick_replication::consensus::Outgoing;
 use bailiwick_replication::link::Frame;
 use fastrand::Rng;
 
 pub use planted::Planted;
+pub use summary::Summary;
 
 use crate::history::{History, Operation};
 use agenda::{Agenda, Event};
@@ -50,7 +52,7 @@ use client::Client;
 use disk::Disk;
 use faults::Order;
 use network::{Links, Network, Site};
-use node::{Moment, Node, Phase};
+use node::Node;
 use plan::Plan;
 
 const MS: u64 = 1_000_000;
@@ -58,67 +60,6 @@ const SECOND: u64 = 1000 * MS;
 
 /// If this variable of the environment is set, runs tell what happens in them.
 const TELL: &str = "SIMULATION_TELL";
-
-/// What a run came across.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
-    /// Requests of clients.
-    pub operations: u64,
-    /// Of these, answered with what was asked for.
-    pub answered: u64,
-    /// Reads that asked nobody, under the lease.
-    pub reads_under_lease: u64,
-    /// Watched values that were set.
-    pub swaps: u64,
-    /// Entries that were applied.
-    pub entries: u64,
-    /// Changes of members and leaders that were carried out.
-    pub changes: u64,
-    /// Checkpoints that were taken over from another node.
-    pub transfers: u64,
-    /// Directories that were emptied.
-    pub wipes: u64,
-    /// Messages that arrived.
-    pub messages: u64,
-    /// How much time was simulated, in nanoseconds.
-    pub simulated_ns: u64,
-}
-
-impl Summary {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.answered += other.answered;
-        self.reads_under_lease += other.reads_under_lease;
-        self.swaps += other.swaps;
-        self.entries += other.entries;
-        self.changes += other.changes;
-        self.transfers += other.transfers;
-        self.wipes += other.wipes;
-        self.messages += other.messages;
-        self.simulated_ns += other.simulated_ns;
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} s simulated, {} operations ({} answered, {} under the lease, {} swaps), {} entries, \
-             {} messages, {} changes, {} checkpoints moved, {} directories emptied",
-            self.simulated_ns / SECOND,
-            self.operations,
-            self.answered,
-            self.reads_under_lease,
-            self.swaps,
-            self.entries,
-            self.messages,
-            self.changes,
-            self.transfers,
-            self.wipes,
-        )
-    }
-}
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -150,23 +91,18 @@ pub fn run(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
 /// # Errors
 /// What must hold does not.
 pub fn violation_of(seed: u64, bug: Option<Planted>) -> Result<Summary, Violation> {
-    catch_unwind(AssertUnwindSafe(|| run(seed, bug))).unwrap_or_else(|panic| {
+    caught(seed, || run(seed, bug))
+}
+
+/// What a run comes to, with a panic as a violation.
+fn caught<T>(seed: u64, run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
         planted::plant(None);
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let text = format!("a panic: {}", text.unwrap_or_default());
         Err(Violation { seed, text })
     })
-}
-
-/// A member's message as the links see it.
-fn frame(message: Outgoing) -> Frame {
-    Frame {
-        class: message.class,
-        group: GroupId(0),
-        configuration: message.configuration,
-        payload: message.payload,
-    }
 }
 
 impl Site for Simulation {
@@ -222,7 +158,7 @@ impl Site for Simulation {
     }
 
     fn hear(&mut self, from: u64, to: u64, frame: Frame) {
-        self.messages += 1;
+        self.counts.messages += 1;
         let frame = node::Input::Frame {
             from,
             configuration: frame.configuration,
@@ -254,13 +190,7 @@ struct Simulation {
     is_lost: bool,
     violation: Option<String>,
     is_told: bool,
-    operations: u64,
-    answered: u64,
-    reads_under_lease: u64,
-    swaps: u64,
-    changes: u64,
-    wipes: u64,
-    messages: u64,
+    counts: Summary,
 }
 
 impl Simulation {
@@ -283,13 +213,7 @@ impl Simulation {
             is_lost: false,
             violation: None,
             is_told: std::env::var_os(TELL).is_some(),
-            operations: 0,
-            answered: 0,
-            reads_under_lease: 0,
-            swaps: 0,
-            changes: 0,
-            wipes: 0,
-            messages: 0,
+            counts: Summary::default(),
             plan,
         };
         for id in 1..=simulation.plan.nodes {
@@ -342,21 +266,12 @@ impl Simulation {
     }
 
     fn summary(&self) -> Summary {
+        let disks = self.nodes.values().map(|node| &node.disk);
         Summary {
-            operations: self.operations,
-            answered: self.answered,
-            reads_under_lease: self.reads_under_lease,
-            swaps: self.swaps,
             entries: self.digests.keys().max().copied().unwrap_or(0),
-            changes: self.changes,
-            transfers: self
-                .nodes
-                .values()
-                .map(|node| node.disk.files().received)
-                .sum(),
-            wipes: self.wipes,
-            messages: self.messages,
+            transfers: disks.map(|disk| disk.files().received).sum(),
             simulated_ns: self.now,
+            ..self.counts
         }
     }
 
@@ -456,151 +371,6 @@ impl Simulation {
             running.inputs.push(input);
             self.wake(id, 100);
         }
-    }
-
-    /// A thread that waits runs on within so many microseconds.
-    fn wake(&mut self, id: u64, within_us: u64) {
-        let at = self.now + self.rng.u64(..within_us) * 1000;
-        let Some(running) = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut())
-        else {
-            return;
-        };
-        let waits = matches!(running.phase, Phase::Idle);
-        if waits && (at < running.wakes_at || running.wakes_at <= self.now) {
-            running.wakes_at = at;
-            self.agenda.at(at, Event::Turn(id));
-        }
-    }
-
-    fn sleep(&mut self, id: u64, for_ns: u64) {
-        let at = self.now + for_ns;
-        if let Some(running) = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut())
-        {
-            running.wakes_at = at;
-            self.agenda.at(at, Event::Turn(id));
-        }
-    }
-
-    /// A node's thread goes on, step by step, until it waits for something.
-    fn turn(&mut self, id: u64) {
-        let node = &self.nodes[&id];
-        let Some(running) = &node.running else { return };
-        if running.wakes_at > self.now {
-            return;
-        }
-        if node.stalled_until > self.now {
-            // It is woken when the stall is over.
-            return;
-        }
-        while self.violation.is_none() {
-            let Some(sleep_ns) = self.step(id) else {
-                if self.rng.u64(..self.plan.pause_one_in) == 0 {
-                    let pause = self.rng.u64(..40) * MS;
-                    return self.sleep(id, pause);
-                }
-                continue;
-            };
-            return self.sleep(id, sleep_ns);
-        }
-    }
-
-    /// One step of a turn; how long the thread waits after it, if it does.
-    fn step(&mut self, id: u64) -> Option<u64> {
-        let node = self.nodes.get_mut(&id)?;
-        let moment = Moment {
-            clock: node.clock(self.now),
-            wall_ms: node.wall_ms(self.now),
-            is_full: node.disk.files().is_full,
-            write_ns: self.plan.write_ns,
-        };
-        let mut running = node.running.take()?;
-        let planted = self.plan.planted;
-        let stepped = running.step(moment, &mut self.rng, |write| node.write(write, planted));
-        node.running = Some(running);
-        let stepped = match stepped {
-            Ok(stepped) => stepped,
-            Err(text) => {
-                self.fail(format!("node {id}: {text}"));
-                return None;
-            }
-        };
-        for message in stepped.messages {
-            self.send_frame(id, message.to.0, frame(message));
-        }
-        if stepped.has_applied {
-            self.note_applied(id);
-        }
-        stepped.sleep_ns
-    }
-
-    fn note_applied(&mut self, id: u64) {
-        let node = self.nodes.get_mut(&id);
-        let Some(running) = node.and_then(|node| node.running.as_mut()) else {
-            return;
-        };
-        let answered = std::mem::take(running.member.take_answered());
-        drop(running.member.take_garbage());
-        self.take_answers(answered);
-        self.compare(id);
-    }
-
-    fn expire(&mut self, id: u64) {
-        self.agenda.at(self.now + 100 * MS, Event::Expire(id));
-        if !self.is_awake(id) || !self.faults {
-            return;
-        }
-        if let Some(running) = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut())
-        {
-            running.proposals.push(requests::expiry(usize::MAX));
-            self.wake(id, 500);
-        }
-    }
-
-    fn plan_checkpoint(&mut self, node: u64, life: u64) {
-        let at = self.now + self.rng.u64(..2 * self.plan.checkpoint_ns);
-        self.agenda.at(at, Event::Checkpoint { node, life });
-    }
-
-    fn begin_checkpoint(&mut self, id: u64, life: u64) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
-            return;
-        };
-        let Some(running) = &mut node.running else {
-            return;
-        };
-        let state = running.shared.state();
-        if state.applied.0 > 0 {
-            running.checkpoint = Some((state.applied, disk::freeze(&state)));
-        }
-        drop(state);
-        let at = self.now + self.rng.u64(..100) * MS;
-        self.agenda.at(at, Event::Checkpointed { node: id, life });
-    }
-
-    fn end_checkpoint(&mut self, id: u64, life: u64) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
-            return;
-        };
-        let is_full = node.disk.files().is_full;
-        let Some(running) = &mut node.running else {
-            return;
-        };
-        if let Some((index, bytes)) = running.checkpoint.take()
-            && !is_full
-        {
-            let covered = node.disk.keep_checkpoint(index, bytes);
-            self.input(id, node::Input::Covered(covered));
-        }
-        self.plan_checkpoint(id, life);
     }
 
     /// Counts the steady counter up, whatever else goes on.

@@ -15,6 +15,7 @@ use bailiwick_replication::consensus::{
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use bytes::Bytes;
 
+use super::clocks::Clocks;
 use super::disk::{Disk, SimVault};
 use super::plan::Plan;
 use super::planted::Planted;
@@ -26,8 +27,6 @@ pub(super) const TICK_NS: u64 = 10 * MS;
 pub(super) const REQUEST_TIMEOUT_NS: u64 = 2 * SECOND;
 /// The databases of the group.
 pub(super) const DATABASES: usize = 2;
-/// When all this takes place, in milliseconds since 1970.
-pub(super) const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// A write that found no room is tried again after this.
 const RETRY_NS: u64 = 100 * MS;
@@ -80,11 +79,7 @@ pub(super) enum Phase {
 pub(super) struct Node {
     pub(super) id: u64,
     pub(super) disk: Disk,
-    /// The clock for leases: its speed in thousandths, and where it began.
-    speed_permille: u64,
-    offset_ns: u64,
-    /// How far the clock on the wall is off.
-    pub(super) wall_offset_ms: i64,
+    pub(super) clocks: Clocks,
     /// The process is stopped until then.
     pub(super) stalled_until: u64,
     pub(super) life: u64,
@@ -117,31 +112,19 @@ pub(super) struct Running {
 
 impl Node {
     pub(super) fn new(id: u64, disk: Disk, plan: &Plan, rng: &mut fastrand::Rng) -> Self {
-        let mut speed_permille = rng.u64(991..=1009);
+        let mut clocks = Clocks::draw(rng);
         if plan.planted == Some(Planted::Drift) {
-            speed_permille = if id == plan.founders { 400 } else { 2000 };
+            clocks.speed_permille = if id == plan.founders { 400 } else { 2000 };
         }
         Self {
             id,
             disk,
-            speed_permille,
-            offset_ns: rng.u64(..1000) * SECOND,
-            wall_offset_ms: rng.i64(-200..200),
+            clocks,
             stalled_until: 0,
             life: 0,
             running: None,
             synced: VecDeque::new(),
         }
-    }
-
-    /// The clock that never jumps.
-    pub(super) fn clock(&self, now: u64) -> u64 {
-        self.offset_ns + now / 1000 * self.speed_permille
-    }
-
-    /// The clock on the wall.
-    pub(super) fn wall_ms(&self, now: u64) -> i64 {
-        EPOCH_MS + (now / MS) as i64 + self.wall_offset_ms
     }
 
     /// This node with the directory that it has now.
@@ -160,7 +143,7 @@ impl Node {
             files.incarnation
         };
         self.life += 1;
-        let clock = self.clock(now);
+        let clock = self.clocks.clock(now);
         let vault = SimVault::new(self.disk.clone(), plan.planted);
         let options = self.member_options(plan, incarnation, seed);
         let amnesia = plan.planted == Some(Planted::StartWithoutCheckpoint);

@@ -54,6 +54,48 @@ pub(super) struct Weights {
     pub(super) clock_jump: u32,
 }
 
+/// The kinds of faults.
+#[derive(Clone, Copy)]
+pub(super) enum Fault {
+    Crash,
+    Cut,
+    Partition,
+    Reconnect,
+    Stall,
+    Fill,
+    Change,
+    Transfer,
+    Wipe,
+    ClockJump,
+}
+
+impl Weights {
+    /// The next fault; `None` if all weights are 0.
+    pub(super) fn draw(&self, rng: &mut Rng) -> Option<Fault> {
+        let kinds = [
+            (self.crash, Fault::Crash),
+            (self.cut, Fault::Cut),
+            (self.partition, Fault::Partition),
+            (self.reconnect, Fault::Reconnect),
+            (self.stall, Fault::Stall),
+            (self.fill, Fault::Fill),
+            (self.change, Fault::Change),
+            (self.transfer, Fault::Transfer),
+            (self.wipe, Fault::Wipe),
+            (self.clock_jump, Fault::ClockJump),
+        ];
+        let total: u32 = kinds.iter().map(|(weight, _)| weight).sum();
+        let mut at = rng.u32(..total.max(1));
+        for (weight, kind) in kinds {
+            if at < weight {
+                return Some(kind);
+            }
+            at -= weight;
+        }
+        None
+    }
+}
+
 impl Plan {
     /// The plan of a seed.
     pub(super) fn draw(rng: &mut Rng, planted: Option<Planted>) -> Self {

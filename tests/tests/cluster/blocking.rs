@@ -1,5 +1,6 @@
 //! Clients that wait for keys, on all nodes of a group, while nodes come and go.
 
+use bailiwick_tests::blocking::{begin_to_wait, popped};
 use bailiwick_tests::client::{Client, Value};
 use bailiwick_tests::cluster::{Cluster, Options, field};
 use bailiwick_tests::queueing::Queueing;
@@ -12,24 +13,7 @@ const A_FEW: u64 = 60;
 
 /// Sends a request that waits, and returns when it does.
 fn wait_on(cluster: &Cluster, node: u32, line: &str) -> Client {
-    let mut client = connect(cluster, node);
-    let id = client.run("CLIENT ID").unwrap().as_integer().unwrap();
-    client.send(format!("{line}\r\n").as_bytes()).unwrap();
-    let (mut observer, started) = (connect(cluster, node), std::time::Instant::now());
-    let is_blocked = |text: &str| {
-        let mut lines = text.lines();
-        let line = lines.find(|line| line.starts_with(&format!("id={id} ")));
-        line.is_some_and(|line| line.contains("flags=b"))
-    };
-    while !is_blocked(&observer.run("CLIENT LIST").unwrap().text()) {
-        assert!(started.elapsed() < DEADLINE, "{line} does not wait");
-        std::thread::sleep(POLL);
-    }
-    client
-}
-
-fn popped(key: &str, element: &str) -> Value {
-    Value::List(vec![Value::bytes(key), Value::bytes(element)])
+    begin_to_wait(|| Ok(connect(cluster, node)), line).unwrap()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Clients that wait for keys of other groups, also while these keys move.
 
+use bailiwick_tests::blocking::{begin_to_wait, popped};
 use bailiwick_tests::client::{Client, Value};
 use bailiwick_tests::queueing::Queueing;
 use bailiwick_tests::regions::{Layout, World};
@@ -12,25 +13,7 @@ const A_FEW: u64 = 60;
 
 /// Sends a request that waits through a region's first node, and returns when it does.
 fn wait_in(world: &World, region: &str, line: &str) -> Client {
-    let mut client = world.connect(region).unwrap();
-    let id = client.run("CLIENT ID").unwrap().as_integer().unwrap();
-    client.send(format!("{line}\r\n").as_bytes()).unwrap();
-    let started = std::time::Instant::now();
-    let mut observer = world.connect(region).unwrap();
-    let is_blocked = |text: &str| {
-        let mut lines = text.lines();
-        let line = lines.find(|line| line.starts_with(&format!("id={id} ")));
-        line.is_some_and(|line| line.contains("flags=b"))
-    };
-    while !is_blocked(&observer.run("CLIENT LIST").unwrap().text()) {
-        assert!(started.elapsed() < DEADLINE, "{line} does not wait");
-        std::thread::sleep(POLL);
-    }
-    client
-}
-
-fn popped(key: &str, element: &str) -> Value {
-    Value::List(vec![Value::bytes(key), Value::bytes(element)])
+    begin_to_wait(|| world.connect(region), line).unwrap()
 }
 
 #[test]

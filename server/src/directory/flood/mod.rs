@@ -36,7 +36,7 @@ pub use message::{FLOOD_VERSION, MESSAGE_BYTES_MAX};
 use peer::{Peer, Work};
 
 /// How often a node compares with a peer at random, in nanoseconds.
-pub const COMPARE_INTERVAL_NS: u64 = 1_000_000_000;
+const COMPARE_INTERVAL_NS: u64 = 1_000_000_000;
 /// How long an answer is waited for, in nanoseconds.
 pub const ANSWER_TIMEOUT_NS: u64 = 5_000_000_000;
 /// How many bytes of records one message carries, and it may be one record or leaf more.

@@ -17,6 +17,7 @@
 //! does not fit into a message the rest follows in later rounds.
 
 mod facts;
+mod known;
 mod message;
 mod roll;
 mod suspicion;
@@ -29,16 +30,13 @@ use bailiwick_replication::NodeId;
 use bytes::Bytes;
 
 pub use facts::{NodeFacts, Seat};
+use known::Known;
+pub use known::{Liveness, SUSPICION_MAX};
 pub use message::{GOSSIP_VERSION, MESSAGE_BYTES_MAX};
 use message::{Life, Message, Summary};
 pub use roll::{Claim, Roll};
 use suspicion::Suspicion;
 
-/// How suspicious silence must be for a node not to count as alive: about this many times the usual
-/// time between two heartbeats.
-pub const SUSPICION_MAX: f64 = 8.0;
-/// From which suspicion on a node counts as dead.
-pub const DEAD_SUSPICION: f64 = 4.0 * SUSPICION_MAX;
 /// How many nodes are known, at most.
 pub const NODES_MAX: usize = 4096;
 /// How many peers hear from a node in each round.
@@ -72,17 +70,6 @@ impl GossipConfig {
             forget_after_ns,
         }
     }
-}
-
-/// Whether a node seems to be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Liveness {
-    /// Its heartbeats come.
-    Alive,
-    /// They have stayed away for unusually long, or none has come yet since others told of it.
-    Suspect,
-    /// They have stayed away for so long that nobody should count on it.
-    Dead,
 }
 
 /// What gossip knows of a node.
@@ -137,17 +124,6 @@ pub struct Gossip {
     peers: BTreeSet<NodeId>,
     outbox: Vec<(NodeId, Bytes)>,
     counters: GossipCounters,
-}
-
-#[derive(Debug)]
-struct Known {
-    life: Life,
-    /// Counts the changes of the facts in this life.
-    version: u64,
-    facts: NodeFacts,
-    silence: Suspicion,
-    /// As it was judged last, and since when.
-    liveness: (Liveness, u64),
 }
 
 impl Gossip {
@@ -465,41 +441,5 @@ impl Gossip {
         if self.peers.contains(&to) {
             self.outbox.push((to, message.encode()));
         }
-    }
-}
-
-impl Known {
-    /// Which of two states of a node is the newer.
-    fn edition(&self) -> (u64, u64) {
-        (self.life.incarnation, self.version)
-    }
-
-    fn summary(&self, node: NodeId) -> Summary {
-        Summary {
-            node,
-            life: self.life,
-            version: self.version,
-        }
-    }
-
-    fn beat(&mut self, life: Life, now_ns: u64) {
-        if life > self.life {
-            self.life = life;
-            self.silence.heard(now_ns);
-        }
-    }
-
-    /// Whether it counts as something else from now on.
-    fn judge(&mut self, now_ns: u64) -> bool {
-        let liveness = match self.silence.level(now_ns) {
-            level if level > DEAD_SUSPICION => Liveness::Dead,
-            level if level > SUSPICION_MAX || !self.silence.has_beaten() => Liveness::Suspect,
-            _ => Liveness::Alive,
-        };
-        let is_new = liveness != self.liveness.0;
-        if is_new {
-            self.liveness = (liveness, now_ns);
-        }
-        is_new
     }
 }

@@ -21,7 +21,7 @@ use crate::keyspace::list::Element;
 use crate::keyspace::list::element;
 
 /// `stream-node-max-bytes`: no entry is added to a node that would reach this size with it.
-pub const NODE_MAX_BYTES: usize = 4096;
+const NODE_MAX_BYTES: usize = 4096;
 
 /// `stream-node-max-entries`: how many entries are ever added to a node.
 pub const NODE_MAX_ENTRIES: u32 = 100;

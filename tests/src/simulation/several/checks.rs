@@ -25,11 +25,8 @@ const AGREEMENT_NS: u64 = 240 * SECOND;
 impl World {
     /// After a seat has applied something: replicas agree, and no key has two servers.
     pub(super) fn compare(&mut self, id: u64, group: GroupId) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+        let node = self.nodes.get_mut(&id);
+        let Some(seat) = node.and_then(|node| node.seat_mut(group)) else {
             return;
         };
         seat.member.check_invariants();

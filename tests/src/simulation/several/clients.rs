@@ -6,24 +6,22 @@
 //! kinds on keys of their own (`mixed`), which have to leave all replicas alike, and keys that are
 //! written once, which listings have to return.
 
-use std::time::Duration;
-
 use bailiwick::authority::Place;
 use bailiwick::group::Proposal;
 use bailiwick::keyspace::WatchState;
 use bailiwick::routing::errand;
-use bailiwick::routing::pursuit::{Next, Pursuit};
+use bailiwick::routing::pursuit::Pursuit;
 use bailiwick::routing::{Route, Routes};
 use bailiwick::state::Watched;
 use bailiwick_replication::GroupId;
 
 use super::listings::Listing;
+use super::node::Node;
 use super::office::Delivery;
 use super::places::{self, HOMES};
 use super::{Event, World};
-use crate::history::{Begun, Operation, Outcome, Reply};
-use crate::simulation::node::REQUEST_TIMEOUT_NS;
-use crate::simulation::requests::{self, Answer, Words};
+use crate::history::{Begun, Operation};
+use crate::simulation::requests::{self, Words};
 use crate::simulation::subject::Subject;
 use crate::simulation::{MS, mixed};
 
@@ -37,36 +35,36 @@ pub(super) struct Client {
     pub(super) asked: Option<Asked>,
     pub(super) listing: Option<Listing>,
     /// Counts what it wrote, so that no value comes twice.
-    values: u64,
+    pub(super) values: u64,
     /// Counts what it asked.
-    asks: u64,
-    watched: Option<Watch>,
+    pub(super) asks: u64,
+    pub(super) watched: Option<Watch>,
 }
 
 /// What WATCH saw of a home's counter, and what the counter was after that.
-struct Watch {
-    home: usize,
-    group: GroupId,
-    state: WatchState,
-    number: Option<i64>,
+pub(super) struct Watch {
+    pub(super) home: usize,
+    pub(super) group: GroupId,
+    pub(super) state: WatchState,
+    pub(super) number: Option<i64>,
 }
 
 /// Something under way.
 pub(super) struct Asked {
     pub(super) since: u64,
-    serial: u64,
-    parts: Vec<(Begun, String, Operation)>,
-    kind: Kind,
+    pub(super) serial: u64,
+    pub(super) parts: Vec<(Begun, String, Operation)>,
+    pub(super) kind: Kind,
     /// Who was asked last.
-    group: GroupId,
+    pub(super) group: GroupId,
     /// On its way from group to group, until when at most.
-    pursuit: Option<(Pursuit, u64)>,
+    pub(super) pursuit: Option<(Pursuit, u64)>,
     /// It is asked for again after a pause.
-    waits: Option<Box<Proposal>>,
+    pub(super) waits: Option<Box<Proposal>>,
 }
 
 #[derive(Clone, Debug)]
-enum Kind {
+pub(super) enum Kind {
     /// One answer for the only part.
     Single,
     /// One answer with one for each part in it.
@@ -186,12 +184,12 @@ impl World {
         let process = node.running.as_ref()?;
         let group = group_of(process.routes().as_ref(), key);
         let seat = process.seats.get(&group)?;
-        let clock = node.clock(self.now);
+        let clock = node.clocks.clock(self.now);
         let state = seat.shared.linearizable(|| clock)?;
         if state.authority.place(key.as_bytes()) != Place::Here {
             return None;
         }
-        let bytes = requests::get(&state, name, node.wall_ms(self.now));
+        let bytes = requests::get(&state, name, node.clocks.wall_ms(self.now));
         drop(state);
         self.check_reader(group, key);
         Some(bytes)
@@ -289,7 +287,7 @@ impl World {
         self.propose(client, &places::lasting(HOMES[home], 0), proposal);
     }
 
-    fn stays_of(&self, home: usize) -> Vec<Vec<u8>> {
+    pub(super) fn stays_of(&self, home: usize) -> Vec<Vec<u8>> {
         let keys = (0..self.plan.ballast + LEAST_STAYS).map(|n| places::lasting(HOMES[home], n));
         keys.map(String::into_bytes).collect()
     }
@@ -340,7 +338,7 @@ impl World {
     /// Gives a proposal to its group: to the seat here, or to the courier.
     pub(super) fn submit(&mut self, node: u64, proposal: Box<Proposal>) {
         let running = self.nodes.get_mut(&node);
-        let Some(process) = running.and_then(|node| node.running.as_mut()) else {
+        let Some(process) = running.and_then(Node::process_mut) else {
             return;
         };
         let group = proposal.group;
@@ -351,178 +349,6 @@ impl World {
                 self.wake(node, group, 200);
             }
             None => self.deliver_to_office(node, Delivery::Proposal(proposal)),
-        }
-    }
-
-    /// A request of a client is answered by a group.
-    pub(super) fn take_answer(&mut self, mut proposal: Box<Proposal>) {
-        let client = proposal.ticket;
-        let Some(strayed) = proposal.strayed.pop() else {
-            return self.take_reply(client, &proposal.replies);
-        };
-        let node = self.clients[client].node;
-        let now = self.now;
-        let process = self.nodes[&node].running.as_ref();
-        let (Some(process), Some(asked)) = (process, &mut self.clients[client].asked) else {
-            return self.fail(format!("client {client} is answered twice"));
-        };
-        self.counts.strays += 1;
-        let (pursuit, deadline) = asked
-            .pursuit
-            .get_or_insert_with(|| (Pursuit::new(&proposal), now + REQUEST_TIMEOUT_NS));
-        if now >= *deadline {
-            return self.take_reply(client, &proposal.replies);
-        }
-        match pursuit.next(process.routes().as_ref(), &proposal, &strayed.stray) {
-            Next::Ask { group, pause } => {
-                proposal.group = group;
-                asked.group = group;
-                proposal.replies.clear();
-                proposal.is_discarded = false;
-                asked.waits = Some(proposal);
-                let serial = asked.serial;
-                self.resubmit_after(client, serial, pause);
-            }
-            Next::Changed => self.take_reply(client, b"*-1\r\n"),
-            Next::Refused(error) => self.fail(format!("client {client} is told: {error}")),
-        }
-    }
-
-    fn resubmit_after(&mut self, client: usize, serial: u64, pause: Duration) {
-        let at = self.now + pause.as_nanos() as u64 + self.rng.u64(..MS / 5);
-        self.agenda.at(at, Event::Resubmit { client, serial });
-    }
-
-    /// A pause is over.
-    pub(super) fn resubmit(&mut self, client: usize, serial: u64) {
-        let node = self.clients[client].node;
-        let asked = self.clients[client].asked.as_mut();
-        let proposal = asked
-            .filter(|asked| asked.serial == serial)
-            .and_then(|asked| asked.waits.take());
-        if let Some(proposal) = proposal {
-            self.submit(node, proposal);
-        }
-    }
-
-    fn take_reply(&mut self, client: usize, bytes: &[u8]) {
-        let Some(asked) = self.clients[client].asked.take() else {
-            return self.fail(format!("client {client} is answered twice"));
-        };
-        if let Err(violation) = self.judge(client, asked, bytes) {
-            self.fail(violation);
-        }
-    }
-
-    fn judge(&mut self, client: usize, asked: Asked, bytes: &[u8]) -> Result<(), String> {
-        let answers = requests::answers(bytes)?;
-        let [answer] = &answers[..] else {
-            return Err(format!("{:?} is answered with {answers:?}", asked.kind));
-        };
-        if let Answer::Error(text) = answer
-            && !matches!(asked.kind, Kind::Aside)
-        {
-            return self.note_refusal(&asked, text);
-        }
-        match (&asked.kind, answer) {
-            (Kind::Aside, _) => {}
-            (Kind::Stays(home), Answer::Simple) => {
-                self.has_stays[*home] = true;
-                self.stays.extend(self.stays_of(*home));
-            }
-            (Kind::Watch(home), Answer::Bytes(bytes)) => {
-                self.note_watched(client, *home, (asked.group, bytes))?;
-            }
-            (Kind::Swap(_), Answer::Nil) => self.finish_all(&asked, &Outcome::Refused),
-            (Kind::Swap(number), Answer::Array(answers)) if answers[..] == [Answer::Simple] => {
-                self.counts.swaps += 1;
-                self.finish_all(&asked, &Outcome::Answered(Reply::Number(*number)));
-            }
-            (Kind::Transaction, Answer::Array(answers)) if answers.len() == asked.parts.len() => {
-                if let [a @ (Answer::Bytes(_) | Answer::Nil), b] = &answers[..]
-                    && a != b
-                {
-                    return Err(format!("half of a transaction shows: {a:?} and {b:?}"));
-                }
-                self.finish_parts(&asked, answers)?;
-            }
-            (Kind::Single, answer) => self.finish_parts(&asked, std::slice::from_ref(answer))?,
-            (Kind::Look, answer) => {
-                self.note_number(client, answer)?;
-                self.finish_parts(&asked, std::slice::from_ref(answer))?;
-            }
-            (kind, answer) => return Err(format!("{kind:?} is answered with {answer:?}")),
-        }
-        Ok(())
-    }
-
-    /// What a client knows after an error.
-    fn note_refusal(&mut self, asked: &Asked, text: &str) -> Result<(), String> {
-        let code = text.split(' ').next().unwrap_or_default();
-        let outcome = match code {
-            // Nobody has done it.
-            "TRYAGAIN" | "STRAY" => Outcome::Refused,
-            "EXECABORT" if text.contains("MISCONF") => Outcome::Refused,
-            _ => requests::refusal(text)?,
-        };
-        self.finish_all(asked, &outcome);
-        Ok(())
-    }
-
-    fn note_watched(
-        &mut self,
-        client: usize,
-        home: usize,
-        (group, bytes): (GroupId, &[u8]),
-    ) -> Result<(), String> {
-        let state = bytes.try_into().map(u64::from_le_bytes);
-        let state = state.map_err(|_| format!("WATCH is answered with {bytes:?}"))?;
-        self.clients[client].watched = Some(Watch {
-            home,
-            group,
-            state: WatchState(state),
-            number: None,
-        });
-        Ok(())
-    }
-
-    fn note_number(&mut self, client: usize, answer: &Answer) -> Result<(), String> {
-        let number = match answer {
-            Answer::Nil => 0,
-            Answer::Bytes(bytes) => {
-                let text = std::str::from_utf8(bytes).ok();
-                let number = text.and_then(|text| text.parse().ok());
-                number.ok_or_else(|| format!("a counter holds {bytes:?}"))?
-            }
-            other => return Err(format!("a counter is read as {other:?}")),
-        };
-        if let Some(watch) = &mut self.clients[client].watched {
-            watch.number = Some(number);
-        }
-        Ok(())
-    }
-
-    fn finish_parts(&mut self, asked: &Asked, answers: &[Answer]) -> Result<(), String> {
-        for ((begun, name, operation), answer) in asked.parts.iter().zip(answers) {
-            let outcome = requests::outcome(name, operation, answer)?;
-            self.finish(*begun, outcome);
-        }
-        Ok(())
-    }
-
-    fn finish_all(&mut self, asked: &Asked, outcome: &Outcome) {
-        for (begun, ..) in &asked.parts {
-            self.finish(*begun, outcome.clone());
-        }
-    }
-
-    /// What is unknown stays open.
-    fn finish(&mut self, begun: Begun, outcome: Outcome) {
-        if matches!(outcome, Outcome::Answered(_)) {
-            self.counts.answered += 1;
-        }
-        if outcome != Outcome::Unknown {
-            self.history.finish(begun, outcome, self.now);
         }
     }
 }

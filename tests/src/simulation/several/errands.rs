@@ -10,6 +10,7 @@ use bailiwick::routing::errand::{self, Failure};
 use bailiwick_replication::{GroupId, NodeId};
 
 use super::drivers::{Key, Look};
+use super::node::Node;
 use super::places::PREFIXES;
 use super::{Event, World};
 use crate::simulation::MS;
@@ -81,7 +82,7 @@ impl World {
                 };
                 let at = self.now + self.rng.u64(..most);
                 let running = self.nodes.get_mut(&node);
-                if let Some(process) = running.and_then(|node| node.running.as_mut()) {
+                if let Some(process) = running.and_then(Node::process_mut) {
                     process.drivers.answer(&key, ticket, answer, at);
                 }
                 self.agenda.at(at, Event::Drive(node));
@@ -113,11 +114,7 @@ impl World {
         if !self.is_awake(id) {
             return;
         }
-        let Some(process) = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut())
-        else {
+        let Some(process) = self.nodes.get_mut(&id).and_then(Node::process_mut) else {
             return;
         };
         let look = Look {

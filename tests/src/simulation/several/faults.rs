@@ -10,20 +10,7 @@ use bailiwick_replication::{GroupId, NodeId};
 use super::{Event, World};
 use crate::simulation::MS;
 use crate::simulation::network::Links;
-
-/// The kinds of faults.
-#[derive(Clone, Copy)]
-enum Fault {
-    Crash,
-    Cut,
-    Partition,
-    Reconnect,
-    Stall,
-    Fill,
-    Change,
-    Transfer,
-    ClockJump,
-}
+use crate::simulation::plan::Fault;
 
 impl World {
     /// Causes the next fault and plans the one after it.
@@ -34,7 +21,7 @@ impl World {
         let pause = self.rng.u64(..2 * self.plan.fault_ns);
         self.agenda.at(self.now + pause, Event::Fault);
         let node = self.any_node();
-        match self.draw_fault() {
+        match self.plan.weights.draw(&mut self.rng) {
             None => {}
             Some(Fault::Crash) => self.crash_for_a_while(node),
             Some(Fault::Cut) => self.cut_something(),
@@ -49,37 +36,14 @@ impl World {
             Some(Fault::Fill) => self.fill(node),
             Some(Fault::Change) => self.change_members(),
             Some(Fault::Transfer) => self.change_leader(node),
+            Some(Fault::Wipe) => unreachable!("no plan gives it a weight"),
             Some(Fault::ClockJump) => {
                 let offset_ms = self.rng.i64(-500..500);
                 if let Some(node) = self.nodes.get_mut(&node) {
-                    node.wall_offset_ms = offset_ms;
+                    node.clocks.wall_offset_ms = offset_ms;
                 }
             }
         }
-    }
-
-    fn draw_fault(&mut self) -> Option<Fault> {
-        let weights = &self.plan.weights;
-        let kinds = [
-            (weights.crash, Fault::Crash),
-            (weights.cut, Fault::Cut),
-            (weights.partition, Fault::Partition),
-            (weights.reconnect, Fault::Reconnect),
-            (weights.stall, Fault::Stall),
-            (weights.fill, Fault::Fill),
-            (weights.change, Fault::Change),
-            (weights.transfer, Fault::Transfer),
-            (weights.clock_jump, Fault::ClockJump),
-        ];
-        let total: u32 = kinds.iter().map(|(weight, _)| weight).sum();
-        let mut at = self.rng.u32(..total.max(1));
-        for (weight, kind) in kinds {
-            if at < weight {
-                return Some(kind);
-            }
-            at -= weight;
-        }
-        None
     }
 
     fn crash_for_a_while(&mut self, node: u64) {
@@ -162,9 +126,8 @@ impl World {
         let Some(node) = self.nodes.get_mut(&by) else {
             return;
         };
-        let clock = node.clock(self.now);
-        let process = node.running.as_mut();
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
+        let clock = node.clocks.clock(self.now);
+        let Some(seat) = node.seat_mut(group) else {
             return;
         };
         // Nobody waits for what comes of it.

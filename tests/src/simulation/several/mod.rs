@@ -21,6 +21,9 @@
 //! Not here: what threads do to each other within a step, data directories that are lost (the
 //! simulation of one group has that), slots and redirects.
 
+mod answers;
+mod bugs;
+mod checkpoints;
 mod checks;
 mod clients;
 mod drivers;
@@ -32,38 +35,28 @@ mod node;
 mod office;
 mod places;
 mod plan;
+mod seats;
 mod summary;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 use bailiwick::authority::Authority;
-use bailiwick::group::{Item, Proposal, planted};
-use bailiwick::routing::errand;
+use bailiwick::group::planted;
 use bailiwick_replication::GroupId;
-use bailiwick_replication::consensus::Outgoing;
-use bailiwick_replication::link::Frame;
 use fastrand::Rng;
 
 use super::agenda::Agenda;
 use super::network::{self, Links, Network, Site};
-use super::node::{Input, Phase};
-use super::{MS, TELL, Violation, disk, requests};
+use super::{MS, TELL, Violation, caught};
 use crate::history::History;
 use clients::Client;
 use errands::Errand;
 use node::Node;
-use office::Delivery;
 use plan::Plan;
 
-/// A rule of the server to break.
-pub use bailiwick::group::planted::Planted as Bug;
+pub use bugs::{BUGS, Bug, bug_named};
 pub use summary::Summary;
-
-/// From turn to turn of a node's office and drivers.
-const PULSE_NS: u64 = 10 * MS;
 
 /// Runs the cluster of a seed with so many groups, with a bug or without.
 ///
@@ -85,14 +78,7 @@ pub fn run(seed: u64, groups: u32, bug: Option<Bug>) -> Result<Summary, Violatio
 /// # Errors
 /// What must hold does not.
 pub fn violation_of(seed: u64, groups: u32, bug: Option<Bug>) -> Result<Summary, Violation> {
-    let run = AssertUnwindSafe(|| run(seed, groups, bug));
-    catch_unwind(run).unwrap_or_else(|panic| {
-        planted::plant(None);
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let text = format!("a panic: {}", text.unwrap_or_default());
-        Err(Violation { seed, text })
-    })
+    caught(seed, || run(seed, groups, bug))
 }
 
 /// Something that happens at a moment.
@@ -329,11 +315,6 @@ impl World {
         self.agenda.at(self.now, Event::Pulse { node: id, life });
     }
 
-    fn begin_seat(&mut self, node: u64, group: GroupId, life: u64) {
-        self.wake(node, group, 100);
-        self.plan_checkpoint(node, group, life);
-    }
-
     fn crash(&mut self, id: u64) {
         self.tell(|| format!("node {id} crashes"));
         if let Some(node) = self.nodes.get_mut(&id) {
@@ -356,284 +337,4 @@ impl World {
         self.agenda.at(self.now, Event::Office(id));
         self.agenda.at(self.now, Event::Drive(id));
     }
-
-    /// A seat's thread that waits runs on within so many microseconds.
-    fn wake(&mut self, id: u64, group: GroupId, within_us: u64) {
-        let at = self.now + self.rng.u64(..within_us) * 1000;
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
-            return;
-        };
-        let waits = matches!(seat.phase, Phase::Idle);
-        if waits && (at < seat.wakes_at || seat.wakes_at <= self.now) {
-            seat.wakes_at = at;
-            self.agenda.at(at, Event::Turn { node: id, group });
-        }
-    }
-
-    fn sleep(&mut self, id: u64, group: GroupId, for_ns: u64) {
-        let at = self.now + for_ns;
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        if let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) {
-            seat.wakes_at = at;
-            self.agenda.at(at, Event::Turn { node: id, group });
-        }
-    }
-
-    /// A seat's thread goes on, step by step, until it waits for something.
-    fn turn(&mut self, id: u64, group: GroupId) {
-        let process = self.nodes[&id].running.as_ref();
-        let Some(seat) = process.and_then(|process| process.seats.get(&group)) else {
-            return;
-        };
-        if seat.wakes_at > self.now || !self.is_awake(id) {
-            return;
-        }
-        while self.violation.is_none() {
-            let Some(sleep_ns) = self.step(id, group) else {
-                if self.rng.u64(..self.plan.pause_one_in) == 0 {
-                    let pause = self.rng.u64(..40) * MS;
-                    return self.sleep(id, group, pause);
-                }
-                continue;
-            };
-            return self.sleep(id, group, sleep_ns);
-        }
-    }
-
-    /// One step of a turn; how long the thread waits after it, if it does.
-    fn step(&mut self, id: u64, group: GroupId) -> Option<u64> {
-        let node = self.nodes.get_mut(&id)?;
-        let moment = node.moment(self.now, &self.plan);
-        let disk = node.disks.get(&group)?.clone();
-        let process = node.running.as_mut()?;
-        let seat = process.seats.get_mut(&group)?;
-        let stepped = match seat.step(moment, &mut self.rng, |write| disk.write(write)) {
-            Ok(stepped) => stepped,
-            Err(text) => {
-                self.fail(format!("node {id}, group {group}: {text}"));
-                return None;
-            }
-        };
-        // What was made in a session is sent in that one alone.
-        let in_session = |message: &Outgoing| {
-            let to = message.to.0;
-            let session = seat.sessions.get(&to);
-            session.is_some() && session == process.sessions.get(&to)
-        };
-        let messages: Vec<Outgoing> = stepped.messages.into_iter().filter(in_session).collect();
-        for message in messages {
-            let frame = Frame {
-                class: message.class,
-                group,
-                configuration: message.configuration,
-                payload: message.payload,
-            };
-            self.send_frame(id, message.to.0, frame);
-        }
-        if stepped.has_applied {
-            self.note_applied(id, group);
-        }
-        stepped.sleep_ns
-    }
-
-    fn note_applied(&mut self, id: u64, group: GroupId) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
-            return;
-        };
-        let answered = std::mem::take(seat.member.take_answered());
-        let proxied = seat.member.take_proxied();
-        drop(seat.member.take_garbage());
-        for (to, message) in proxied {
-            self.send_frame(id, to.0, message.frame());
-        }
-        self.take_answers(id, answered);
-        self.compare(id, group);
-    }
-
-    /// Answered proposals go to whoever waits for them.
-    fn take_answers(&mut self, id: u64, answered: Vec<Box<Proposal>>) {
-        for proposal in answered {
-            if matches!(proposal.items[..], [Item::Expire(_)]) {
-                continue;
-            }
-            let Some(process) = &self.nodes[&id].running else {
-                return;
-            };
-            let is = |mailbox| Arc::ptr_eq(&proposal.mailbox, mailbox);
-            let mail = &process.mail;
-            if is(&mail.clients) {
-                self.take_answer(proposal);
-            } else if is(&mail.listings) {
-                self.take_share(proposal.ticket, proposal.group, &proposal.replies);
-            } else if is(&mail.errands) {
-                self.take_errand(proposal.ticket, errand::answer(&proposal));
-            } else if is(&mail.clerk) {
-                self.deliver_to_office(id, Delivery::Answered(proposal));
-            }
-        }
-    }
-
-    fn pulse(&mut self, id: u64, life: u64) {
-        if self.nodes[&id].life != life || self.nodes[&id].running.is_none() {
-            return;
-        }
-        let jitter = self.rng.u64(..MS);
-        let event = Event::Pulse { node: id, life };
-        self.agenda.at(self.now + PULSE_NS + jitter, event);
-        self.office_turn(id);
-        if self.is_awake(id) {
-            self.report(id);
-        }
-        self.drive(id);
-    }
-
-    /// Leaves something with a node's office.
-    fn deliver_to_office(&mut self, id: u64, delivery: Delivery) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        if let Some(process) = process {
-            process.office.push(delivery);
-            let at = self.now + self.rng.u64(..MS / 5);
-            self.agenda.at(at, Event::Office(id));
-        }
-    }
-
-    fn office_turn(&mut self, id: u64) {
-        if !self.is_awake(id) {
-            return;
-        }
-        let random = self.rng.u64(..);
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return;
-        };
-        let moment = node.moment(self.now, &self.plan);
-        let Some(process) = &mut node.running else {
-            return;
-        };
-        let desk = process.mail.clerk.clone();
-        let turn = process
-            .office
-            .turn(&mut process.seats, &desk, moment, random);
-        let outbox = match turn {
-            Ok(outbox) => outbox,
-            Err(text) => return self.fail(format!("node {id}: {text}")),
-        };
-        let life = node.life;
-        for record in outbox.vacancies {
-            let group = record.id;
-            let seed = self.rng.u64(..);
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.take_recorded_seat(&record, self.now, seed);
-            }
-            self.tell(|| format!("node {id} takes a seat in {group:?}"));
-            self.begin_seat(id, group, life);
-        }
-        for (to, frame) in outbox.frames {
-            self.forger.note(&frame, &mut self.rng);
-            self.send_frame(id, to, frame);
-        }
-        for group in outbox.woken {
-            self.wake(id, group, 200);
-        }
-        self.take_answers(id, outbox.answered);
-    }
-
-    fn expire(&mut self, id: u64) {
-        self.agenda.at(self.now + 100 * MS, Event::Expire(id));
-        if !self.is_awake(id) || !self.faults {
-            return;
-        }
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let seats = process.into_iter().flat_map(|process| &mut process.seats);
-        let mut woken = Vec::new();
-        for (group, seat) in seats.filter(|(_, seat)| seat.shared.standing().leads()) {
-            seat.proposals.push(requests::expiry(usize::MAX));
-            woken.push(*group);
-        }
-        for group in woken {
-            self.wake(id, group, 500);
-        }
-    }
-
-    fn plan_checkpoint(&mut self, node: u64, group: GroupId, life: u64) {
-        let at = self.now + self.rng.u64(..2 * self.plan.checkpoint_ns);
-        self.agenda.at(at, Event::Checkpoint { node, group, life });
-    }
-
-    fn begin_checkpoint(&mut self, id: u64, group: GroupId, life: u64) {
-        let node = self.nodes.get_mut(&id).filter(|node| node.life == life);
-        let process = node.and_then(|node| node.running.as_mut());
-        let Some(seat) = process.and_then(|process| process.seats.get_mut(&group)) else {
-            return;
-        };
-        let state = seat.shared.state();
-        if state.applied.0 > 0 {
-            seat.checkpoint = Some((state.applied, disk::freeze(&state)));
-        }
-        drop(state);
-        let at = self.now + self.rng.u64(..100) * MS;
-        let node = id;
-        self.agenda
-            .at(at, Event::Checkpointed { node, group, life });
-    }
-
-    fn end_checkpoint(&mut self, id: u64, group: GroupId, life: u64) {
-        let Some(node) = self.nodes.get_mut(&id).filter(|node| node.life == life) else {
-            return;
-        };
-        let (is_full, disk) = (node.is_full, node.disks.get(&group).cloned());
-        let process = node.running.as_mut();
-        let seat = process.and_then(|process| process.seats.get_mut(&group));
-        let (Some(disk), Some(seat)) = (disk, seat) else {
-            return;
-        };
-        if let Some((index, bytes)) = seat.checkpoint.take()
-            && !is_full
-        {
-            let covered = disk.keep_checkpoint(index, bytes);
-            seat.inputs.push(Input::Covered(covered));
-            self.wake(id, group, 100);
-        }
-        self.plan_checkpoint(id, group, life);
-    }
-}
-
-/// The bugs that these checkers are to find, with their names.
-///
-/// [`Bug::AbortForgotten`] is not among them: a commit has to be on its way for as long as another
-/// leader takes to have it aborted, which takes more luck.
-pub const BUGS: [(&str, Bug); 9] = [
-    ("served-after-freeze", Bug::ServedAfterFreeze),
-    ("served-before-commit", Bug::ServedBeforeCommit),
-    ("epoch-not-raised", Bug::EpochNotRaised),
-    ("digest-not-compared", Bug::DigestNotCompared),
-    ("changes-not-copied", Bug::ChangesNotCopied),
-    ("parcel-executed-twice", Bug::ParcelExecutedTwice),
-    ("thawed-without-asking", Bug::ThawedWithoutAsking),
-    ("held-answered-by-old", Bug::HeldAnsweredByOld),
-    ("shares-not-compared", Bug::SharesNotCompared),
-];
-
-/// The bug of this name.
-#[must_use]
-pub fn bug_named(name: &str) -> Option<Bug> {
-    let rare = [("abort-forgotten", Bug::AbortForgotten)];
-    let found = BUGS.iter().chain(&rare).find(|(known, _)| *known == name);
-    found.map(|(_, bug)| *bug)
 }

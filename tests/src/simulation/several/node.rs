@@ -21,11 +21,11 @@ use bailiwick_replication::{GroupId, NodeId};
 use super::drivers::Drivers;
 use super::office::Office;
 use super::plan::Plan;
+use crate::simulation::clocks::Clocks;
 use crate::simulation::disk::{Disk, SimVault};
 use crate::simulation::node::{
-    DATABASES, EPOCH_MS, Input, Moment, Phase, REQUEST_TIMEOUT_NS, Running, timing,
+    DATABASES, Input, Moment, Phase, REQUEST_TIMEOUT_NS, Running, timing,
 };
-use crate::simulation::{MS, SECOND};
 
 /// The seed of all tables.
 const HASH_SEED: u64 = 7;
@@ -39,11 +39,7 @@ pub(super) struct Node {
     /// What each group has on the disk.
     pub(super) disks: BTreeMap<GroupId, Disk>,
     pub(super) is_full: bool,
-    /// The clock for leases: its speed in thousandths, and where it began.
-    speed_permille: u64,
-    offset_ns: u64,
-    /// How far the clock on the wall is off.
-    pub(super) wall_offset_ms: i64,
+    pub(super) clocks: Clocks,
     /// The process is stopped until then.
     pub(super) stalled_until: u64,
     pub(super) life: u64,
@@ -79,33 +75,29 @@ impl Node {
             incarnation: 0,
             disks: BTreeMap::new(),
             is_full: false,
-            speed_permille: rng.u64(991..=1009),
-            offset_ns: rng.u64(..1000) * SECOND,
-            wall_offset_ms: rng.i64(-200..200),
+            clocks: Clocks::draw(rng),
             stalled_until: 0,
             life: 0,
             running: None,
         }
     }
 
-    /// The clock that never jumps.
-    pub(super) fn clock(&self, now: u64) -> u64 {
-        self.offset_ns + now / 1000 * self.speed_permille
-    }
-
-    /// The clock on the wall.
-    pub(super) fn wall_ms(&self, now: u64) -> i64 {
-        EPOCH_MS + (now / MS) as i64 + self.wall_offset_ms
-    }
-
     /// This moment as the node sees it.
     pub(super) fn moment(&self, now: u64, plan: &Plan) -> Moment {
         Moment {
-            clock: self.clock(now),
-            wall_ms: self.wall_ms(now),
+            clock: self.clocks.clock(now),
+            wall_ms: self.clocks.wall_ms(now),
             is_full: self.is_full,
             write_ns: plan.write_ns,
         }
+    }
+
+    pub(super) fn process_mut(&mut self) -> Option<&mut Process> {
+        self.running.as_mut()
+    }
+
+    pub(super) fn seat_mut(&mut self, group: GroupId) -> Option<&mut Running> {
+        self.process_mut()?.seats.get_mut(&group)
     }
 
     /// This node with its data directory.
@@ -124,7 +116,7 @@ impl Node {
         let anchor = anchor(plan);
         let directory = Arc::new(Directory::new(anchor, KeyRing::new()));
         let key = Arc::new(node_key(self.disk));
-        let (me, clock) = (self.member_id(), self.clock(now));
+        let (me, clock) = (self.member_id(), self.clocks.clock(now));
         let office = Office::new((me, self.incarnation), key, directory, clock);
         self.running = Some(Process {
             sessions: BTreeMap::new(),
@@ -190,7 +182,7 @@ impl Node {
     }
 
     fn take_seat(&mut self, group: GroupId, options: MemberOptions, now: u64) {
-        let (me, clock) = (self.member_id(), self.clock(now));
+        let (me, clock) = (self.member_id(), self.clocks.clock(now));
         let disk = self
             .disks
             .entry(group)

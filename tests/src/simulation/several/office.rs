@@ -24,7 +24,14 @@ use bailiwick_replication::link::{Class, Frame};
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
 
+use super::node::Node;
+use super::{Event, World};
+use crate::simulation::MS;
+use crate::simulation::network::Links;
 use crate::simulation::node::{Input, Moment, REQUEST_TIMEOUT_NS, Running, timing};
+
+/// From turn to turn of a node's office and drivers.
+const PULSE_NS: u64 = 10 * MS;
 
 /// What comes in for an office.
 pub(super) enum Delivery {
@@ -312,5 +319,71 @@ impl Groups for Known<'_> {
 
     fn describe(&self, group: GroupId, _: Option<&[u8]>) -> String {
         format!("Group #{}", group.0)
+    }
+}
+
+impl World {
+    pub(super) fn pulse(&mut self, id: u64, life: u64) {
+        if self.nodes[&id].life != life || self.nodes[&id].running.is_none() {
+            return;
+        }
+        let jitter = self.rng.u64(..MS);
+        let event = Event::Pulse { node: id, life };
+        self.agenda.at(self.now + PULSE_NS + jitter, event);
+        self.office_turn(id);
+        if self.is_awake(id) {
+            self.report(id);
+        }
+        self.drive(id);
+    }
+
+    /// Leaves something with a node's office.
+    pub(super) fn deliver_to_office(&mut self, id: u64, delivery: Delivery) {
+        let process = self.nodes.get_mut(&id).and_then(Node::process_mut);
+        if let Some(process) = process {
+            process.office.push(delivery);
+            let at = self.now + self.rng.u64(..MS / 5);
+            self.agenda.at(at, Event::Office(id));
+        }
+    }
+
+    pub(super) fn office_turn(&mut self, id: u64) {
+        if !self.is_awake(id) {
+            return;
+        }
+        let random = self.rng.u64(..);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        let moment = node.moment(self.now, &self.plan);
+        let Some(process) = &mut node.running else {
+            return;
+        };
+        let desk = process.mail.clerk.clone();
+        let turn = process
+            .office
+            .turn(&mut process.seats, &desk, moment, random);
+        let outbox = match turn {
+            Ok(outbox) => outbox,
+            Err(text) => return self.fail(format!("node {id}: {text}")),
+        };
+        let life = node.life;
+        for record in outbox.vacancies {
+            let group = record.id;
+            let seed = self.rng.u64(..);
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.take_recorded_seat(&record, self.now, seed);
+            }
+            self.tell(|| format!("node {id} takes a seat in {group:?}"));
+            self.begin_seat(id, group, life);
+        }
+        for (to, frame) in outbox.frames {
+            self.forger.note(&frame, &mut self.rng);
+            self.send_frame(id, to, frame);
+        }
+        for group in outbox.woken {
+            self.wake(id, group, 200);
+        }
+        self.take_answers(id, outbox.answered);
     }
 }

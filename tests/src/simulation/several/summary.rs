@@ -3,61 +3,39 @@
 use std::fmt;
 
 use crate::simulation::SECOND;
+use crate::simulation::summary::summary;
 
-/// What a run came across.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Summary {
+summary! {
     /// Requests of clients.
-    pub operations: u64,
+    operations,
     /// Of these, answered with what was asked for.
-    pub answered: u64,
+    answered,
     /// Reads that asked nobody, under a lease.
-    pub reads_under_lease: u64,
+    reads_under_lease,
     /// Watched values that were set.
-    pub swaps: u64,
+    swaps,
     /// Answers of groups that do not serve what they were asked for.
-    pub strays: u64,
+    strays,
     /// Listings that were begun.
-    pub listings: u64,
+    listings,
     /// Listings that were complete.
-    pub complete_listings: u64,
+    complete_listings,
     /// Orders of operators that were accepted.
-    pub orders: u64,
+    orders,
     /// Prefixes that left a group.
-    pub handoffs: u64,
+    handoffs,
     /// Changes of members and leaders that were asked for.
-    pub changes: u64,
+    changes,
     /// Checkpoints that were taken over from another node.
-    pub transfers: u64,
+    transfers,
     /// Records that were forged or replayed.
-    pub forgeries: u64,
+    forgeries,
     /// Entries that were applied, over all groups.
-    pub entries: u64,
+    entries,
     /// Messages that arrived.
-    pub messages: u64,
+    messages,
     /// How much time was simulated, in nanoseconds.
-    pub simulated_ns: u64,
-}
-
-impl Summary {
-    /// Adds another run.
-    pub fn add(&mut self, other: &Self) {
-        self.operations += other.operations;
-        self.answered += other.answered;
-        self.reads_under_lease += other.reads_under_lease;
-        self.swaps += other.swaps;
-        self.strays += other.strays;
-        self.listings += other.listings;
-        self.complete_listings += other.complete_listings;
-        self.orders += other.orders;
-        self.handoffs += other.handoffs;
-        self.changes += other.changes;
-        self.transfers += other.transfers;
-        self.forgeries += other.forgeries;
-        self.entries += other.entries;
-        self.messages += other.messages;
-        self.simulated_ns += other.simulated_ns;
-    }
+    simulated_ns,
 }
 
 impl fmt::Display for Summary {

@@ -4,6 +4,7 @@ use bailiwick::group::NODE_SERVICES;
 use bailiwick_replication::link::Frame;
 use fastrand::Rng;
 
+use super::node::Node;
 use super::office::Delivery;
 use super::{Event, World, node};
 use crate::simulation::network::{self, Links, Network, Site};
@@ -48,11 +49,10 @@ impl Site for World {
     }
 
     fn hear_up(&mut self, id: u64, peer: u64, session: u64) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
+        let node = self.nodes.get_mut(&id);
+        let Some(process) = node.and_then(Node::process_mut) else {
+            return;
+        };
         process.held.retain(|(from, _)| *from != peer);
         process.sessions.insert(peer, session);
         for seat in process.seats.values_mut() {
@@ -63,11 +63,10 @@ impl Site for World {
     }
 
     fn hear_down(&mut self, id: u64, peer: u64, session: u64) {
-        let process = self
-            .nodes
-            .get_mut(&id)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
+        let node = self.nodes.get_mut(&id);
+        let Some(process) = node.and_then(Node::process_mut) else {
+            return;
+        };
         process.held.retain(|(from, _)| *from != peer);
         process.sessions.remove(&peer);
         for seat in process.seats.values_mut() {
@@ -82,11 +81,10 @@ impl Site for World {
         if frame.group == NODE_SERVICES {
             return self.deliver_to_office(to, Delivery::Frame { from, frame });
         }
-        let process = self
-            .nodes
-            .get_mut(&to)
-            .and_then(|node| node.running.as_mut());
-        let Some(process) = process else { return };
+        let node = self.nodes.get_mut(&to);
+        let Some(process) = node.and_then(Node::process_mut) else {
+            return;
+        };
         let group = frame.group;
         match process.seats.get_mut(&group) {
             Some(seat) => {
