@@ -4,8 +4,13 @@
 //! commands but `load` start the servers they measure, on free local ports with temporary data
 //! directories, and leave nothing behind.
 
-// A test that fails by panicking is a test that fails as it should.
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that fails by panicking fails as it should"
+    )
+)]
 
 mod admin;
 mod benchmark;

@@ -13,7 +13,13 @@
 //! Limit: a buffer is parsed up to 4 GiB, since argument ranges hold 32-bit offsets; a
 //! request that would need more is refused ([`ProtocolError::TooBigRequest`]).
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that fails by panicking fails as it should"
+    )
+)]
 
 mod args;
 mod double;

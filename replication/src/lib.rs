@@ -9,18 +9,25 @@
 //! - [`link`]: the connections between nodes.
 //!
 //! How the pieces fit: a caller proposes to a replica, writes what `ready()` hands out with
-//! [`Wal::append`] or [`Wal::write_log`], tells the replica that it is persisted and applies what is then decided. Now
-//! and then it writes a checkpoint and compacts the log up to it. At a start it loads the newest
-//! valid checkpoint and replays the log behind it.
+//! [`Wal::append`] or [`Wal::write_log`], tells the replica that it is persisted and applies what
+//! is then decided. Now and then it writes a checkpoint and compacts the log up to it. At a start
+//! it loads the newest valid checkpoint and replays the log behind it.
 //!
 //! Failure, in one line each: a full disk refuses the append and changes nothing
 //! ([`WalError::Full`]); a write or sync whose outcome is unknown stops the log for good
 //! ([`WalError::Fatal`]); a torn tail is cut and reported ([`Recovery`]); damage anywhere else
 //! refuses the start and names file and offset ([`Error`]).
 //!
-//! Not here: the meaning of entries. Sockets and clocks are touched in [`link`] alone.
+//! Not here: the meaning of entries. Sockets are touched in [`link`] alone, and clocks there and
+//! where the log looks now and then how much room the disk has.
 
-#![cfg_attr(test, allow(clippy::unwrap_used))]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that fails by panicking fails as it should"
+    )
+)]
 
 pub mod checkpoint;
 pub mod consensus;

@@ -1,7 +1,10 @@
 //! Node commands, asked of a real process: those that concern connections, time, the disk or the
 //! process itself, which no unit test has.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 mod node;
 

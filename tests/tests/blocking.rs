@@ -1,6 +1,9 @@
 //! Clients that wait for keys, on one node: the same as on Redis, and what Redis has no word for.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use std::time::{Duration, Instant};
 

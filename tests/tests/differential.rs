@@ -1,7 +1,10 @@
 //! Random commands on Bailiwick and Redis side by side; more seeds with the program
 //! `differential`.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use bailiwick_frame::Protocol;
 use bailiwick_tests::differential::{Pair, run_seed};

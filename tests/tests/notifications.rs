@@ -1,7 +1,10 @@
 //! Keyspace notifications and client-side caching, as Redis has them: scripts for several connections
 //! are played to both.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use bailiwick_frame::Protocol;
 use bailiwick_tests::audience::Audience;

@@ -4,7 +4,10 @@
 //! closed then. They run on Bailiwick, whole and one byte at a time, and on Redis as well, which
 //! keeps the expectations honest.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use bailiwick_frame::Protocol;
 use bailiwick_tests::client::{Client, Value, request};

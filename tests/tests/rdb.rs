@@ -1,6 +1,9 @@
 //! Values and whole files that go from a real Redis to Bailiwick and back.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -317,6 +320,73 @@ fn a_whole_file_of_redis_is_imported_and_an_exported_one_loads_in_redis() {
     let mut found = keys(&mut here);
     found.sort();
     assert_eq!(found, [&b"list"[..], b"set", b"zset"]);
+}
+
+/// Two libraries; the second one is long enough for Redis to pack it.
+fn libraries() -> [String; 2] {
+    let filler = "-- of no consequence\n".repeat(100);
+    [
+        "#!lua name=one\nredis.register_function('first', function() return 'one' end)".to_owned(),
+        format!(
+            "#!lua name=two\n{filler}redis.register_function{{function_name='second', \
+             callback=function(keys) return redis.call('GET', keys[1]) end, flags={{'no-writes'}}}}"
+        ),
+    ]
+}
+
+fn assert_functions_work(client: &mut Client) {
+    client.run("SELECT 0").unwrap();
+    let listed = client.run("FUNCTION LIST").unwrap();
+    assert_eq!(listed.list().len(), 2, "{listed:?}");
+    assert_eq!(client.run("FCALL first 0").unwrap(), Value::bytes("one"));
+    let read = client.run("FCALL_RO second 1 key").unwrap();
+    assert_eq!(read, Value::bytes("value"));
+}
+
+#[test]
+fn functions_travel_in_files_of_redis_and_back() {
+    let origin = Launch::redis().unwrap();
+    let file = origin.data_path().join("dump.rdb");
+    let origin = origin.start().unwrap();
+    let mut there = origin.connect().unwrap();
+    for code in libraries() {
+        let loaded = there.call(["FUNCTION", "LOAD", &code]).unwrap();
+        assert!(!matches!(loaded, Value::Error(_)), "{loaded:?}");
+    }
+    there.run("SET key value").unwrap();
+    assert_eq!(there.run("SAVE").unwrap(), Value::ok());
+
+    let ours = bailiwick();
+    let mut here = ours.connect().unwrap();
+    let output = run("import", &file, &ours, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = said(&output);
+    assert!(text.contains("2 libraries of functions loaded"), "{text}");
+    assert_functions_work(&mut here);
+
+    let target = Launch::redis().unwrap();
+    let exported = target.data_path().join("dump.rdb");
+    let output = run("export", &exported, &ours, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_functions_work(&mut target.start().unwrap().connect().unwrap());
+
+    // What is there is kept and reported, unless it is to be replaced.
+    let again = run("import", &exported, &ours, &[]);
+    assert_eq!(again.status.code(), Some(3), "{}", said(&again));
+    let text = said(&again);
+    assert!(text.contains("Library 'one' already exists"), "{text}");
+    assert!(text.contains("2 libraries of functions left out"), "{text}");
+    let again = run("import", &exported, &ours, &["--replace"]);
+    assert_eq!(again.status.code(), Some(0), "{}", said(&again));
+
+    // Some keys are some keys, without functions.
+    let part = file.with_file_name("part.rdb");
+    let output = run("export", &part, &ours, &["--match", "k*"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    here.run("FUNCTION FLUSH").unwrap();
+    let output = run("import", &part, &ours, &["--replace"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(here.run("FUNCTION LIST").unwrap().list().len(), 0);
 }
 
 #[test]

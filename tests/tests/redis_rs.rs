@@ -1,6 +1,9 @@
 //! redis-rs, in RESP2 and RESP3.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use std::collections::HashSet;
 

@@ -1,7 +1,10 @@
 //! Lua scripts and functions: the replies that Redis gives, in both protocols, and what is
 //! Bailiwick's own in clusters: all replicas do the same, and no script is done by half.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use bailiwick_frame::Protocol;
 use bailiwick_tests::client::{Client, Value};

@@ -1,6 +1,9 @@
 //! redis-cli and redis-benchmark, as people and scripts use them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write};

@@ -39,7 +39,7 @@ const BLOCK: Command = Command {
     flags: FLAGS,
     keys: Keys::Inner { at: REQUEST_AT },
     group: Group::Generic,
-    since: "0.2.0",
+    since: "0.1.0",
     summary: "Runs a request, or has its client wait for its keys.",
     syntax: "node life number protocol arrival command [arg ...]",
     handler: Handler::Write(block),

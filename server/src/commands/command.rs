@@ -28,7 +28,7 @@ pub enum Handler {
 /// Properties of a command, with Redis's names in `COMMAND INFO`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the flag of its name in Redis")]
 pub enum Flag {
     Write = 1 << 0,
     Readonly = 1 << 1,
@@ -57,7 +57,7 @@ pub enum Flag {
 /// ACL categories that do not follow from the flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the category of its name in Redis")]
 pub enum Category {
     Keyspace = 1 << 0,
     Set = 1 << 1,
@@ -80,7 +80,7 @@ pub enum Category {
 
 /// The group under which the documentation lists a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the group of its name in Redis")]
 pub enum Group {
     Generic,
     String,

@@ -2,7 +2,7 @@
 
 /// The commands that concern the connection or the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the command of its name")]
 pub enum NodeCommand {
     // Connection.
     Ping,

@@ -7,8 +7,9 @@ use super::Parameter;
 use super::value::Invalid;
 use crate::cluster::ClusterError;
 
-/// A configuration that is refused. Displayed as one line (for a cluster's file, one for each fault)
-/// that names the place, the key, the value and what is allowed; the binary puts its own name in front and exits with code 2.
+/// A configuration that is refused. Displayed as one line (for a cluster's file, one for each
+/// fault) that names the place, the key, the value and what is allowed; the binary puts its own
+/// name in front and exits with code 2.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The command line itself: an unknown flag, a flag without its value.

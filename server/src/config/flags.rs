@@ -67,12 +67,21 @@ Cluster file (TOML), the same on all nodes; it also says where each node listens
   region = \"eu\"
   client = \"10.0.0.1:6379\"
   peer = \"10.0.0.1:7379\"
-  [[group]]                  one for each log; without any, all nodes form the group \"root\"
+  cluster = \"10.0.0.1:6479\"  # optional: for clients that know Redis Cluster
+  key = \"...\"                # optional: the key that it must have; its log says which
+  [[group]]                  # one for each log; without any, all nodes form the group \"root\"
   name = \"root\"
   nodes = [1, 2, 3]
-  priority = [2, 1]          optional: who should lead, the best first
+  priority = [2, 1]          # optional: who should lead, the best first
+  [[prefix]]                 # optional: keys that belong to another group than the first one
+  prefix = \"eu:\"
+  group = \"eu\"               # which has a [[group]] of its own
 
-Exit codes: 0 stopped as asked, 1 a fault while running, 2 a configuration not accepted.";
+Exit codes: 0 stopped as asked, 1 a fault while running, 2 a configuration not accepted, 130 told
+twice to stop.";
+
+/// What explains the flags of a node.
+const HELP: &str = "bailiwick --help";
 
 /// Width of the help, in columns.
 pub(super) const LINE_COLUMNS: usize = 100;
@@ -108,7 +117,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Ask
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 Ok(Asked::Print(error.render().to_string()))
             }
-            _ => Err(ConfigError::Usage(one_line(&error, "bailiwick --help"))),
+            _ => Err(ConfigError::Usage(one_line(&error, HELP))),
         },
     }
 }
@@ -184,7 +193,11 @@ fn command() -> Command {
         .long_about(INTRODUCTION)
         .after_long_help(format!("{EPILOGUE}\n\n{}", inert_names()))
         .override_usage(
-            "bailiwick [--FLAG VALUE]...\n       bailiwick demo [--nodes N] [--data DIR]",
+            "bailiwick [--FLAG VALUE]...\n       \
+             bailiwick demo [--nodes N] [--data DIR]\n       \
+             bailiwick demo --regions NAMES [--nodes-per-region N] [--latency TIME] [--data DIR]\n       \
+             bailiwick import FILE [--to HOST:PORT] [--db N,N...] [--replace]\n       \
+             bailiwick export FILE [--from HOST:PORT] [--match PATTERN] [--db N,N...]",
         )
         .styles(styles())
         .term_width(LINE_COLUMNS)
@@ -291,7 +304,13 @@ pub(super) fn one_line(error: &clap::Error, help: &str) -> String {
             format!("{flag}: unknown flag{hint} (see {help})")
         }
         ErrorKind::UnknownArgument => {
-            format!("{flag:?}: expected a flag (see {help})")
+            // Only the node itself has other words.
+            let words = if help == HELP {
+                ", demo, import or export"
+            } else {
+                ""
+            };
+            format!("{flag:?}: expected a flag{words} (see {help})")
         }
         ErrorKind::InvalidValue => format!("{flag}: expected a value"),
         ErrorKind::ArgumentConflict => format!("{flag}: given more than once"),
@@ -378,8 +397,8 @@ mod tests {
                 "--port: given more than once",
             ),
             (
-                &["conf"],
-                "\"conf\": expected a flag (see bailiwick --help)",
+                &["imprt"],
+                "\"imprt\": expected a flag, demo, import or export (see bailiwick --help)",
             ),
         ];
         for (words, line) in lines {
@@ -400,6 +419,10 @@ mod tests {
             "[default: 6379]",
             "Durability:",
             "redis-cli SET",
+            "bailiwick demo --regions",
+            "bailiwick import FILE",
+            "bailiwick export FILE",
+            "130 told",
         ] {
             assert!(help.contains(text), "{text}");
         }

@@ -20,10 +20,9 @@ const SECONDS: Kind = Kind::Integer {
     max: INT_MAX,
 };
 
-const ENCODING: &str = "There is no value of this type yet";
 const THRESHOLD: &str =
     "Replicas must agree on how values are kept: Redis's defaults hold everywhere";
-const NO_FORK: &str = "Removal is cheap enough to be done in place";
+const LAZY: &str = "What is large is always released on another thread";
 const REPLICAS: &str = "Nodes of a group replicate by consensus, not by following a master";
 const NODE_FORM: &str = "Follows from what the node is";
 
@@ -121,11 +120,11 @@ pub(super) static INERT: &[Parameter] = &[
         "no",
         "The allocator returns memory by itself",
     ),
-    inert("lazyfree-lazy-eviction", Kind::Switch, "no", NO_FORK),
-    inert("lazyfree-lazy-expire", Kind::Switch, "no", NO_FORK),
-    inert("lazyfree-lazy-server-del", Kind::Switch, "no", NO_FORK),
-    inert("lazyfree-lazy-user-del", Kind::Switch, "no", NO_FORK),
-    inert("lazyfree-lazy-user-flush", Kind::Switch, "no", NO_FORK),
+    inert("lazyfree-lazy-eviction", Kind::Switch, "no", LAZY),
+    inert("lazyfree-lazy-expire", Kind::Switch, "no", LAZY),
+    inert("lazyfree-lazy-server-del", Kind::Switch, "no", LAZY),
+    inert("lazyfree-lazy-user-del", Kind::Switch, "no", LAZY),
+    inert("lazyfree-lazy-user-flush", Kind::Switch, "no", LAZY),
     Parameter {
         aliases: &["lua-time-limit"],
         ..inert(
@@ -182,14 +181,14 @@ pub(super) static INERT: &[Parameter] = &[
         "stream-node-max-bytes",
         Kind::Memory { min: 0 },
         "4096",
-        ENCODING,
+        THRESHOLD,
     ),
-    inert("stream-node-max-entries", COUNT, "100", ENCODING),
+    inert("stream-node-max-entries", COUNT, "100", THRESHOLD),
     inert(
         "hll-sparse-max-bytes",
         Kind::Memory { min: 0 },
         "3000",
-        ENCODING,
+        THRESHOLD,
     ),
     // Replication.
     Parameter {
@@ -307,10 +306,6 @@ mod tests {
         assert_eq!(
             set(&mut settings, "hash-max-ziplist-value", "1kb"),
             Ok("1024".to_owned())
-        );
-        assert_eq!(
-            set(&mut settings, "notify-keyspace-events", "KEA"),
-            Ok("AKE".to_owned())
         );
         assert_eq!(set(&mut settings, "save", "900  1"), Ok("900 1".to_owned()));
     }

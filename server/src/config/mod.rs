@@ -82,7 +82,8 @@ pub fn load(arguments: impl IntoIterator<Item = OsString>) -> Result<Startup, Co
         };
         let text = fs::read_to_string(given).map_err(unreadable)?;
         file::apply(&text, given, &mut settings)?;
-        // A rewrite replaces the file, not a link to it, and must not depend on where the node runs.
+        // A rewrite replaces the file, not a link to it, and must not depend on where the node
+        // runs.
         path = Some(fs::canonicalize(given).map_err(unreadable)?);
     }
     let seat = seat::find(flags.cluster(), flags.node())?;

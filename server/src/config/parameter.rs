@@ -50,7 +50,7 @@ pub enum Changes {
 
 /// A group of parameters in `--help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the section of its name")]
 pub enum Section {
     Network,
     Security,

@@ -200,7 +200,7 @@ pub enum DebugAccess {
 /// Which keys go when memory is full: those of all, or of those that expire, ordered by recency,
 /// frequency, time to live, or not at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the policy of its name in Redis")]
 pub enum EvictionPolicy {
     VolatileLru,
     VolatileLfu,
@@ -232,7 +232,7 @@ impl EvictionPolicy {
 
 /// Severity of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "each is the level of its name")]
 pub enum LogLevel {
     Error,
     Warn,

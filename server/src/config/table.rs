@@ -64,7 +64,8 @@ pub(super) static WORKING: &[Parameter] = &[
         default: "0",
         changes: Changes::AtStart,
         summary: "TCP port for clients that know Redis Cluster, which are redirected there; 0 is \
-                  none. Other nodes learn it from the cluster's file: cluster = \"host:port\"",
+                  none. Other nodes learn of it by gossip; in a cluster's file it is the node's \
+                  cluster = \"host:port\"",
     }),
     field!(threads {
         name: "threads",
@@ -311,7 +312,7 @@ pub(super) static WORKING: &[Parameter] = &[
         section: Section::Limits,
         kind: EVENT_CLASSES,
         summary: "Which events of keys this node tells its subscribers of, by Redis's letters; \
-                  nothing switches it off",
+                  an empty value is none",
         get: |settings, _| settings.notify_keyspace_events.clone(),
         set: |settings, _, text| {
             settings.notify_keyspace_events = event_classes(text)?;

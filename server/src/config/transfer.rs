@@ -15,15 +15,17 @@ use crate::transfer::{ExportArgs, ImportArgs};
 
 const ABOUT_IMPORT: &str = "\
 Brings the keys of an RDB file, which is what Redis saves, into a running node or cluster: all
-types, with their expiries. The node is asked for nothing but RESTORE, so it goes on serving
-meanwhile, and each key appears as a whole. Keys that are there already are kept and counted,
-unless --replace is given. A file that is damaged is imported up to the damage.
+types, with their expiries, and libraries of functions. The node is asked for nothing but SELECT,
+RESTORE and FUNCTION LOAD, so it goes on serving meanwhile, and each key appears as a whole. What
+is there already is kept and counted, unless --replace is given. A file that is damaged is imported
+up to the damage.
 
 Files of Redis 7.2 and of all versions before are read. Data of modules is not.";
 
 const ABOUT_EXPORT: &str = "\
 Writes the keys of a running node or cluster, with their expiries, into an RDB file, which Redis
-7.0 and later load. The file takes its name when it is complete and on disk.
+7.0 and later load; libraries of functions, too, unless --match asks for some keys only. The file
+takes its name when it is complete and on disk.
 
 This is not a snapshot of one instant: the keys are read one after the other while clients go on
 writing, each as it is at its turn. A key that comes or goes meanwhile may be in the file or not;
@@ -32,8 +34,8 @@ one that is there all the time is in it, once.";
 const EPILOGUE: &str = "\
 A password is taken from the environment variable REDISCLI_AUTH.
 
-Exit codes: 0 everything was done, 1 it was not, 2 a command line not understood, 3 some keys were
-left out, each of which was named.";
+Exit codes: 0 everything was done, 1 it was not, 2 a command line not understood, 3 something was
+left out. That is named, up to 20 of a kind, and counted.";
 
 const HERE: &str = "127.0.0.1:6379";
 

@@ -62,7 +62,7 @@ enum End {
     /// One of the two sides wanted it.
     Closed,
     /// The socket failed.
-    Failed(#[allow(dead_code)] io::Error),
+    Failed(#[allow(dead_code, reason = "for who debugs; nobody acts on it")] io::Error),
 }
 
 impl From<io::Error> for End {

@@ -2,7 +2,8 @@
 //!
 //! The keys come with SCAN, a page at a time, and for a page all values and expiries are asked for
 //! together. So each value is one that its key had, and no two need be of the same moment. The file
-//! grows under another name, and gets its own when it is on disk as a whole.
+//! grows under another name, and gets its own when it is on disk as a whole. Libraries of functions
+//! stand before the keys, as in Redis's files: what FUNCTION DUMP says is made of the same items.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -38,10 +39,15 @@ pub(super) fn run(args: &ExportArgs) -> Result<Completion, Error> {
         progress: Progress::start("exported"),
         keys: 0,
         refused: 0,
+        functions_refused: false,
     };
     let opening = format!("exporting from {} to {}", args.from, args.file.display());
     export.progress.say(&opening);
     export.write_head()?;
+    // Who asks for some keys wants those, not what they may be used with.
+    if args.pattern.is_none() {
+        export.write_functions()?;
+    }
     let mut database = 0;
     while export.select(database)? {
         if args.databases.is_empty() || args.databases.contains(&database) {
@@ -59,6 +65,8 @@ struct Export<'a> {
     progress: Progress,
     keys: u64,
     refused: u64,
+    /// The node has functions, perhaps, and does not give them.
+    functions_refused: bool,
 }
 
 impl Export<'_> {
@@ -72,6 +80,26 @@ impl Export<'_> {
         put::aux("ctime", &now_s.to_string(), &mut head);
         put::aux("bailiwick-ver", env!("CARGO_PKG_VERSION"), &mut head);
         self.out.write(&head)
+    }
+
+    /// Writes the libraries of functions; a server of before Redis 7.0 has none.
+    fn write_functions(&mut self) -> Result<(), Error> {
+        match self.node.call(&[b"FUNCTION", b"DUMP"])? {
+            Resp2Frame::BulkString(dump) => match rdb::without_footer(&dump) {
+                Ok(libraries) => self.out.write(libraries),
+                Err(_) => Err(self.node.refused("FUNCTION DUMP", "something damaged")),
+            },
+            Resp2Frame::Error(reply) if reply.starts_with("ERR unknown command") => Ok(()),
+            Resp2Frame::Error(reply) => {
+                self.functions_refused = true;
+                let line = format!("warning: libraries of functions are left out: {reply}");
+                self.progress.say(&line);
+                Ok(())
+            }
+            _ => Err(self
+                .node
+                .refused("FUNCTION DUMP", "something that is no dump")),
+        }
     }
 
     /// Goes to a database; false if the node has no such.
@@ -183,7 +211,7 @@ impl Export<'_> {
             summary += &format!(", {} left out", self.refused);
         }
         self.progress.say(&summary);
-        Ok(if self.refused == 0 {
+        Ok(if self.refused == 0 && !self.functions_refused {
             Completion::Whole
         } else {
             Completion::Partial

@@ -1,8 +1,8 @@
 //! From an RDB file into a running node.
 //!
-//! Requests go out in batches, and a batch is sent before the replies to the one before it are taken,
-//! so that the node always has something to do. What is in flight is remembered with its place in the
-//! file, for the sake of the complaints.
+//! Requests go out in batches, and a batch is sent before the replies to the one before it are
+//! taken, so that the node always has something to do. What is in flight is remembered with its
+//! place in the file, for the sake of the complaints.
 
 use std::collections::VecDeque;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -231,8 +231,8 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Functions are loaded one by one; a node that has none says so, and the data is imported all
-    /// the same.
+    /// Libraries are loaded one by one; one that is refused, because it is there already or is not
+    /// understood, is reported, and the data is imported all the same.
     fn load_function(&mut self, code: &[u8]) -> Result<(), Error> {
         self.send_batch()?;
         self.settle(0)?;

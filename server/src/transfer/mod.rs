@@ -1,12 +1,14 @@
 //! Data in and out as files: `bailiwick import` and `bailiwick export`.
 //!
-//! Both are clients of a running node, or of anything that speaks Redis's protocol, over an ordinary
-//! connection. Importing cuts an RDB file into its keys and sends each as a RESTORE; exporting goes
-//! through the keys with SCAN and writes what DUMP says. So neither knows how a node keeps its data,
-//! a cluster is no special case, and every value passes the checks of RESTORE.
+//! Both are clients of a running node, or of anything that speaks Redis's protocol, over an
+//! ordinary connection. Importing cuts an RDB file into its keys and sends each as a RESTORE;
+//! exporting goes through the keys with SCAN and writes what DUMP says. Libraries of functions go
+//! in by FUNCTION LOAD and come out by FUNCTION DUMP. So neither knows how a node keeps its data, a
+//! cluster is no special case, and every value passes the checks of RESTORE.
 //!
-//! What goes wrong stops the run with an [`Error`]; a key that the node refuses does not, it is named
-//! with its place in the file, and counted. The exit code tells both from a run without complaint.
+//! What goes wrong stops the run with an [`Error`]; a key that the node refuses does not, it is
+//! named with its place in the file, up to a number, and counted. The exit code tells both from a
+//! run without complaint.
 //!
 //! Not done here: parallel connections, since one saturates a node's log with pipelines.
 
@@ -52,7 +54,7 @@ pub struct ExportArgs {
 pub enum Completion {
     /// Everything was done.
     Whole,
-    /// Some keys were refused; they have been named.
+    /// Something was left out; the first of it has been named, all of it counted.
     Partial,
 }
 

@@ -68,8 +68,8 @@ impl Requests {
 }
 
 impl Node {
-    /// Connects to `host:port`, `host` or `[address]:port`, and authenticates if a password is given
-    /// in the environment.
+    /// Connects to `host:port`, `host` or `[address]:port`, and authenticates if a password is
+    /// given in the environment.
     pub(super) fn connect(address: &str) -> Result<Self, Error> {
         let failed = |source| Error::Connection {
             address: address.to_owned(),
@@ -107,8 +107,8 @@ impl Node {
         }
     }
 
-    /// Sends requests; nothing is left in `requests`. Who sends more than fits into the buffers of the
-    /// connection has to take the replies in between.
+    /// Sends requests; nothing is left in `requests`. Who sends more than fits into the buffers of
+    /// the connection has to take the replies in between.
     pub(super) fn send(&mut self, requests: &mut Requests) -> Result<(), Error> {
         let sent = self.stream.write_all(&requests.bytes);
         requests.clear();

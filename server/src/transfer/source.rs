@@ -1,8 +1,8 @@
 //! An RDB file, read from front to back in bounded memory.
 //!
-//! At any time one item and what has been read ahead are in memory, never the file. Where an item is
-//! longer than what has been read, the double is read, so that no item is looked at more than a few
-//! times.
+//! At any time one item and what has been read ahead are in memory, never the file. Where an item
+//! is longer than what has been read, the double is read, so that no item is looked at more than a
+//! few times.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};

@@ -6,7 +6,10 @@
 //! group and who leads it, `disks` about full ones, `refusals` about nodes that must not start,
 //! `blocking` about clients that wait for keys, `caching` about copies that clients keep; `chaos` does a bit of everything at random.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 mod blocking;
 mod caching;

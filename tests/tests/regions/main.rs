@@ -7,7 +7,10 @@
 //! libraries, `locks` about tokens of locks that move, `blocking` about clients that wait for keys,
 //! `pubsub` about messages between clients, `caching` about copies that clients keep.
 
-#![allow(clippy::unwrap_used)]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that fails by panicking fails as it should"
+)]
 
 mod blocking;
 mod caching;

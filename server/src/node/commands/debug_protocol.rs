@@ -4,8 +4,8 @@ use bailiwick_frame::{Encoder, Protocol};
 
 use crate::commands::{CommandError, Outcome};
 
-/// The number that Redis answers with; it is not meant to be pi.
-#[allow(clippy::approx_constant)]
+/// The number that Redis answers with.
+#[allow(clippy::approx_constant, reason = "it is not meant to be pi")]
 const SAMPLE_DOUBLE: f64 = 3.141;
 
 /// Writes the reply of this type's name, in any case.
