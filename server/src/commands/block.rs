@@ -91,6 +91,10 @@ const BAD_TIMEOUT_MS: CommandError =
 const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
 const TIMEOUT_NEGATIVE: CommandError = CommandError::text("ERR timeout is negative");
 const MALFORMED: CommandError = CommandError::text("ERR malformed internal command");
+/// The longest request whose client may wait, in bytes: as long as it waits, every replica keeps it.
+const WAITING_MAX_BYTES: usize = 256 << 10;
+const TOO_LONG: CommandError =
+    CommandError::text("ERR a request of more than 256 KiB cannot wait for keys");
 
 /// What a command does that has found nothing it could reply with: it waits, or, where nobody may
 /// wait, replies with what `answer` writes.
@@ -305,6 +309,9 @@ fn block(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
         Err(CommandError::Blocks(awaits)) => *awaits,
         outcome => return outcome,
     };
+    if request.iter().map(<[u8]>::len).sum::<usize>() > WAITING_MAX_BYTES {
+        return Err(TOO_LONG);
+    }
     let arrival_ms = match arrival_ms {
         0 => ctx.now_ms,
         arrival_ms => arrival_ms,

@@ -199,6 +199,12 @@ impl Command {
         self.flags & flag as u32 != 0
     }
 
+    /// Whether it may need more memory. What a script will write is not known before it runs.
+    #[must_use]
+    pub fn may_grow(&self) -> bool {
+        self.is_write() && (self.has(Flag::Denyoom) || self.spread == Spread::Anywhere)
+    }
+
     /// Whether the command goes through the log.
     #[must_use]
     pub fn is_write(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Which commands of a commit are refused, and why.
 
 use super::{Step, Transaction};
-use crate::commands::{CommandError, Flag, Known, Spread};
+use crate::commands::{CommandError, Known};
 
 /// What refuses the growing commands of a commit.
 static OUT_OF_MEMORY: CommandError = CommandError::OUT_OF_MEMORY;
@@ -20,9 +20,7 @@ impl Refusals {
         if !command.is_write() {
             return None;
         }
-        // What a script will write is not known before it runs.
-        let may_grow = command.has(Flag::Denyoom) || command.spread == Spread::Anywhere;
-        let grows = self.growth && may_grow;
+        let grows = self.growth && command.may_grow();
         self.writes.as_ref().or(grows.then_some(&OUT_OF_MEMORY))
     }
 

@@ -35,10 +35,16 @@ impl From<Malformed> for Stop {
     }
 }
 
+/// What one value may take in memory by being compressed, in bytes: a small dump must not become
+/// more than the memory of a machine.
+const DECOMPRESSED_MAX_BYTES: u64 = 4 << 30;
+
 /// Bytes of which the front is taken away.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     rest: &'a [u8],
+    /// How many bytes may still come out of compressed strings.
+    room: u64,
 }
 
 /// What stands where a length may stand.
@@ -55,7 +61,10 @@ const COMPRESSED: u8 = 3;
 
 impl<'a> Input<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self {
+            rest: bytes,
+            room: DECOMPRESSED_MAX_BYTES,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -171,6 +180,7 @@ impl<'a> Input<'a> {
     fn compressed(&mut self) -> Result<Vec<u8>, Stop> {
         let (bytes, len) = (self.length()?, self.length()?);
         let bytes = self.bytes(bytes)?;
+        self.room = self.room.checked_sub(len).ok_or(Stop::Malformed)?;
         if len > STRING_MAX_BYTES {
             return Err(Stop::Malformed);
         }

@@ -2,17 +2,23 @@
 //!
 //! Nodes are divided anew: on reading as if the entries were added one by one, on writing after so
 //! many entries as a node may have. How it fails: an entry that no stream can have (ID 0-0, or behind
-//! the last one) and a name that is there twice are refused.
+//! the last one) and a name that is there twice are refused, and so is one that would take too much:
+//! in a dump a node's entries share the names of their fields, which need not be so here.
 
 use std::collections::BTreeMap;
 
 use super::stream::{self, Id};
 use crate::keyspace::stream::{Group, NODE_MAX_ENTRIES, Pending, Stream, StreamId};
 
+/// What the entries of a stream that is read may take, in bytes: eight times as much as the largest
+/// dump.
+const ENTRIES_MAX_BYTES: usize = 4 << 30;
+
 /// The keyspace's stream; `None` if there cannot be such a one.
 #[must_use]
 pub fn from_plain(plain: &stream::Stream) -> Option<Stream> {
     let mut value = Stream::default();
+    let mut room = ENTRIES_MAX_BYTES;
     for entry in plain.nodes.iter().flatten() {
         let id = id(entry.id);
         if id <= value.last_id() {
@@ -20,6 +26,8 @@ pub fn from_plain(plain: &stream::Stream) -> Option<Stream> {
         }
         let pairs = entry.fields.iter();
         let pairs: Vec<(&[u8], &[u8])> = pairs.map(|(name, field)| (&**name, &**field)).collect();
+        let bytes = pairs.iter().map(|(name, field)| name.len() + field.len());
+        room = room.checked_sub(bytes.sum())?;
         value.append(id, &pairs);
     }
     if id(plain.last_id) < value.top_id() {

@@ -123,28 +123,32 @@ impl FrozenState {
             out.extend_from_slice(&slot.to_le_bytes());
         }
         out.extend_from_slice(&self.fence.to_le_bytes());
-        let group_bytes = u32::try_from(self.group.len())
-            .expect("windows are bounded, and a cluster has few nodes");
-        out.extend_from_slice(&group_bytes.to_le_bytes());
-        out.extend_from_slice(&self.group);
         let mut authority = Vec::new();
         self.authority.put_all(&mut authority);
-        let authority_bytes = u32::try_from(authority.len())
-            .expect("prefixes are short, and fit into memory many times");
-        out.extend_from_slice(&authority_bytes.to_le_bytes());
-        out.extend_from_slice(&authority);
         let mut scripts = Vec::new();
         self.scripts.put(&mut scripts);
-        let scripts_bytes =
-            u32::try_from(scripts.len()).expect("scripts fit into memory many times");
-        out.extend_from_slice(&scripts_bytes.to_le_bytes());
-        out.extend_from_slice(&scripts);
+        let mut oversized = None;
+        for (part, bytes) in [
+            ("replies and waiting requests", &self.group),
+            ("prefixes", &authority),
+            ("scripts", &scripts),
+        ] {
+            match u32::try_from(bytes.len()) {
+                Ok(length) => out.extend_from_slice(&length.to_le_bytes()),
+                Err(_) => oversized = Some(part),
+            }
+            out.extend_from_slice(bytes);
+        }
         let staged = self.tables.staged.into_iter().flat_map(|(prefix, tables)| {
             let segments = tables.into_iter().flat_map(segments);
             std::iter::once(Part::Realm(prefix)).chain(segments)
         });
         let visible = self.tables.visible.into_iter().flat_map(segments);
-        ContentWriter::new(Box::new(visible.chain(staged)), out)
+        let mut writer = ContentWriter::new(Box::new(visible.chain(staged)), out);
+        if let Some(part) = oversized {
+            writer.refuse(part);
+        }
+        writer
     }
 }
 

@@ -6,7 +6,8 @@ use crate::keyspace::{
     Aggregate, Expiry, Fenced, Hash, Member, NewValue, Object, Set, SortedSet, Stream, StreamId,
     ValueRef,
 };
-use crate::state::{ConfigurationId, Origin};
+use crate::state::{ConfigurationId, Origin, PROXIED};
+use bytes::Bytes;
 use bailiwick_replication::NodeId;
 use proptest::prelude::*;
 
@@ -458,4 +459,31 @@ fn a_list_that_nobody_wrote_is_malformed() {
         let outcome = restorer.block(&bytes);
         assert_eq!(outcome.is_ok(), expected, "{}", value.escape_ascii());
     }
+}
+
+#[test]
+fn a_state_without_keys_is_written_in_blocks_too() {
+    let mut state = state(0);
+    let origin = Origin {
+        node: PROXIED | 7,
+        incarnation: 1,
+    };
+    state.origins.admit(origin, 1, 0);
+    let long = Bytes::from(vec![b'r'; 3 << 20]);
+    state.origins.keep_reply(origin, 1, long);
+    let (mut blocks, mut bytes) = (Vec::new(), Vec::new());
+    let mut writer = FrozenState::of(&state).into_writer();
+    while writer
+        .step(1, |block| {
+            blocks.push(block.len());
+            bytes.extend_from_slice(block);
+            Ok(())
+        })
+        .expect("a vector takes everything")
+    {}
+    assert!(blocks.len() > 1 && blocks.iter().all(|len| *len <= 1 << 20));
+    let mut restorer = Restorer::new();
+    restorer.block(&bytes).expect("well formed");
+    let restored = restorer.finish().expect("complete");
+    assert_eq!(restored.origins, state.origins);
 }

@@ -354,7 +354,7 @@ impl Applier<'_> {
 
     /// Whether a proxied command is refused for want of memory.
     pub(super) fn lacks_memory_for(&self, command: &Command) -> bool {
-        self.refuses_growth && command.is_write() && command.has(Flag::Denyoom)
+        self.refuses_growth && command.may_grow()
     }
 
     /// Removes up to `limit` keys that have expired.

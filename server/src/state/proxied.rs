@@ -16,6 +16,14 @@ use super::{Applier, ProxiedStep, Watched};
 use crate::authority::Stray;
 use crate::commands::{Command, CommandError, Known};
 
+/// The bytes of replies of one proposal beyond which nothing more is kept: every replica has them
+/// in memory until the asking node has them.
+pub(super) const KEPT_BYTES: usize = if cfg!(test) { 1 << 16 } else { 64 << 20 };
+const NOT_READ: &str = "ERR not run: the replies of this pipeline are too long to be passed on \
+                        together; ask for less at once";
+const NOT_KEPT: &str = "ERR done, but the replies of this pipeline are too long to be passed on \
+                        together, and this one is left out";
+
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 const STRAY: u8 = 2;
@@ -99,6 +107,9 @@ impl<'a> KnownStep<'a> {
 }
 
 /// Runs a proxied command and adds what became of it to `replies`.
+///
+/// What was read may have another length on another replica, so that too much of it keeps a command
+/// from running only if that changes nothing.
 pub(super) fn run_command(
     applier: &mut Applier<'_>,
     command: &Command,
@@ -109,6 +120,11 @@ pub(super) fn run_command(
     let mut body = Vec::new();
     if applier.lacks_memory_for(command) {
         Encoder::new(&mut body, protocol).error(&CommandError::OUT_OF_MEMORY.to_string());
+        return put(replies, FAILED, &body);
+    }
+    let is_full = replies.len() > KEPT_BYTES;
+    if is_full && !command.is_write() {
+        Encoder::new(&mut body, protocol).error(NOT_READ);
         return put(replies, FAILED, &body);
     }
     applier.is_proxied = true;
@@ -123,6 +139,11 @@ pub(super) fn run_command(
         }
         Err(_) => FAILED,
     };
+    if is_full && status == DONE {
+        body.clear();
+        Encoder::new(&mut body, protocol).error(NOT_KEPT);
+        return put(replies, FAILED, &body);
+    }
     put(replies, status, &body);
 }
 
@@ -160,8 +181,18 @@ pub(super) fn run_transaction(
     for step in steps {
         match step {
             KnownStep::Command(command, database, args) => {
+                let start = body.len();
+                let is_full = replies.len() + start > KEPT_BYTES;
+                if is_full && !command.is_write() {
+                    Encoder::new(&mut body, protocol).error(NOT_READ);
+                    continue;
+                }
                 // Its error is its reply.
-                let _ = applier.command(command, *database, *args, protocol, &mut body);
+                let outcome = applier.command(command, *database, *args, protocol, &mut body);
+                if is_full && outcome.is_ok() {
+                    body.truncate(start);
+                    Encoder::new(&mut body, protocol).error(NOT_KEPT);
+                }
             }
             KnownStep::Answered(reply) => body.extend_from_slice(reply),
         }

@@ -331,6 +331,50 @@ fn a_leader_short_of_memory_has_growing_proxied_commands_refused_by_every_replic
 }
 
 #[test]
+fn a_script_of_a_node_outside_is_refused_too_when_memory_is_short() {
+    let mut state = begun();
+    let entry = proxied(1, 0, |out| {
+        out.refuse_growth();
+        with_words("EVAL return 0", |args| {
+            out.proxied(Protocol::Resp2, 0, args);
+        });
+    });
+    apply_proxied(&mut state, &entry);
+    assert!(replies(&state, 1)[0].starts_with("Failed"));
+}
+
+#[test]
+fn of_many_long_replies_to_a_node_outside_the_first_ones_are_kept() {
+    use super::super::ProxiedStep;
+    use super::super::proxied::KEPT_BYTES;
+    let mut state = begun();
+    let entry = proxied(1, 0, |out| {
+        let long = format!("SETRANGE long {} x", KEPT_BYTES / 2);
+        with_words(&long, |args| out.proxied(Protocol::Resp2, 0, args));
+        for _ in 0..3 {
+            with_words("GET long", |args| out.proxied(Protocol::Resp2, 0, args));
+        }
+        with_words("GET long", |get| {
+            with_words("INCR n", |incr| {
+                let steps = [get, incr].map(|args| ProxiedStep::Command(0, args));
+                out.proxied_transaction(Protocol::Resp2, &[], steps.into_iter());
+            });
+        });
+        with_words("INCR n", |args| out.proxied(Protocol::Resp2, 0, args));
+    });
+    apply_proxied(&mut state, &entry);
+    let kept = state.origins.reply(OUTSIDE, 1).expect("kept");
+    assert!(kept.len() < 2 * KEPT_BYTES, "{} bytes", kept.len());
+    let replies = replies(&state, 1);
+    assert!(replies[2].starts_with("Done"));
+    assert!(replies[3].starts_with("Failed"), "not even read");
+    assert!(replies[4].starts_with("Done"), "a transaction has a reply");
+    assert!(replies[5].starts_with("Failed"), "done and not told");
+    // What was asked to be done is done all the same: lengths of replies are no part of the state.
+    assert_eq!(number(&state), Some(2));
+}
+
+#[test]
 fn a_proxied_transaction_runs_as_a_whole_or_not_at_all() {
     use super::super::ProxiedStep;
     let mut state = begun();

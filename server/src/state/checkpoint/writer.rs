@@ -24,6 +24,8 @@ pub struct ContentWriter {
     position: Option<Position>,
     out: Vec<u8>,
     chunk: Vec<u8>,
+    /// What keeps it from writing anything.
+    oversized: Option<&'static str>,
 }
 
 /// A place within a segment, whose entries have a fixed order as long as nothing is written to it.
@@ -44,7 +46,13 @@ impl ContentWriter {
             position: None,
             out,
             chunk: Vec::new(),
+            oversized: None,
         }
+    }
+
+    /// Writes nothing: this part of the state is too large for the format.
+    pub(super) fn refuse(&mut self, part: &'static str) {
+        self.oversized = Some(part);
     }
 
     /// Writes the next `count` segments, in blocks, to `sink`; less if a value has very many
@@ -54,12 +62,16 @@ impl ContentWriter {
         count: usize,
         mut sink: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<bool> {
+        if let Some(part) = self.oversized {
+            let reason = format!("{part} take more than 4 GiB, for which a checkpoint has no room");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
         let mut chunks = 0;
         for _ in 0..count {
             let position = self.position.take().or_else(|| self.next_segment());
             let Some(position) = position else {
-                if !self.out.is_empty() {
-                    sink(&std::mem::take(&mut self.out))?;
+                for block in std::mem::take(&mut self.out).chunks(4 * BLOCK_BYTES) {
+                    sink(block)?;
                 }
                 return Ok(false);
             };

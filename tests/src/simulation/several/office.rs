@@ -133,6 +133,12 @@ impl Office {
             out.frames.push((to.0, frame));
         }
         if self.herald.has_news() {
+            for record in self.directory.snapshot().groups() {
+                if let Some(seat) = seats.get_mut(&record.id) {
+                    let member = &mut seat.member;
+                    member.learn_shape(record.databases as usize, record.hash_seed);
+                }
+            }
             out.vacancies = self.herald.vacancies(|group| seats.contains_key(&group));
         }
         let known = Known {
