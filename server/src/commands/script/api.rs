@@ -30,11 +30,7 @@ type Run = fn(&Lua, &Arguments) -> Returns;
 
 /// Adds the functions that stand in for Lua's own and that can be written without its C interface.
 pub(super) fn add_base(lua: &Lua, base: &Table) -> mlua::Result<()> {
-    add(
-        lua,
-        base,
-        &[("random", random), ("randomseed", randomseed)],
-    )
+    add(lua, base, &[("random", random), ("randomseed", randomseed)])
 }
 
 /// The libraries: those of scripts, and the two that are `redis` for libraries of functions.

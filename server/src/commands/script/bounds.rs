@@ -30,6 +30,8 @@ const RESERVED_VALUES: usize = 7_900;
 pub(super) const MAX_TEXT_BYTES: usize = 512 << 20;
 /// What an element counts that is written or read.
 const ELEMENT_STEPS: u64 = 50;
+/// What a table counts besides: it is looked through, or asked for all fields that mean something.
+const TABLE_STEPS: u64 = 250;
 /// So many bytes that are written or read count as a step.
 const BYTES_PER_STEP: u64 = 4;
 
@@ -50,6 +52,14 @@ pub(super) fn element(text_len: usize, len: usize) -> mlua::Result<()> {
         return Err(no_memory());
     }
     charge(ELEMENT_STEPS + len as u64 / BYTES_PER_STEP)
+}
+
+/// Counts a table that is an element.
+///
+/// # Errors
+/// The script has made its steps, which ends it.
+pub(super) fn table() -> mlua::Result<()> {
+    charge(TABLE_STEPS)
 }
 
 /// Counts the reading of a text.

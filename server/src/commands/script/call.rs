@@ -116,16 +116,18 @@ pub(super) fn put_request(
     arguments: &Arguments,
 ) -> Result<(), CommandError> {
     request.clear();
+    // A text may be given many times, so all of them can be longer than what Lua's memory holds.
+    let lens = arguments.iter().map(|value| match value {
+        Value::String(string) => string.as_bytes().len(),
+        _ => 0,
+    });
+    if lens.sum::<usize>() > MAX_TEXT_BYTES {
+        return Err(TOO_LONG);
+    }
     for value in arguments.iter() {
         let start = request.bytes.len();
         match value {
-            Value::String(string) => {
-                let bytes = string.as_bytes();
-                if bytes.len() > MAX_TEXT_BYTES.saturating_sub(start) {
-                    return Err(TOO_LONG);
-                }
-                request.bytes.extend_from_slice(&bytes);
-            }
+            Value::String(string) => request.bytes.extend_from_slice(&string.as_bytes()),
             Value::Integer(number) => {
                 let mut buffer = itoa::Buffer::new();
                 let digits = buffer.format(*number);

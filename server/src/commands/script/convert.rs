@@ -162,6 +162,7 @@ impl Writer<'_, '_> {
     }
 
     fn write_table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        bounds::table()?;
         if let Value::String(text) = table.raw_get("err")? {
             self.out.error(&one_line(&text.as_bytes()));
             return Ok(());

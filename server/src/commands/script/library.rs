@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use mlua::{Function, Lua, RegistryKey, Table, Value};
 
+use super::bounds;
 use super::current::{self, Running};
 use super::flags;
 use super::store::Described;
 use super::value::{Arguments, Fail, NO_ORDER, Returns, ordered_len};
-use super::bounds;
 
 /// A function that was registered.
 pub(super) struct Registration {

@@ -29,6 +29,8 @@
 mod api;
 mod bits;
 mod bounds;
+#[cfg(test)]
+mod bounds_tests;
 mod call;
 mod convert;
 mod current;
@@ -36,6 +38,8 @@ mod engine;
 pub(super) mod eval;
 mod flags;
 pub(super) mod functions;
+#[cfg(test)]
+mod fuzz_tests;
 mod json;
 mod library;
 mod listing;
@@ -43,6 +47,8 @@ mod pack;
 mod payload;
 mod random;
 mod raw;
+#[cfg(test)]
+mod replica_tests;
 mod run;
 mod stock;
 mod store;

@@ -61,6 +61,7 @@ fn put(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Fail> {
 }
 
 fn put_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<(), Fail> {
+    bounds::table()?;
     if is_array(table)? {
         let len = table.raw_len();
         put_head(out, len, (0x90, 0xdc, 0xdd));

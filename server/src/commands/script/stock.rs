@@ -2,6 +2,7 @@
 //!
 //! * `find`, `match`, `gmatch` and `gsub` refuse patterns with more than [`MAX_QUANTIFIERS`]: Lua
 //!   5.1 recurses in C once for each, without a bound, and a thread's stack has one.
+//! * `rep` does not repeat nothing, which would take as long as repeating something, in no memory.
 //! * `foreach` refuses tables that have no order which replicas agree on, as `pairs` does.
 //! * `resume` and `wrap` let pass what ends a script from outside, and count.
 //! * Functions of `math` that the system's library computes in ways of its own on each processor are
@@ -40,12 +41,13 @@ pub(super) fn libraries(lua: &Lua, real: &Table) -> Result<Table> {
 fn string(lua: &Lua) -> Result<Table> {
     let stock: Table = lua.globals().get("string")?;
     let string = lua.create_table()?;
-    let functions: [(&str, ffi::lua_CFunction); 5] = [
+    let functions: [(&str, ffi::lua_CFunction); 6] = [
         ("find", find),
         ("match", matching),
         ("gmatch", matching),
         ("gfind", matching),
         ("gsub", matching),
+        ("rep", rep),
     ];
     for (name, function) in functions {
         let replaced: Function = stock.raw_get(name)?;
@@ -107,6 +109,20 @@ unsafe extern "C-unwind" fn matching(state: *mut lua_State) -> c_int {
     unsafe {
         check_pattern(state);
         pass_on(state, 1)
+    }
+}
+
+unsafe extern "C-unwind" fn rep(state: *mut lua_State) -> c_int {
+    // SAFETY: as Lua's own, which has nothing to do for an empty text but check its arguments.
+    unsafe {
+        let mut len = 0;
+        ffi::luaL_checklstring(state, 1, &raw mut len);
+        if len > 0 {
+            return pass_on(state, 1);
+        }
+        ffi::luaL_checknumber(state, 2);
+        ffi::lua_settop(state, 1);
+        1
     }
 }
 

@@ -8,8 +8,8 @@
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::bounds::MAX_VALUES;
-use super::{api, bounds};
 use super::value::{Arguments, Fail, Returns, bad_argument, one};
+use super::{api, bounds};
 
 /// Integers have at most so many bytes.
 const MAX_INTEGER_BYTES: usize = 32;

@@ -49,6 +49,7 @@ impl Encoder<'_> {
     }
 
     fn put_table(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
+        bounds::table()?;
         if depth > self.config.encode_depth.min(MAX_DEPTH) {
             let text = format!("Cannot serialise, excessive nesting ({depth})");
             return Err(Fail::from(text));
