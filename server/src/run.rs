@@ -15,6 +15,7 @@ use bailiwick_replication::consensus::Timing;
 use bailiwick_replication::{DataDir, NodeId};
 
 use crate::cluster::Cluster;
+use crate::commands::SCRIPT_STACK_BYTES;
 use crate::config::{self, EvictionPolicy, Settings};
 use crate::directory::keys::KeyError;
 use crate::estate::Estate;
@@ -250,6 +251,7 @@ fn spawn_workers(
         let node = node.clone();
         thread::Builder::new()
             .name(format!("worker-{index}"))
+            .stack_size(SCRIPT_STACK_BYTES)
             .spawn(move || worker::run(node, sockets, index == 0))
     };
     listeners

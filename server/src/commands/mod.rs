@@ -91,7 +91,7 @@ pub use key_positions::Keys;
 pub use node_command::NodeCommand;
 pub use parse::int32;
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
-pub use script::Scripts;
+pub use script::{STACK_BYTES as SCRIPT_STACK_BYTES, Scripts};
 pub use share::{Page, ScanRequest, scan_request};
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.

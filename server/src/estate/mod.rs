@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 use bailiwick_replication::link::{Frame, Hello};
 use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 
+use crate::commands::SCRIPT_STACK_BYTES;
 use crate::directory::keys::{KeyError, KeyRing, NodeKey};
 use crate::directory::membership::NodeFacts;
 use crate::directory::record::{GroupRecord, Member};
@@ -104,6 +105,7 @@ impl Estate {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name(name.to_owned());
             builder
+                .stack_size(SCRIPT_STACK_BYTES)
                 .spawn(run)
                 .expect("the system has room for a few threads at the start")
         };

@@ -73,7 +73,7 @@ pub use shared::{Shared, Standing};
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
 pub use vault::{Piece, Vault};
 
-use crate::commands::Counters;
+use crate::commands::{Counters, SCRIPT_STACK_BYTES};
 use crate::state::State;
 use alone::Alone;
 use bells::Bells;
@@ -292,6 +292,7 @@ impl Group {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
+                .stack_size(SCRIPT_STACK_BYTES)
                 .spawn(run)
                 .expect("the system has room for a few threads at the start")
         };

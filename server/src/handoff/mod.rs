@@ -39,6 +39,7 @@ pub use source::{Source, Stage};
 pub use step::{Answer, End, Step};
 
 use crate::authority::{Authority, Phase};
+use crate::commands::SCRIPT_STACK_BYTES;
 use crate::node::Node;
 
 /// Prefixes that are copied away from this node at once.
@@ -115,6 +116,7 @@ impl Handoffs {
         let node = node.clone();
         thread::Builder::new()
             .name("handoffs".to_owned())
+            .stack_size(SCRIPT_STACK_BYTES)
             .spawn(move || {
                 while node.handoffs.wait() {
                     look(&node);
@@ -256,6 +258,7 @@ fn look(node: &Arc<Node>) {
         let (spawned, job_node) = (key.clone(), node.clone());
         let started = thread::Builder::new()
             .name("handoff".to_owned())
+            .stack_size(SCRIPT_STACK_BYTES)
             .spawn(move || {
                 let end = job::run(&job_node, &spawned, &progress);
                 job_node.handoffs.note_end(&spawned, &end);

@@ -101,6 +101,22 @@ impl Awaited {
         !self.touched.is_empty()
     }
 
+    /// How many keys have been touched, for [`Awaited::forget_touched`].
+    pub(super) fn touched_len(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// Takes back all touches but the first `len`.
+    pub(super) fn forget_touched(&mut self, len: usize) {
+        let kept = len.min(self.touched.len());
+        for (database, key) in self.touched.split_off(kept) {
+            let keys = self.keys.get_mut(&database);
+            if let Some(mark) = keys.and_then(|keys| keys.get_mut(&key)) {
+                mark.is_touched = false;
+            }
+        }
+    }
+
     /// The keys that were touched since the last call, the first one first.
     pub fn take_touched(&mut self) -> Vec<Place> {
         let touched = std::mem::take(&mut self.touched);

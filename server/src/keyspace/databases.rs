@@ -54,13 +54,13 @@ pub struct Keyspace {
     /// Of all realms.
     memory_bytes: usize,
     /// Counts writes; wraps around.
-    version: u32,
+    pub(super) version: u32,
     /// The last fencing token that was given, or a higher one.
     ///
     /// Invariant: no key that the group serves was ever given a higher one, by whatever group. It
     /// never falls; and who gets a prefix from another group raises it to what that one had when it
     /// stopped serving the prefix. So the tokens of a key grow, wherever it is served.
-    fence: u64,
+    pub(super) fence: u64,
     pub(super) creations: Box<[u32]>,
     /// To be dropped by somebody who has time for it.
     pub(super) garbage: Vec<Garbage>,
@@ -589,7 +589,10 @@ impl Keyspace {
 
     fn note_creation(&mut self, database: usize, key: &[u8], version: u32) {
         let slot = self.creation_slot(database, key);
-        self.creations[slot] = version;
+        let before = std::mem::replace(&mut self.creations[slot], version);
+        if let Some(undo) = &mut self.undo {
+            undo.note_creation(slot, before);
+        }
     }
 
     fn creation_slot(&self, database: usize, key: &[u8]) -> usize {

@@ -90,6 +90,9 @@ impl Keyspace {
     /// Lets WATCH take every absent key for changed.
     pub fn forget_absences(&mut self) {
         let version = self.stamp(0).version;
+        if let Some(undo) = &mut self.undo {
+            undo.note_absences(&self.creations);
+        }
         self.creations.fill(version);
     }
 

@@ -3,9 +3,10 @@
 //! While an undo is open, the keyspace remembers of each key what it was when it was first touched,
 //! and of each database that was emptied its table. An entry is counted, not copied, so a touch
 //! costs a pointer; a value of several elements that is then changed is cloned the way it is for a
-//! checkpoint. [`Keyspace::roll_back`] puts everything back, versions included, so WATCH does not
-//! notice. What only counts writes (the write counter, the slots of creations) goes on rising:
-//! it is the same on all replicas, which roll back alike.
+//! checkpoint. [`Keyspace::roll_back`] puts everything back: values with their versions, the write
+//! counter, the slots of creations, the fencing counter, and which awaited keys were touched. So a
+//! replica that has rolled back is in the state of one that never began, and it does not matter on
+//! how many replicas a script needed a second attempt.
 //!
 //! An undo is opened and closed within one command. Nothing changes realms meanwhile.
 
@@ -21,6 +22,20 @@ use super::{Entry, Expiry, Garbage, Keyspace, NewValue, Table};
 pub(super) struct Undo {
     steps: Vec<Step>,
     touched: Vec<BTreeSet<Box<[u8]>>>,
+    /// What slots of creations held, in the order of their changes, until all were saved.
+    creations: Vec<(usize, u32)>,
+    /// What all of them held when databases were first exchanged.
+    all_creations: Option<Box<[u32]>>,
+    before: Counters,
+}
+
+/// What counts or lists, as it was when the undo was opened.
+#[derive(Clone, Copy, Default)]
+struct Counters {
+    version: u32,
+    fence: u64,
+    /// So many awaited keys had been touched.
+    awaited: usize,
 }
 
 enum Step {
@@ -46,6 +61,20 @@ impl Undo {
         self.steps.push(Step::Cleared(slot, database, table));
     }
 
+    /// A slot of creations held this before a key was created.
+    pub(super) fn note_creation(&mut self, slot: usize, before: u32) {
+        if self.all_creations.is_none() {
+            self.creations.push((slot, before));
+        }
+    }
+
+    /// All slots of creations are about to change.
+    pub(super) fn note_absences(&mut self, before: &[u32]) {
+        if self.all_creations.is_none() {
+            self.all_creations = Some(before.into());
+        }
+    }
+
     pub(super) fn note_swapped(&mut self, first: usize, second: usize) {
         self.touched.clear();
         self.steps.push(Step::Swapped(first, second));
@@ -60,7 +89,15 @@ impl Keyspace {
     /// If that is so already.
     pub fn begin_undo(&mut self) {
         assert!(self.undo.is_none(), "an undo within an undo");
-        self.undo = Some(Box::default());
+        let before = Counters {
+            version: self.version,
+            fence: self.fence,
+            awaited: self.awaited.touched_len(),
+        };
+        self.undo = Some(Box::new(Undo {
+            before,
+            ..Undo::default()
+        }));
     }
 
     /// What has changed since [`Keyspace::begin_undo`] stays.
@@ -79,12 +116,12 @@ impl Keyspace {
         }
     }
 
-    /// Makes every key what it was at [`Keyspace::begin_undo`].
+    /// Makes everything what it was at [`Keyspace::begin_undo`].
     pub fn roll_back(&mut self) {
-        let Some(undo) = self.undo.take() else {
+        let Some(mut undo) = self.undo.take() else {
             return;
         };
-        for step in undo.steps.into_iter().rev() {
+        for step in std::mem::take(&mut undo.steps).into_iter().rev() {
             match step {
                 Step::Key(database, key, entry) => self.put_back(database, &key, entry.as_ref()),
                 Step::Cleared(slot, database, table) => {
@@ -96,6 +133,22 @@ impl Keyspace {
                 Step::Swapped(first, second) => self.swap(first, second),
             }
         }
+        // Last, since what was done above has counted as well.
+        self.put_counters_back(*undo);
+    }
+
+    fn put_counters_back(&mut self, undo: Undo) {
+        // Exchanging databases back has overwritten all slots; so had exchanging them, which has
+        // saved them.
+        if let Some(creations) = undo.all_creations {
+            self.creations = creations;
+        }
+        for (slot, version) in undo.creations.into_iter().rev() {
+            self.creations[slot] = version;
+        }
+        self.version = undo.before.version;
+        self.fence = undo.before.fence;
+        self.awaited.forget_touched(undo.before.awaited);
     }
 
     /// Remembers what `key` is, if nobody has since the undo was opened.
@@ -206,6 +259,35 @@ mod tests {
         keyspace.roll_back();
         assert_eq!(shown(&keyspace), before);
         keyspace.check_invariants();
+    }
+
+    #[test]
+    fn counters_and_touched_keys_come_back() {
+        let mut keyspace = filled();
+        keyspace.next_fence();
+        for key in [&b"a"[..], b"b", b"new"] {
+            keyspace.awaited.add(0, key, true);
+        }
+        set(&mut keyspace, 0, b"b", b"touched before");
+        let counters = |keyspace: &Keyspace| {
+            let (version, creations) = keyspace.watch_counters();
+            (version, creations.to_vec(), keyspace.fence())
+        };
+        let before = counters(&keyspace);
+        keyspace.begin_undo();
+        set(&mut keyspace, 0, b"a", b"x");
+        set(&mut keyspace, 0, b"new", b"y");
+        set(&mut keyspace, 1, b"other", b"y");
+        keyspace.swap(0, 1);
+        set(&mut keyspace, 1, b"newer", b"y");
+        keyspace.next_fence();
+        assert_ne!(counters(&keyspace), before);
+        keyspace.roll_back();
+        assert_eq!(counters(&keyspace), before);
+        assert_eq!(keyspace.awaited.take_touched(), [(0, (*b"b").into())]);
+        set(&mut keyspace, 0, b"a", b"z");
+        let touched = keyspace.awaited.take_touched();
+        assert_eq!(touched.len(), 1, "what was taken back can be touched again");
     }
 
     #[test]

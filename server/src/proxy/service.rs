@@ -11,6 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use super::courier::{Courier, Groups, Patience};
 use super::desk::Desk;
 use super::wire::Message;
+use crate::commands::SCRIPT_STACK_BYTES;
 use crate::group::bells::{Bells, Call};
 use crate::group::{Proposal, clock, deliver};
 use crate::node::Node;
@@ -65,6 +66,7 @@ impl Proxy {
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             let builder = thread::Builder::new().name(name.to_owned());
             builder
+                .stack_size(SCRIPT_STACK_BYTES)
                 .spawn(run)
                 .expect("the system has room for a few threads at the start")
         };

@@ -7,8 +7,8 @@ use crate::keyspace::{
     ValueRef,
 };
 use crate::state::{ConfigurationId, Origin, PROXIED};
-use bytes::Bytes;
 use bailiwick_replication::NodeId;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 fn hash(fields: u32) -> Hash {

@@ -12,11 +12,12 @@ use sha1::{Digest as _, Sha1};
 use super::current;
 use super::random::{LRAND_END, Lrand};
 use super::value::{Arguments, Fail, Returns, bad_argument, function, one};
-use super::{bits, call, engine, json, library, pack, structs};
+use super::{bits, bounds, call, json, library, pack, structs};
+use crate::commands::CommandError;
 use crate::commands::registry::lookup;
 
-/// What a coroutine counts when it is made or resumed.
-const COROUTINE_STEPS: u64 = 1000;
+/// A line of the log is cut there, as Redis does.
+const MAX_LOG_BYTES: usize = 1024;
 
 /// The levels of `redis.log`, which are their places.
 const LEVELS: [&str; 4] = ["LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING"];
@@ -29,12 +30,7 @@ type Run = fn(&Lua, &Arguments) -> Returns;
 
 /// Adds the functions that stand in for Lua's own and that can be written without its C interface.
 pub(super) fn add_base(lua: &Lua, base: &Table) -> mlua::Result<()> {
-    let functions: [(&str, Run); 3] = [
-        ("charge", charge),
-        ("random", random),
-        ("randomseed", randomseed),
-    ];
-    add(lua, base, &functions)
+    add(lua, base, &[("random", random), ("randomseed", randomseed)])
 }
 
 /// The libraries: those of scripts, and the two that are `redis` for libraries of functions.
@@ -114,14 +110,6 @@ fn refusal(lua: &Lua, text: &str) -> Fail {
     table.map_or_else(Fail::Lua, |table| Fail::Value(Value::Table(table)))
 }
 
-fn charge(_: &Lua, _: &Arguments) -> Returns {
-    if current::with(|running| running.charge(COROUTINE_STEPS)) {
-        Ok(MultiValue::new())
-    } else {
-        Err(Fail::Lua(engine::ended()))
-    }
-}
-
 fn log(lua: &Lua, arguments: &Arguments) -> Returns {
     if arguments.len() < 2 {
         return Err(refusal(lua, "redis.log() requires two arguments or more."));
@@ -134,13 +122,7 @@ fn log(lua: &Lua, arguments: &Arguments) -> Returns {
             return Err(refusal(lua, text));
         }
     };
-    let words = arguments.iter().skip(1).filter_map(|value| match value {
-        Value::String(string) => Some(string.to_string_lossy()),
-        Value::Integer(number) => Some(number.to_string()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    let text = words.collect::<Vec<_>>().join(" ");
+    let text = line_of(arguments);
     match level {
         0 => tracing::debug!(target: "script", "{text}"),
         1 | 2 => tracing::info!(target: "script", "{text}"),
@@ -150,13 +132,40 @@ fn log(lua: &Lua, arguments: &Arguments) -> Returns {
     Ok(MultiValue::new())
 }
 
+/// The words of a line for the log.
+fn line_of(arguments: &Arguments) -> String {
+    let mut line: Vec<u8> = Vec::new();
+    for value in arguments.iter().skip(1) {
+        if line.len() >= MAX_LOG_BYTES {
+            break;
+        }
+        let start = line.len();
+        match value {
+            Value::String(string) => {
+                let bytes = string.as_bytes();
+                line.extend_from_slice(&bytes[..bytes.len().min(MAX_LOG_BYTES)]);
+            }
+            Value::Integer(number) => line.extend_from_slice(number.to_string().as_bytes()),
+            Value::Number(number) => line.extend_from_slice(number.to_string().as_bytes()),
+            _ => continue,
+        }
+        if start > 0 {
+            line.insert(start, b' ');
+        }
+    }
+    line.truncate(MAX_LOG_BYTES);
+    String::from_utf8_lossy(&line).into_owned()
+}
+
 fn sha1hex(lua: &Lua, arguments: &Arguments) -> Returns {
     if arguments.len() != 1 {
         return Err(refusal(lua, "wrong number of arguments"));
     }
     let text = match arguments.get(0) {
         Some(Value::String(_) | Value::Integer(_) | Value::Number(_)) => {
-            arguments.string(lua, 0, "sha1hex")?.as_bytes().to_vec()
+            let text = arguments.string(lua, 0, "sha1hex")?;
+            bounds::reading(text.as_bytes().len())?;
+            text.as_bytes().to_vec()
         }
         _ => Vec::new(),
     };
@@ -168,25 +177,27 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn single(lua: &Lua, arguments: &Arguments) -> Result<Vec<u8>, Table> {
+/// The one argument, a text.
+fn single(arguments: &Arguments) -> Option<Vec<u8>> {
     match (arguments.len(), arguments.get(0)) {
-        (1, Some(Value::String(text))) => Ok(text.as_bytes().to_vec()),
-        _ => {
-            let table = lua.create_table();
-            let table = table.and_then(|table| {
-                table.raw_set("err", "ERR wrong number or type of arguments")?;
-                Ok(table)
-            });
-            Err(table.expect("a small table fits, or the script is ended anyway"))
-        }
+        (1, Some(Value::String(text))) => Some(text.as_bytes().to_vec()),
+        _ => None,
     }
 }
 
+/// A table with one field, which says what kind of reply it is.
+fn reply(lua: &Lua, field: &str, text: &[u8]) -> Returns {
+    let table = lua.create_table()?;
+    table.raw_set(field, lua.create_string(text)?)?;
+    one(lua, table)
+}
+
+const NOT_SINGLE: &[u8] = b"ERR wrong number or type of arguments";
+
 /// A table that a script returns for an error. A text of one word gets a code.
 fn error_reply(lua: &Lua, arguments: &Arguments) -> Returns {
-    let text = match single(lua, arguments) {
-        Ok(text) => text,
-        Err(table) => return one(lua, table),
+    let Some(text) = single(arguments) else {
+        return reply(lua, "err", NOT_SINGLE);
     };
     let text = text.strip_prefix(b"-").unwrap_or(&text);
     let text = match text.iter().position(|byte| *byte == b' ') {
@@ -196,9 +207,7 @@ fn error_reply(lua: &Lua, arguments: &Arguments) -> Returns {
         }
         None => [b"ERR ", trim_line_ends(text)].concat(),
     };
-    let table = lua.create_table()?;
-    table.raw_set("err", lua.create_string(&text)?)?;
-    one(lua, table)
+    reply(lua, "err", &text)
 }
 
 fn trim_line_ends(text: &[u8]) -> &[u8] {
@@ -211,13 +220,10 @@ fn trim_line_ends(text: &[u8]) -> &[u8] {
 }
 
 fn status_reply(lua: &Lua, arguments: &Arguments) -> Returns {
-    let text = match single(lua, arguments) {
-        Ok(text) => text,
-        Err(table) => return one(lua, table),
-    };
-    let table = lua.create_table()?;
-    table.raw_set("ok", lua.create_string(&text)?)?;
-    one(lua, table)
+    match single(arguments) {
+        Some(text) => reply(lua, "ok", &text),
+        None => reply(lua, "err", NOT_SINGLE),
+    }
 }
 
 fn setresp(lua: &Lua, arguments: &Arguments) -> Returns {
@@ -252,19 +258,26 @@ fn acl_check_cmd(lua: &Lua, arguments: &Arguments) -> Returns {
         return Err(refusal(lua, text.trim_start_matches("ERR ")));
     }
     let is_known = current::with(|running| {
-        call::put_request(&mut running.request, arguments);
+        call::put_request(&mut running.request, arguments)?;
         let request = &running.request;
         let args = Args::new(&request.bytes, &request.ranges);
-        match lookup(args) {
+        Ok(match lookup(args) {
             Ok(_) => true,
             Err(error) => !error.to_string().starts_with("ERR unknown"),
-        }
+        })
     });
-    if is_known {
-        return one(lua, true);
+    match is_known {
+        Ok(true) => one(lua, true),
+        Ok(false) => {
+            let text = "Invalid command passed to redis.acl_check_cmd()";
+            Err(refusal(lua, text))
+        }
+        Err(error) => {
+            let error: CommandError = error;
+            let text = error.to_string();
+            Err(refusal(lua, text.trim_start_matches("ERR ")))
+        }
     }
-    let text = "Invalid command passed to redis.acl_check_cmd()";
-    Err(refusal(lua, text))
 }
 
 fn random(lua: &Lua, arguments: &Arguments) -> Returns {

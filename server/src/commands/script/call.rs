@@ -11,6 +11,7 @@
 use bailiwick_frame::{Args, Encoder};
 use mlua::{Lua, Value};
 
+use super::bounds::MAX_TEXT_BYTES;
 use super::current::{self, Access, Ended, Running};
 use super::value::{Arguments, Fail, Returns, one};
 use super::{convert, engine, listing};
@@ -30,6 +31,8 @@ const WRONG_ARITY: CommandError =
     CommandError::text("ERR Wrong number of args calling Redis command from script");
 const NOT_ALLOWED: CommandError =
     CommandError::text("ERR This Redis command is not allowed from script");
+const TOO_LONG: CommandError =
+    CommandError::text("ERR The arguments of a command called from script are too long");
 const READ_ONLY: CommandError =
     CommandError::text("ERR Write commands are not allowed from read-only scripts.");
 
@@ -59,7 +62,7 @@ pub(super) fn call(lua: &Lua, arguments: &Arguments, raises: bool) -> Returns {
     let outcome = match check(arguments) {
         Err(text) => Err(Failure::Error(CommandError::text(text))),
         Ok(()) => current::with(|running| {
-            put_request(&mut running.request, arguments);
+            put_request(&mut running.request, arguments)?;
             run(running)
         }),
     };
@@ -105,8 +108,22 @@ pub(super) fn check(arguments: &Arguments) -> Result<(), &'static str> {
 }
 
 /// Writes the arguments as a request.
-pub(super) fn put_request(request: &mut current::Request, arguments: &Arguments) {
+///
+/// # Errors
+/// They are too long.
+pub(super) fn put_request(
+    request: &mut current::Request,
+    arguments: &Arguments,
+) -> Result<(), CommandError> {
     request.clear();
+    // A text may be given many times, so all of them can be longer than what Lua's memory holds.
+    let lens = arguments.iter().map(|value| match value {
+        Value::String(string) => string.as_bytes().len(),
+        _ => 0,
+    });
+    if lens.sum::<usize>() > MAX_TEXT_BYTES {
+        return Err(TOO_LONG);
+    }
     for value in arguments.iter() {
         let start = request.bytes.len();
         match value {
@@ -121,6 +138,7 @@ pub(super) fn put_request(request: &mut current::Request, arguments: &Arguments)
         }
         request.end_argument(start);
     }
+    Ok(())
 }
 
 fn run(running: &mut Running<'_, '_>) -> Result<(), Failure> {

@@ -6,6 +6,9 @@
 use bailiwick_frame::{Encoder, Protocol};
 use mlua::{Lua, Table, Value};
 
+use super::bounds;
+use super::value::{NO_ORDER, ordered_len};
+
 /// A reply does not nest deeper, whatever a script has built.
 const MAX_DEPTH: usize = 100;
 
@@ -110,32 +113,133 @@ fn bulk<'r>(line: &[u8], rest: &'r [u8]) -> (&'r [u8], &'r [u8]) {
 }
 
 /// Writes what a script returned. `wants` is the version that it chose for itself.
+///
+/// # Errors
+/// There is no memory, or the reply is longer than a script's texts may be, or the script has made
+/// its steps.
 pub(super) fn write_reply(
     value: &Value,
     wants: Protocol,
     out: &mut Encoder<'_>,
 ) -> mlua::Result<()> {
-    write(value, wants, 0, out)
+    let start = out.buffer().len();
+    Writer { wants, start, out }.write(value, 0)
 }
 
-fn write(value: &Value, wants: Protocol, depth: usize, out: &mut Encoder<'_>) -> mlua::Result<()> {
-    if depth > MAX_DEPTH {
-        out.error(TOO_DEEP);
-        return Ok(());
+/// Writes a reply.
+struct Writer<'w, 'o> {
+    wants: Protocol,
+    /// Where the reply begins in the buffer.
+    start: usize,
+    out: &'w mut Encoder<'o>,
+}
+
+impl Writer<'_, '_> {
+    fn write(&mut self, value: &Value, depth: usize) -> mlua::Result<()> {
+        let len = match value {
+            Value::String(string) => string.as_bytes().len(),
+            _ => 0,
+        };
+        bounds::element(self.out.buffer().len() - self.start, len)?;
+        let out = &mut *self.out;
+        if depth > MAX_DEPTH {
+            out.error(TOO_DEEP);
+            return Ok(());
+        }
+        match value {
+            Value::String(string) => out.bulk(&string.as_bytes()),
+            Value::Boolean(held) => match (self.wants, held) {
+                (Protocol::Resp3, held) => out.boolean(*held),
+                (Protocol::Resp2, true) => out.integer(1),
+                (Protocol::Resp2, false) => out.null(),
+            },
+            Value::Integer(number) => out.integer(*number),
+            Value::Number(number) => out.integer(truncated(*number)),
+            Value::Table(table) => self.write_table(table, depth)?,
+            _ => out.null(),
+        }
+        Ok(())
     }
-    match value {
-        Value::String(string) => out.bulk(&string.as_bytes()),
-        Value::Boolean(held) => match (wants, held) {
-            (Protocol::Resp3, held) => out.boolean(*held),
-            (Protocol::Resp2, true) => out.integer(1),
-            (Protocol::Resp2, false) => out.null(),
-        },
-        Value::Integer(number) => out.integer(*number),
-        Value::Number(number) => out.integer(truncated(*number)),
-        Value::Table(table) => write_table(table, wants, depth, out)?,
-        _ => out.null(),
+
+    fn write_table(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        bounds::table()?;
+        if let Value::String(text) = table.raw_get("err")? {
+            self.out.error(&one_line(&text.as_bytes()));
+            return Ok(());
+        }
+        if let Value::String(text) = table.raw_get("ok")? {
+            self.out.simple(&one_line(&text.as_bytes()));
+            return Ok(());
+        }
+        if let Value::Number(number) = float(table.raw_get("double")?) {
+            self.out.double(number);
+            return Ok(());
+        }
+        if let Value::Table(map) = table.raw_get("map")? {
+            return self.write_pairs(&map, depth, true);
+        }
+        if let Value::Table(set) = table.raw_get("set")? {
+            return self.write_pairs(&set, depth, false);
+        }
+        if let Value::String(digits) = table.raw_get("big_number")? {
+            self.out.big_number(&one_line(&digits.as_bytes()));
+            return Ok(());
+        }
+        if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
+            let (format, text) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?);
+            if let (Value::String(format), Value::String(text)) = (format, text) {
+                self.out
+                    .verbatim(&format_name(&format.as_bytes()), &text.as_bytes());
+                return Ok(());
+            }
+        }
+        self.write_list(table, depth)
     }
-    Ok(())
+
+    /// A map, or else a set, whose members are the keys.
+    fn write_pairs(&mut self, table: &Table, depth: usize, is_map: bool) -> mlua::Result<()> {
+        // Counted first and then gone through again, because nothing may hold all of them.
+        let Some(len) = ordered_len(table)? else {
+            self.out.error(&format!("ERR {NO_ORDER}"));
+            return Ok(());
+        };
+        if is_map {
+            self.out.map(len);
+        } else {
+            self.out.set(len);
+        }
+        for pair in table.pairs::<Value, Value>() {
+            let (key, value) = pair?;
+            self.write(&key, depth + 1)?;
+            if is_map {
+                self.write(&value, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The elements up to the first that is nil.
+    fn write_list(&mut self, table: &Table, depth: usize) -> mlua::Result<()> {
+        let list = self.out.deferred_array();
+        let mut len = 0;
+        loop {
+            let value: Value = table.raw_get(len + 1)?;
+            if value.is_nil() {
+                break;
+            }
+            self.write(&value, depth + 1)?;
+            len += 1;
+        }
+        self.out.finish_array(list, len);
+        Ok(())
+    }
+}
+
+/// Three letters.
+fn format_name(given: &[u8]) -> String {
+    let given = String::from_utf8_lossy(given);
+    let letters = given.chars().filter(char::is_ascii_alphanumeric);
+    letters.chain("   ".chars()).take(3).collect()
 }
 
 /// As C turns a double into an integer on the machines that Redis runs on.
@@ -145,79 +249,6 @@ pub(super) fn truncated(number: f64) -> i64 {
     } else {
         i64::MIN
     }
-}
-
-fn write_table(
-    table: &Table,
-    wants: Protocol,
-    depth: usize,
-    out: &mut Encoder<'_>,
-) -> mlua::Result<()> {
-    if let Value::String(text) = table.raw_get("err")? {
-        out.error(&one_line(&text.as_bytes()));
-        return Ok(());
-    }
-    if let Value::String(text) = table.raw_get("ok")? {
-        out.simple(&one_line(&text.as_bytes()));
-        return Ok(());
-    }
-    if let Value::Number(number) = float(table.raw_get("double")?) {
-        out.double(number);
-        return Ok(());
-    }
-    if let Value::Table(map) = table.raw_get("map")? {
-        let pairs: Vec<(Value, Value)> = map.pairs().collect::<mlua::Result<_>>()?;
-        out.map(pairs.len());
-        for (key, value) in pairs {
-            write(&key, wants, depth + 1, out)?;
-            write(&value, wants, depth + 1, out)?;
-        }
-        return Ok(());
-    }
-    if let Value::Table(set) = table.raw_get("set")? {
-        let pairs: Vec<(Value, Value)> = set.pairs().collect::<mlua::Result<_>>()?;
-        out.set(pairs.len());
-        for (member, _) in pairs {
-            write(&member, wants, depth + 1, out)?;
-        }
-        return Ok(());
-    }
-    if let Value::String(digits) = table.raw_get("big_number")? {
-        out.big_number(&one_line(&digits.as_bytes()));
-        return Ok(());
-    }
-    if let Value::Table(verbatim) = table.raw_get("verbatim_string")? {
-        let (format, text) = (verbatim.raw_get("format")?, verbatim.raw_get("string")?);
-        if let (Value::String(format), Value::String(text)) = (format, text) {
-            let format = String::from_utf8_lossy(&format.as_bytes()).into_owned();
-            let letters = format.chars().filter(char::is_ascii_alphanumeric);
-            let format: String = letters.chain("   ".chars()).take(3).collect();
-            out.verbatim(&format, &text.as_bytes());
-            return Ok(());
-        }
-    }
-    write_list(table, wants, depth, out)
-}
-
-/// The elements up to the first that is nil.
-fn write_list(
-    table: &Table,
-    wants: Protocol,
-    depth: usize,
-    out: &mut Encoder<'_>,
-) -> mlua::Result<()> {
-    let list = out.deferred_array();
-    let mut len = 0;
-    loop {
-        let value: Value = table.raw_get(len + 1)?;
-        if value.is_nil() {
-            break;
-        }
-        write(&value, wants, depth + 1, out)?;
-        len += 1;
-    }
-    out.finish_array(list, len);
-    Ok(())
 }
 
 fn float(value: Value) -> Value {

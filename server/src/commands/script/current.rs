@@ -61,6 +61,9 @@ pub(super) struct Running<'a, 'b> {
     pub(super) steps: u64,
     /// Nothing but an end is possible once this is set.
     pub(super) ended: Option<Ended>,
+    /// Memory has run out. The attempt counts for nothing, even if the script has caught the error:
+    /// how much memory there is may differ between replicas.
+    pub(super) is_out_of_memory: bool,
     /// The group serves a key that the script named or used.
     pub(super) is_at_home: bool,
     /// The functions that a library registers.
@@ -84,7 +87,8 @@ impl Request {
         self.reply.clear();
     }
 
-    /// Ends an argument that was written to `bytes` from `start` on.
+    /// Ends an argument that was written to `bytes` from `start` on, which may be as long as
+    /// [`MAX_TEXT_BYTES`](super::bounds::MAX_TEXT_BYTES) allows.
     pub(super) fn end_argument(&mut self, start: usize) {
         let (start, end) = (start as u32, self.bytes.len() as u32);
         self.ranges.push(ArgRange { start, end });

@@ -10,15 +10,21 @@
 //! there, collection sets in at [`COLLECT_FROM_BYTES`] and the script is ended at [`MAX_BYTES`]. In a
 //! new state all of this is the same on every replica. Whether a first attempt was enough may
 //! differ between replicas, and makes no difference: such a script is far from where collection
-//! would begin.
+//! would begin, and what an attempt did that was not enough is undone to the last counter
+//! (`keyspace/undo.rs`), even if the script has caught the error.
+//!
+//! **Steps** are counted by portions of [`PORTION_STEPS`], which each coroutine begins anew, so the
+//! portion is the same in any state and a coroutine counts one when it is resumed. **Depth**: a script
+//! runs in a coroutine made for it (`prelude.lua`), whose stack has no history.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 
-use mlua::{ChunkMode, Function, HookTriggers, Lua, LuaOptions, StdLib, Table, Value, VmState};
+use mlua::{
+    ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState,
+};
 
 use super::current::{self, Running};
-use super::{api, raw};
+use super::{api, bounds, raw, stock};
 
 /// What an attempt in the thread's state may use.
 const QUICK_BYTES: usize = 32 << 20;
@@ -30,10 +36,8 @@ const MAX_BYTES: usize = 512 << 20;
 const GARBAGE_BYTES: usize = 1 << 20;
 /// A thread's state that holds more after a collection is made anew.
 const KEPT_BYTES: usize = 16 << 20;
-/// So many instructions are counted at a time.
-const HOOK_STEPS: u32 = 100_000;
-/// In a state of its own, memory is looked at each time so many were executed.
-const LOOK_STEPS: u32 = 1000;
+/// So many instructions are counted at a time, and in a state of its own memory is looked at.
+const PORTION_STEPS: u32 = 1000;
 /// Compiled scripts that a thread keeps.
 const MAX_COMPILED: usize = 1000;
 
@@ -55,7 +59,7 @@ pub(super) struct Engine {
     stand_ins: Vec<Table>,
     /// Numbers of what has no text.
     names: Table,
-    compiled: HashMap<(Kind, Digest), Function>,
+    compiled: HashMap<(Kind, Digest), RegistryKey>,
     /// Memory in use after the last collection.
     settled_bytes: usize,
 }
@@ -113,14 +117,16 @@ impl Engine {
         // SAFETY: the debug library is used by the prelude alone, which scripts cannot reach.
         let lua = unsafe { Lua::unsafe_new_with(libraries, options) };
         lua.gc_stop();
+        bounds::reserve(&lua)?;
         let real = lua.create_table()?;
         let (names, stand_ins) = (lua.create_table()?, lua.create_table()?);
         names.raw_set(0, 0)?;
         let base = raw::base(&lua, &real, &names)?;
         api::add_base(&lua, &base)?;
         let libraries = api::libraries(&lua)?;
+        let stock = stock::libraries(&lua, &real)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=redis");
-        let made = prelude.call((base, libraries, real, stand_ins.clone()))?;
+        let made = prelude.call((base, libraries, stock, real, stand_ins.clone()))?;
         let (prepare, run, load_library, call_function) = made;
         let stand_ins = stand_ins.sequence_values().collect::<mlua::Result<_>>()?;
         lua.gc_collect()?;
@@ -139,29 +145,33 @@ impl Engine {
     }
 
     /// Compiles a source text; the error is what Lua says.
-    pub(super) fn compile(&mut self, source: Source<'_>) -> Result<Function, String> {
+    pub(super) fn compile(&mut self, source: Source<'_>) -> Result<(), String> {
+        let compiled = self.compiled(source);
+        compiled.map(drop).map_err(|error| match error {
+            mlua::Error::SyntaxError { message, .. } => message,
+            error => error.to_string(),
+        })
+    }
+
+    fn compiled(&mut self, source: Source<'_>) -> mlua::Result<Function> {
         let key = (source.kind, source.digest);
-        if let Some(function) = self.compiled.get(&key) {
-            return Ok(function.clone());
+        if let Some(held) = self.compiled.get(&key) {
+            return self.lua.registry_value(held);
         }
         let name = match source.kind {
             Kind::Script => SCRIPT_NAME,
             Kind::Library => LIBRARY_NAME,
         };
         let chunk = self.lua.load(source.body).set_name(name);
-        let function = chunk.set_mode(ChunkMode::Text).into_function();
-        let function = function.map_err(|error| match error {
-            mlua::Error::SyntaxError { message, .. } => message,
-            error => error.to_string(),
-        })?;
+        let function = chunk.set_mode(ChunkMode::Text).into_function()?;
         if source.kind == Kind::Script {
-            let prepared = self.prepare.call::<()>(&function);
-            prepared.map_err(|error| error.to_string())?;
+            self.prepare.call::<()>(&function)?;
         }
         if self.compiled.len() >= MAX_COMPILED {
             self.compiled.clear();
         }
-        self.compiled.insert(key, function.clone());
+        let held = self.lua.create_registry_value(&function)?;
+        self.compiled.insert(key, held);
         Ok(function)
     }
 
@@ -185,6 +195,7 @@ impl Engine {
         let finish = finish.unwrap_or_else(|error| finish_of(&error));
         let finish = match finish {
             _ if current::with(|running| running.ended.is_some()) => Finish::Ended,
+            _ if current::with(|running| running.is_out_of_memory) => Finish::OutOfMemory,
             finish => finish,
         };
         let result = then(&self.lua, finish);
@@ -194,20 +205,12 @@ impl Engine {
 
     /// Counts instructions from here on.
     fn start_counting(&self, is_own: bool) -> mlua::Result<()> {
-        let steps = if is_own { LOOK_STEPS } else { HOOK_STEPS };
-        let triggers = HookTriggers::new().every_nth_instruction(steps);
-        let looks = Cell::new(0);
+        let triggers = HookTriggers::new().every_nth_instruction(PORTION_STEPS);
         self.lua.set_global_hook(triggers, move |lua, _| {
             if is_own && lua.used_memory() > COLLECT_FROM_BYTES {
                 lua.gc_restart();
             }
-            looks.set(looks.get() + steps);
-            // Counted in the same portions in any state, so that the end comes at the same step.
-            if looks.get() < HOOK_STEPS {
-                return Ok(VmState::Continue);
-            }
-            looks.set(0);
-            if current::with(|running| running.charge(HOOK_STEPS.into())) {
+            if current::with(|running| running.charge(PORTION_STEPS.into())) {
                 Ok(VmState::Continue)
             } else {
                 Err(ended())
@@ -218,18 +221,21 @@ impl Engine {
     fn attempt(&mut self, job: &Job<'_>) -> mlua::Result<Finish> {
         let (fine, value): (bool, Value) = match job {
             Job::Script(source, keys, arguments) => {
-                let compiled = self.compile(*source).map_err(mlua::Error::runtime)?;
+                let compiled = self.compiled(*source)?;
                 let (keys, arguments) = (self.list(keys)?, self.list(arguments)?);
                 self.run.call((compiled, keys, arguments))?
             }
             Job::Load(source) => {
-                let compiled = self.compile(*source).map_err(mlua::Error::runtime)?;
+                let compiled = self.compiled(*source)?;
                 self.load_library.call(compiled)?
             }
             Job::Call(source, name, keys, arguments) => {
-                let compiled = self.compile(*source).map_err(mlua::Error::runtime)?;
+                let compiled = self.compiled(*source)?;
                 let loaded: (bool, Value) = self.load_library.call(compiled)?;
-                let callback = current::with(|running| running.callback(name));
+                let callback: Option<Function> = current::with(|running| {
+                    let key = running.callback(name);
+                    key.map(|key| self.lua.registry_value(key)).transpose()
+                })?;
                 match callback {
                     Some(callback) if loaded.0 => {
                         let (keys, arguments) = (self.list(keys)?, self.list(arguments)?);
@@ -267,6 +273,7 @@ impl Engine {
         if self.lua.used_memory() < self.settled_bytes + GARBAGE_BYTES {
             return true;
         }
+        self.lua.expire_registry_values();
         let collected = self.lua.gc_collect();
         self.lua.gc_stop();
         self.settled_bytes = self.lua.used_memory();
@@ -325,8 +332,8 @@ fn finish_of(error: &mlua::Error) -> Finish {
 }
 
 impl Running<'_, '_> {
-    fn callback(&self, name: &str) -> Option<Function> {
+    fn callback(&self, name: &str) -> Option<&RegistryKey> {
         let found = self.registered.iter().find(|held| held.name == name);
-        found.map(|held| held.callback.clone())
+        found.map(|held| &held.callback)
     }
 }

@@ -10,7 +10,7 @@ mod scan;
 use mlua::{Lua, MultiValue, Table, Value};
 
 use super::value::{Arguments, Fail, Returns, bad_argument, one, type_name};
-use super::{api, current};
+use super::{api, bounds, current};
 
 /// No text nests deeper, whatever a script has set: each level takes of the thread's stack.
 const MAX_DEPTH: i32 = 1000;
@@ -111,6 +111,7 @@ fn decode(lua: &Lua, arguments: &Arguments) -> Returns {
         return Err(bad_argument(0, "decode", "expected 1 argument"));
     }
     let text = arguments.string(lua, 0, "decode")?;
+    bounds::reading(text.as_bytes().len())?;
     let config = with_config(|config| *config);
     let value = decode::decode(lua, &text.as_bytes(), &config)?;
     Ok(MultiValue::from_vec(vec![value]))

@@ -2,18 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use mlua::{Function, Lua, Table, Value};
+use mlua::{Function, Lua, RegistryKey, Table, Value};
 
+use super::bounds;
 use super::current::{self, Running};
 use super::flags;
 use super::store::Described;
-use super::value::{Arguments, Fail, Returns};
+use super::value::{Arguments, Fail, NO_ORDER, Returns, ordered_len};
 
 /// A function that was registered.
 pub(super) struct Registration {
     pub(super) name: String,
     pub(super) described: Described,
-    pub(super) callback: Function,
+    /// The function, in Lua's registry.
+    pub(super) callback: RegistryKey,
+}
+
+/// What a library says of a function.
+struct Request {
+    name: String,
+    described: Described,
+    callback: Function,
 }
 
 /// What was registered, by name.
@@ -26,22 +35,36 @@ pub(super) fn described(running: &Running<'_, '_>) -> BTreeMap<String, Described
 
 /// `redis.register_function(name, callback)` or with one table of named arguments.
 pub(super) fn register(lua: &Lua, arguments: &Arguments) -> Returns {
-    match read(arguments) {
-        Ok(registration) => {
-            let is_new = current::with(|running| {
-                let mut held = running.registered.iter();
-                let is_new = !held.any(|held| held.name == registration.name);
-                if is_new {
-                    running.registered.push(registration);
-                }
-                is_new
-            });
-            if is_new {
-                return Ok(mlua::MultiValue::new());
-            }
-            Err(fail(lua, "ERR Function already exists in the library"))
-        }
-        Err(text) => Err(fail(lua, &text)),
+    let request = read(arguments).map_err(|text| fail(lua, &text))?;
+    let (is_new, bytes) = current::with(|running| {
+        let mut held = running.registered.iter();
+        let is_new = held.all(|held| held.name != request.name);
+        let lens = running.registered.iter().map(Registration::len);
+        (is_new, lens.sum())
+    });
+    if !is_new {
+        return Err(fail(lua, "ERR Function already exists in the library"));
+    }
+    let registration = Registration {
+        callback: lua.create_registry_value(request.callback)?,
+        name: request.name,
+        described: request.described,
+    };
+    // Those before it were looked through.
+    bounds::element(bytes, registration.len())?;
+    current::with(|running| {
+        running.registered.push(registration);
+        // A library that registers so many is ended with the next one.
+        running.charge(running.registered.len() as u64);
+    });
+    Ok(mlua::MultiValue::new())
+}
+
+impl Registration {
+    /// The bytes of its texts.
+    fn len(&self) -> usize {
+        let description = self.described.description.as_ref();
+        self.name.len() + description.map_or(0, String::len)
     }
 }
 
@@ -53,7 +76,7 @@ fn fail(lua: &Lua, text: &str) -> Fail {
     table.map_or_else(Fail::Lua, |table| Fail::Value(Value::Table(table)))
 }
 
-fn read(arguments: &Arguments) -> Result<Registration, String> {
+fn read(arguments: &Arguments) -> Result<Request, String> {
     match (arguments.len(), arguments.get(0), arguments.get(1)) {
         (1, Some(Value::Table(named)), _) => read_named(named),
         (1, ..) => Err(
@@ -72,7 +95,9 @@ fn read(arguments: &Arguments) -> Result<Registration, String> {
     }
 }
 
-fn read_named(named: &Table) -> Result<Registration, String> {
+fn read_named(named: &Table) -> Result<Request, String> {
+    let len = ordered_len(named).map_err(|error| format!("ERR {error}"))?;
+    len.ok_or_else(|| format!("ERR {NO_ORDER}"))?;
     let (mut name, mut description, mut callback, mut flags) = (None, None, None, 0);
     for pair in named.pairs::<Value, Value>() {
         let (key, value) = pair.map_err(|error| format!("ERR {error}"))?;
@@ -123,8 +148,8 @@ fn registration(
     callback: Function,
     description: Option<String>,
     flags: u32,
-) -> Result<Registration, String> {
-    Ok(Registration {
+) -> Result<Request, String> {
+    Ok(Request {
         name: flags::checked_name(name).ok_or(flags::BAD_NAME)?,
         described: Described { description, flags },
         callback,

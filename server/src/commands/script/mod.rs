@@ -9,7 +9,7 @@
 //! * `store`: which scripts and libraries a group knows; replicated.
 //! * `eval`, `functions`: the commands. `flags`: first lines. `payload`: what FUNCTION DUMP writes.
 //! * `run`: a run with its undo. `current`: the script that runs. `engine`: Lua. `prelude.lua`: the
-//!   globals.
+//!   globals. `raw`, `stock`: functions that stand in for Lua's own. `bounds`: what Lua does not bound.
 //! * `call`, `api`, `convert`, `listing`, `library`: what `redis` offers.
 //! * `json`, `pack`, `bits`, `structs`: the libraries `cjson`, `cmsgpack`, `bit` and `struct`.
 //!
@@ -28,6 +28,9 @@
 
 mod api;
 mod bits;
+mod bounds;
+#[cfg(test)]
+mod bounds_tests;
 mod call;
 mod convert;
 mod current;
@@ -35,6 +38,8 @@ mod engine;
 pub(super) mod eval;
 mod flags;
 pub(super) mod functions;
+#[cfg(test)]
+mod fuzz_tests;
 mod json;
 mod library;
 mod listing;
@@ -42,7 +47,10 @@ mod pack;
 mod payload;
 mod random;
 mod raw;
+#[cfg(test)]
+mod replica_tests;
 mod run;
+mod stock;
 mod store;
 mod structs;
 #[cfg(test)]
@@ -50,3 +58,8 @@ mod tests;
 mod value;
 
 pub use store::Scripts;
+
+/// What the stack of a thread must have on which scripts run, which is every thread that applies
+/// entries or serves reads. 200 calls from C into Lua, of which each may hold a buffer of 8 KiB (as
+/// `gsub` does), take more than the 2 MiB that threads have by default.
+pub const STACK_BYTES: usize = 16 << 20;

@@ -2,8 +2,9 @@
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::api;
-use super::value::{Arguments, Fail, Returns, bad_argument, one};
+use super::bounds::MAX_VALUES;
+use super::value::{Arguments, Fail, NO_ORDER, Returns, bad_argument, one, ordered_len};
+use super::{api, bounds};
 
 /// Tables that nest deeper are packed as nil.
 const MAX_NESTING: usize = 16;
@@ -43,6 +44,11 @@ fn pack(lua: &Lua, arguments: &Arguments) -> Returns {
 }
 
 fn put(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Fail> {
+    let len = match value {
+        Value::String(text) => text.as_bytes().len(),
+        _ => 0,
+    };
+    bounds::element(out.len(), len)?;
     match value {
         Value::String(text) => put_bytes(out, &text.as_bytes()),
         Value::Boolean(value) => out.push(if *value { 0xc3 } else { 0xc2 }),
@@ -55,6 +61,7 @@ fn put(out: &mut Vec<u8>, value: &Value, depth: usize) -> Result<(), Fail> {
 }
 
 fn put_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<(), Fail> {
+    bounds::table()?;
     if is_array(table)? {
         let len = table.raw_len();
         put_head(out, len, (0x90, 0xdc, 0xdd));
@@ -64,9 +71,11 @@ fn put_table(out: &mut Vec<u8>, table: &Table, depth: usize) -> Result<(), Fail>
         }
         return Ok(());
     }
-    let pairs: Vec<(Value, Value)> = table.pairs().collect::<mlua::Result<_>>()?;
-    put_head(out, pairs.len(), (0x80, 0xde, 0xdf));
-    for (key, value) in pairs {
+    // Counted first and then gone through again, because nothing may hold all of them.
+    let len = ordered_len(table)?.ok_or(Fail::from(NO_ORDER))?;
+    put_head(out, len, (0x80, 0xde, 0xdf));
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
         put(out, &key, depth + 1)?;
         put(out, &value, depth + 1)?;
     }
@@ -172,25 +181,31 @@ fn put_integer(out: &mut Vec<u8>, number: i64) {
 
 fn unpack(lua: &Lua, arguments: &Arguments) -> Returns {
     let text = arguments.string(lua, 0, "unpack")?;
-    unpack_from(lua, &text.as_bytes(), None, 0)
+    unpack_from(lua, arguments, &text.as_bytes(), None, 0)
 }
 
 fn unpack_one(lua: &Lua, arguments: &Arguments) -> Returns {
     let text = arguments.string(lua, 0, "unpack_one")?;
     let offset = arguments.number_or(lua, 1, "unpack_one", 0.0)? as i32;
-    unpack_from(lua, &text.as_bytes(), Some(1), offset)
+    unpack_from(lua, arguments, &text.as_bytes(), Some(1), offset)
 }
 
 fn unpack_limit(lua: &Lua, arguments: &Arguments) -> Returns {
     let text = arguments.string(lua, 0, "unpack_limit")?;
     let limit = arguments.number(lua, 1, "unpack_limit")? as i32;
     let offset = arguments.number_or(lua, 2, "unpack_limit", 0.0)? as i32;
-    unpack_from(lua, &text.as_bytes(), Some(limit), offset)
+    unpack_from(lua, arguments, &text.as_bytes(), Some(limit), offset)
 }
 
 /// Unpacks values from `offset` on, up to `limit` of them. With a limit, the first result tells where
 /// the next value begins, or -1.
-fn unpack_from(lua: &Lua, text: &[u8], limit: Option<i32>, offset: i32) -> Returns {
+fn unpack_from(
+    lua: &Lua,
+    arguments: &Arguments,
+    text: &[u8],
+    limit: Option<i32>,
+    offset: i32,
+) -> Returns {
     let len = text.len();
     let all = limit.unwrap_or(0);
     if offset < 0 || all < 0 {
@@ -204,13 +219,17 @@ fn unpack_from(lua: &Lua, text: &[u8], limit: Option<i32>, offset: i32) -> Retur
             "Start offset {offset} greater than input length {len}."
         )));
     }
+    bounds::reading(len - offset)?;
     let mut unpacker = Unpacker {
         lua,
         rest: &text[offset..],
+        held: arguments.len() + 1,
     };
     let mut values = MultiValue::new();
     while !unpacker.rest.is_empty() && (all == 0 || values.len() < all as usize) {
         values.push_back(unpacker.value(0)?);
+        unpacker.held += 1;
+        unpacker.check_held(0)?;
     }
     if limit.is_some() {
         let next = match unpacker.rest.len() {
@@ -225,6 +244,8 @@ fn unpack_from(lua: &Lua, text: &[u8], limit: Option<i32>, offset: i32) -> Retur
 struct Unpacker<'l, 't> {
     lua: &'l Lua,
     rest: &'t [u8],
+    /// So many values are held besides the one that is being read.
+    held: usize,
 }
 
 impl<'t> Unpacker<'_, 't> {
@@ -302,7 +323,7 @@ impl<'t> Unpacker<'_, 't> {
     }
 
     fn list(&mut self, len: usize, depth: usize) -> Result<Value, Fail> {
-        check_depth(depth)?;
+        self.check_depth(depth)?;
         let table = self.lua.create_table()?;
         for at in 1..=len {
             let value = self.value(depth + 1)?;
@@ -312,7 +333,7 @@ impl<'t> Unpacker<'_, 't> {
     }
 
     fn map(&mut self, len: usize, depth: usize) -> Result<Value, Fail> {
-        check_depth(depth)?;
+        self.check_depth(depth)?;
         let table = self.lua.create_table()?;
         for _ in 0..len {
             let key = self.value(depth + 1)?;
@@ -324,11 +345,19 @@ impl<'t> Unpacker<'_, 't> {
         }
         Ok(Value::Table(table))
     }
-}
 
-fn check_depth(depth: usize) -> Result<(), Fail> {
-    if depth < MAX_UNPACK_NESTING {
-        return Ok(());
+    fn check_depth(&self, depth: usize) -> Result<(), Fail> {
+        if depth >= MAX_UNPACK_NESTING {
+            return Err(bad_argument(0, "unpack", "too many nested values"));
+        }
+        self.check_held(depth)
     }
-    Err(bad_argument(0, "unpack", "too many nested values"))
+
+    /// Refuses to hold more values. A level of nesting holds a table and a key.
+    fn check_held(&self, depth: usize) -> Result<(), Fail> {
+        if self.held + 2 * depth < MAX_VALUES {
+            return Ok(());
+        }
+        Err(Fail::from("too many results to unpack"))
+    }
 }

@@ -1,9 +1,10 @@
 -- Makes the globals that scripts see. Gets the functions of ours, and what stands behind read-only
 -- stand-ins; gives back the globals and the function that runs a script.
-local base, libraries, real, stand_ins = ...
+local base, libraries, stock, real, stand_ins = ...
 local debug, setfenv, loadstring, setmetatable = debug, setfenv, loadstring, setmetatable
 local xpcall, type, error, resume = base.xpcall, type, error, coroutine.resume
-local select, byte = select, string.byte
+local byte = string.byte
+local create, running = coroutine.create, coroutine.running
 
 -- What stands for a table that cannot be changed. Each is empty, which is looked at after each
 -- script, since functions such as table.insert could still put something into it.
@@ -55,6 +56,8 @@ globals.loadstring = function(text, name)
   local loaded, problem = loadstring(text, name)
   if loaded then
     setfenv(loaded, environment)
+  elseif problem == 'not enough memory' then
+    base.out_of_memory()
   end
   return loaded, problem
 end
@@ -73,25 +76,22 @@ globals.load = function(reader, name)
   return globals.loadstring(table.concat(pieces), name or '=(load)')
 end
 
--- What ends a script from outside must not be caught by way of a coroutine.
-local function resumed(fine, problem, ...)
-  if not fine and (type(problem) == 'userdata' or problem == 'not enough memory') then
-    error(problem, 0)
+-- Functions with something put in front of them. Methods of strings are found in the same table.
+for library, replacements in pairs(stock) do
+  for name, replacement in pairs(replacements) do
+    _G[library][name] = replacement
   end
-  return fine, problem, ...
 end
-local coroutines = keep({ 'running', 'status', 'wrap', 'yield' }, coroutine)
-coroutines.create = function(body)
-  base.charge()
-  return coroutine.create(body)
-end
-coroutines.wrap = function(body)
-  base.charge()
-  return coroutine.wrap(body)
-end
-coroutines.resume = function(...)
-  base.charge()
-  return resumed(resume(...))
+
+-- The coroutine in which all of a script runs, which it does not get to see.
+local outermost
+local coroutines = keep({ 'create', 'resume', 'status', 'wrap', 'yield' }, coroutine)
+coroutines.running = function()
+  local this = running()
+  if this ~= outermost then
+    return this
+  end
+  return nil
 end
 
 globals.coroutine = protect(coroutines)
@@ -146,13 +146,30 @@ local function explain(problem)
   return problem
 end
 
+local function finished(fine, ...)
+  outermost = nil
+  if not fine then
+    error((...), 0)
+  end
+  return ...
+end
+
+-- Runs what a script gives us in a coroutine of its own. How deeply functions may nest follows from
+-- what a coroutine has been through, so that of a thread would differ between replicas.
+local function fresh(body)
+  outermost = create(function()
+    return xpcall(body, explain)
+  end)
+  return finished(resume(outermost))
+end
+
 local function prepare(compiled)
   setfenv(compiled, environment)
 end
 
 local function run(compiled, keys, arguments)
   globals.KEYS, globals.ARGV = keys, arguments
-  local fine, result = xpcall(compiled, explain)
+  local fine, result = fresh(compiled)
   globals.KEYS, globals.ARGV = false, false
   return fine, result
 end
@@ -160,15 +177,15 @@ end
 local function load_library(compiled)
   library_index.__index = loading
   setfenv(compiled, library_environment)
-  local fine, result = xpcall(compiled, explain)
+  local fine, result = fresh(compiled)
   library_index.__index = calling
   return fine, result
 end
 
 local function call_function(callback, keys, arguments)
-  return xpcall(function()
+  return fresh(function()
     return callback(keys, arguments)
-  end, explain)
+  end)
 end
 
 return prepare, run, load_library, call_function

@@ -5,15 +5,17 @@
 //! script sees is a C function: [`guarded`] puts one in front of a function of ours, which never
 //! raises but says what is to be raised; the others stand here as a whole.
 //!
-//! All `unsafe` of scripts is in this file, but for the pointer in `current.rs`. **Rule**: a
-//! function here owns nothing that has to be dropped, since Lua leaves it by a long jump when it
-//! raises an error.
+//! All `unsafe` of scripts is in this file and in `stock.rs`, but for the pointer in `current.rs`.
+//! **Rule**: a function here owns nothing that has to be dropped, since Lua leaves it by a long jump
+//! when it raises an error.
 //!
 //! What the replacements of Lua's own functions are for:
 //! * `pcall` and `xpcall` let pass what ends a script from outside: our own errors, which are
-//!   userdata that no script has otherwise, and the end of memory.
+//!   userdata that no script has otherwise, and the end of memory. The latter is noted besides,
+//!   since a handler of the script's can hide it.
 //! * `pairs` and `next` refuse tables with keys whose order is their address, which differs from
-//!   replica to replica, and look through the stand-ins of read-only tables.
+//!   replica to replica, and look through the stand-ins of read-only tables. `next` looks each time,
+//!   and that counts as steps; `pairs` looks at the beginning, and then at the keys that it comes to.
 //! * `tostring` numbers what has no text instead of showing addresses.
 
 use std::ffi::{CStr, c_int};
@@ -21,6 +23,9 @@ use std::io::Write;
 
 use mlua::ffi::{self, lua_State};
 use mlua::{Function, Lua, Result, Table};
+
+use super::bounds::MAX_VALUES;
+use super::current;
 
 const OUT_OF_MEMORY: &[u8] = b"not enough memory";
 
@@ -50,13 +55,13 @@ pub(super) fn base(lua: &Lua, real: &Table, names: &Table) -> Result<Table> {
         };
         base.raw_set(name, closure)?;
     }
-    // `pairs` hands out `next`, which has to be ours.
-    let plain: [(&str, ffi::lua_CFunction); 5] = [
+    let plain: [(&str, ffi::lua_CFunction); 6] = [
         ("pcall", pcall),
         ("xpcall", xpcall),
         ("readonly", readonly),
         ("missing", missing),
         ("getmetatable", getmetatable),
+        ("out_of_memory", out_of_memory),
     ];
     for (name, function) in plain {
         // SAFETY: these are functions as Lua wants them, and keep the rule above.
@@ -69,6 +74,9 @@ unsafe extern "C-unwind" fn guard(state: *mut lua_State) -> c_int {
     // SAFETY: plain use of the stack within its bounds; lua_call makes room for the results.
     unsafe {
         let arguments = ffi::lua_gettop(state);
+        if arguments > MAX_VALUES as c_int {
+            return raise(state, c"too many arguments");
+        }
         ffi::luaL_checkstack(state, 2, c"too many arguments".as_ptr());
         ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
         ffi::lua_insert(state, 1);
@@ -130,9 +138,28 @@ unsafe fn let_pass(state: *mut lua_State, status: c_int) {
             return;
         }
         let is_ours = ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA;
-        if is_ours || status == ffi::LUA_ERRMEM || is_out_of_memory(state) {
+        let is_memory = status == ffi::LUA_ERRMEM || is_out_of_memory(state);
+        if is_memory {
+            note_memory();
+        }
+        if is_ours || is_memory {
             ffi::lua_error(state);
         }
+    }
+}
+
+/// Notes that memory has run out, whatever the script makes of it.
+pub(super) fn note_memory() {
+    current::with(|running| running.is_out_of_memory = true);
+}
+
+/// Says that memory has run out, where Lua has only returned it.
+unsafe extern "C-unwind" fn out_of_memory(state: *mut lua_State) -> c_int {
+    note_memory();
+    // SAFETY: a text is pushed, and raised without a place in front of it.
+    unsafe {
+        ffi::lua_pushlstring(state, OUT_OF_MEMORY.as_ptr().cast(), OUT_OF_MEMORY.len());
+        ffi::lua_error(state)
     }
 }
 
@@ -150,7 +177,7 @@ unsafe fn is_out_of_memory(state: *mut lua_State) -> bool {
 }
 
 /// Puts the table behind a stand-in into argument 1.
-unsafe fn look_through(state: *mut lua_State) {
+pub(super) unsafe fn look_through(state: *mut lua_State) {
     // SAFETY: argument 1 is a table, and upvalue 1 too.
     unsafe {
         ffi::lua_pushvalue(state, 1);
@@ -163,29 +190,41 @@ unsafe fn look_through(state: *mut lua_State) {
     }
 }
 
-/// Refuses a table with a key that is ordered by its address.
-unsafe fn check_order(state: *mut lua_State) {
+/// Refuses a table with a key that is ordered by its address. Each key counts as a step.
+pub(super) unsafe fn check_order(state: *mut lua_State) {
+    let mut keys = 0;
     // SAFETY: argument 1 is a table; the stack is left as it was found.
     unsafe {
         ffi::lua_pushnil(state);
         while ffi::lua_next(state, 1) != 0 {
             ffi::lua_pop(state, 1);
-            match ffi::lua_type(state, -1) {
-                ffi::LUA_TSTRING | ffi::LUA_TNUMBER | ffi::LUA_TBOOLEAN => {}
-                // There is one, for JSON's null.
-                ffi::LUA_TLIGHTUSERDATA => {}
-                _ => {
-                    raise(
-                        state,
-                        c"a table with tables or functions as keys has no order that replicas agree on",
-                    );
-                }
+            check_key(state, -1);
+            keys += 1;
+        }
+    }
+    // A script whose steps are used up hears of it from the hook.
+    current::with(|running| running.charge(keys));
+}
+
+/// Refuses a key that is ordered by its address.
+unsafe fn check_key(state: *mut lua_State, index: c_int) {
+    // SAFETY: the caller has put a key there.
+    unsafe {
+        match ffi::lua_type(state, index) {
+            ffi::LUA_TSTRING | ffi::LUA_TNUMBER | ffi::LUA_TBOOLEAN => {}
+            // There is one, for JSON's null.
+            ffi::LUA_TLIGHTUSERDATA => {}
+            _ => {
+                raise(
+                    state,
+                    c"a table with tables or functions as keys has no order that replicas agree on",
+                );
             }
         }
     }
 }
 
-unsafe fn raise(state: *mut lua_State, text: &CStr) -> c_int {
+pub(super) unsafe fn raise(state: *mut lua_State, text: &CStr) -> c_int {
     // SAFETY: the text has no conversions.
     unsafe { ffi::luaL_error(state, text.as_ptr()) }
 }
@@ -196,9 +235,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
         ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
         ffi::lua_settop(state, 2);
         look_through(state);
-        if ffi::lua_isnil(state, 2) != 0 {
-            check_order(state);
-        }
+        check_order(state);
         if ffi::lua_next(state, 1) != 0 {
             return 2;
         }
@@ -207,13 +244,14 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     }
 }
 
-/// A step of a loop over a table that has been looked at.
+/// A step of a loop over a table that has been looked at. The loop may have put something in.
 unsafe extern "C-unwind" fn step(state: *mut lua_State) -> c_int {
     // SAFETY: as Lua's own.
     unsafe {
         ffi::luaL_checktype(state, 1, ffi::LUA_TTABLE);
         ffi::lua_settop(state, 2);
         if ffi::lua_next(state, 1) != 0 {
+            check_key(state, 2);
             return 2;
         }
         ffi::lua_pushnil(state);

@@ -67,7 +67,7 @@ impl fmt::Display for Name<'_> {
 /// Says what is wrong with a source text, if Lua cannot compile it.
 pub(super) fn compile(source: Source<'_>) -> Result<(), String> {
     let mut engine = engine(false)?;
-    let compiled = engine.compile(source).map(drop);
+    let compiled = engine.compile(source);
     put_back(engine);
     compiled
 }
@@ -218,6 +218,7 @@ impl<'a, 'b> Running<'a, 'b> {
             lrand: Lrand::from_bits(seed >> 8),
             steps: 0,
             ended: None,
+            is_out_of_memory: false,
             is_at_home,
             registered: Vec::new(),
             json: json::Config::default(),

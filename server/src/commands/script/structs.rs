@@ -7,8 +7,9 @@
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::api;
+use super::bounds::MAX_VALUES;
 use super::value::{Arguments, Fail, Returns, bad_argument, one};
+use super::{api, bounds};
 
 /// Integers have at most so many bytes.
 const MAX_INTEGER_BYTES: usize = 32;
@@ -128,6 +129,7 @@ fn pack(lua: &Lua, arguments: &Arguments) -> Returns {
     let text = arguments.string(lua, 0, "pack")?.as_bytes().to_vec();
     let mut format = Format::new(&text);
     let (mut out, mut at) = (Vec::new(), 1);
+    bounds::reading(text.len())?;
     while let Some(option) = format.next() {
         let size = format.size(option)?;
         out.resize(out.len() + format.padding(out.len(), option, size), 0);
@@ -151,6 +153,7 @@ fn pack(lua: &Lua, arguments: &Arguments) -> Returns {
             b'c' | b's' => {
                 let text = string(lua, arguments, at)?;
                 let text = text.as_bytes();
+                bounds::element(out.len(), text.len())?;
                 let size = if size == 0 { text.len() } else { size };
                 if text.len() < size {
                     return Err(bad_argument(at + 1, "pack", "string too short"));
@@ -208,14 +211,19 @@ fn unpack(lua: &Lua, arguments: &Arguments) -> Returns {
     let data = arguments.string(lua, 1, NAME)?;
     let data = data.as_bytes();
     let start = arguments.number_or(lua, 2, NAME, 1.0)?;
-    if start < 1.0 {
+    // Nothing that is compared with is no number.
+    if start.is_nan() || start < 1.0 {
         return Err(bad_argument(2, NAME, "offset must be 1 or greater"));
     }
     let too_short = || bad_argument(1, NAME, "data string too short");
+    bounds::reading(text.len())?;
     let mut format = Format::new(&text);
     let mut at = (start as usize) - 1;
     let mut values: Vec<Value> = Vec::new();
     while let Some(option) = format.next() {
+        if arguments.len() + values.len() + 1 >= MAX_VALUES {
+            return Err(Fail::from("too many results to unpack"));
+        }
         let mut size = format.size(option)?;
         at = at.saturating_add(format.padding(at, option, size));
         let end = at.checked_add(size).ok_or_else(too_short)?;
@@ -296,6 +304,7 @@ fn size(lua: &Lua, arguments: &Arguments) -> Returns {
     let text = arguments.string(lua, 0, "size")?.as_bytes().to_vec();
     let mut format = Format::new(&text);
     let mut total: usize = 0;
+    bounds::reading(text.len())?;
     while let Some(option) = format.next() {
         let size = format.size(option)?;
         total = total.saturating_add(format.padding(total, option, size));

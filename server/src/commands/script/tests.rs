@@ -9,7 +9,7 @@ use crate::keyspace::AccessClock;
 use crate::routing::spread::Words;
 
 /// Runs a command of these words, and gives the error or the reply.
-fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, CommandError> {
+pub(super) fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, CommandError> {
     let words = Words::of(words.iter().map(|word| word.as_bytes()));
     let args: Args<'_> = words.args();
     let mut reply = Vec::new();
@@ -54,11 +54,11 @@ fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, CommandError> {
     outcome.map(|()| show(&reply))
 }
 
-fn eval(fixture: &mut Fixture, script: &str) -> String {
+pub(super) fn eval(fixture: &mut Fixture, script: &str) -> String {
     call(fixture, &["EVAL", script, "0"]).unwrap_or_else(|error| format!("-{error}"))
 }
 
-fn eval_new(script: &str) -> String {
+pub(super) fn eval_new(script: &str) -> String {
     eval(&mut Fixture::default(), script)
 }
 

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use mlua::{Function, IntoLua, Lua, MultiValue, Value};
+use mlua::{Function, IntoLua, Lua, MultiValue, Table, Value};
 
-use super::raw::guarded;
+use super::raw::{guarded, note_memory};
 
 /// Why a function of ours does not return.
 pub(super) enum Fail {
@@ -48,7 +48,13 @@ pub(super) fn function(
                 values.push_front(Value::Boolean(true));
                 return Ok(values);
             }
-            Err(Fail::Lua(error)) => return Err(error),
+            Err(Fail::Lua(error)) => {
+                // A handler of the script's may hide the error.
+                if matches!(error, mlua::Error::MemoryError(_)) {
+                    note_memory();
+                }
+                return Err(error);
+            }
             Err(Fail::Value(value)) => MultiValue::from_vec(vec![value]),
             Err(Fail::Text(text)) => MultiValue::from_vec(vec![(&*text).into_lua(lua)?]),
         };
@@ -61,6 +67,24 @@ pub(super) fn function(
 /// One result.
 pub(super) fn one(lua: &Lua, value: impl IntoLua) -> Returns {
     Ok(MultiValue::from_vec(vec![value.into_lua(lua)?]))
+}
+
+/// The text of a refusal to say something in an order that is that of addresses.
+pub(super) const NO_ORDER: &str =
+    "a table with tables or functions as keys has no order that replicas agree on";
+
+/// How many pairs a table has, if their order is the same on every replica.
+pub(super) fn ordered_len(table: &Table) -> mlua::Result<Option<usize>> {
+    let mut len = 0;
+    for pair in table.pairs::<Value, Value>() {
+        match pair?.0 {
+            Value::Table(_) | Value::Function(_) | Value::Thread(_) | Value::UserData(_) => {
+                return Ok(None);
+            }
+            _ => len += 1,
+        }
+    }
+    Ok(Some(len))
 }
 
 /// The arguments of a call. Numbers in errors count from 1.

@@ -3,7 +3,11 @@
 use mlua::{Table, Value};
 
 use super::{Config, Invalid, MAX_DEPTH};
-use crate::commands::script::value::{Fail, type_name};
+use crate::commands::script::bounds;
+use crate::commands::script::value::{Fail, NO_ORDER, ordered_len, type_name};
+
+/// So much of a string is written before the text's length is looked at again.
+const PIECE_BYTES: usize = 1 << 16;
 
 /// The text of a value.
 pub(super) fn encode(value: &Value, config: &Config) -> Result<Vec<u8>, Fail> {
@@ -27,8 +31,9 @@ fn cannot(value: &Value, why: &str) -> Fail {
 
 impl Encoder<'_> {
     fn put(&mut self, value: &Value, depth: i32) -> Result<(), Fail> {
+        bounds::element(self.out.len(), 0)?;
         match value {
-            Value::String(text) => self.put_string(&text.as_bytes()),
+            Value::String(text) => self.put_string(&text.as_bytes())?,
             Value::Integer(number) => self.put_number(*number as f64)?,
             Value::Number(number) => self.put_number(*number)?,
             Value::Boolean(true) => self.out.extend_from_slice(b"true"),
@@ -44,6 +49,7 @@ impl Encoder<'_> {
     }
 
     fn put_table(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
+        bounds::table()?;
         if depth > self.config.encode_depth.min(MAX_DEPTH) {
             let text = format!("Cannot serialise, excessive nesting ({depth})");
             return Err(Fail::from(text));
@@ -98,6 +104,8 @@ impl Encoder<'_> {
     }
 
     fn put_object(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
+        // Which of several bad keys an error names would depend on their order.
+        ordered_len(table)?.ok_or(Fail::from(NO_ORDER))?;
         self.out.push(b'{');
         let mut is_first = true;
         for pair in table.pairs::<Value, Value>() {
@@ -106,7 +114,7 @@ impl Encoder<'_> {
                 self.out.push(b',');
             }
             match &key {
-                Value::String(text) => self.put_string(&text.as_bytes()),
+                Value::String(text) => self.put_string(&text.as_bytes())?,
                 Value::Integer(number) => self.put_key(*number as f64)?,
                 Value::Number(number) => self.put_key(*number)?,
                 other => {
@@ -145,26 +153,33 @@ impl Encoder<'_> {
         Ok(())
     }
 
-    fn put_string(&mut self, text: &[u8]) {
+    fn put_string(&mut self, text: &[u8]) -> Result<(), Fail> {
         self.out.push(b'"');
-        for &byte in text {
-            match byte {
-                b'"' => self.out.extend_from_slice(b"\\\""),
-                b'\\' => self.out.extend_from_slice(b"\\\\"),
-                b'/' => self.out.extend_from_slice(b"\\/"),
-                8 => self.out.extend_from_slice(b"\\b"),
-                9 => self.out.extend_from_slice(b"\\t"),
-                10 => self.out.extend_from_slice(b"\\n"),
-                12 => self.out.extend_from_slice(b"\\f"),
-                13 => self.out.extend_from_slice(b"\\r"),
-                0..=31 | 127 => {
-                    let escape = format!("\\u{byte:04x}");
-                    self.out.extend_from_slice(escape.as_bytes());
-                }
-                _ => self.out.push(byte),
-            }
+        // A byte may take six, so the length is looked at more than once.
+        for piece in text.chunks(PIECE_BYTES) {
+            bounds::element(self.out.len(), piece.len())?;
+            piece.iter().for_each(|byte| self.put_byte(*byte));
         }
         self.out.push(b'"');
+        Ok(())
+    }
+
+    fn put_byte(&mut self, byte: u8) {
+        match byte {
+            b'"' => self.out.extend_from_slice(b"\\\""),
+            b'\\' => self.out.extend_from_slice(b"\\\\"),
+            b'/' => self.out.extend_from_slice(b"\\/"),
+            8 => self.out.extend_from_slice(b"\\b"),
+            9 => self.out.extend_from_slice(b"\\t"),
+            10 => self.out.extend_from_slice(b"\\n"),
+            12 => self.out.extend_from_slice(b"\\f"),
+            13 => self.out.extend_from_slice(b"\\r"),
+            0..=31 | 127 => {
+                let escape = format!("\\u{byte:04x}");
+                self.out.extend_from_slice(escape.as_bytes());
+            }
+            _ => self.out.push(byte),
+        }
     }
 }
 
