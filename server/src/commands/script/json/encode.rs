@@ -4,8 +4,9 @@ use mlua::{Table, Value};
 
 use super::{Config, Invalid, MAX_DEPTH};
 use crate::commands::script::bounds;
-use crate::commands::script::value::{Fail, NO_ORDER, ordered_len, type_name};
+use crate::commands::script::value::{Fail, ordered_len, type_name};
 
+const BAD_KEY: &str = "table key must be a number or string";
 /// So much of a string is written before the text's length is looked at again.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -27,6 +28,25 @@ struct Encoder<'c> {
 fn cannot(value: &Value, why: &str) -> Fail {
     let kind = type_name(value);
     Fail::from(format!("Cannot serialise {kind}: {why}"))
+}
+
+/// Refuses keys that JSON does not have and that come in the order of their addresses. Which of them
+/// an error names must not follow from that order.
+fn check_keys(table: &Table) -> Result<(), Fail> {
+    if ordered_len(table)?.is_some() {
+        return Ok(());
+    }
+    let mut first: Option<Value> = None;
+    for pair in table.pairs::<Value, Value>() {
+        let key = pair?.0;
+        let is_address = matches!(key, Value::Table(_) | Value::Function(_) | Value::Thread(_));
+        let is_first = |first: &Value| type_name(&key) < type_name(first);
+        if is_address && first.as_ref().is_none_or(is_first) {
+            first = Some(key);
+        }
+    }
+    let key = first.unwrap_or(Value::Nil);
+    Err(cannot(&key, BAD_KEY))
 }
 
 impl Encoder<'_> {
@@ -104,8 +124,7 @@ impl Encoder<'_> {
     }
 
     fn put_object(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
-        // Which of several bad keys an error names would depend on their order.
-        ordered_len(table)?.ok_or(Fail::from(NO_ORDER))?;
+        check_keys(table)?;
         self.out.push(b'{');
         let mut is_first = true;
         for pair in table.pairs::<Value, Value>() {
@@ -118,7 +137,7 @@ impl Encoder<'_> {
                 Value::Integer(number) => self.put_key(*number as f64)?,
                 Value::Number(number) => self.put_key(*number)?,
                 other => {
-                    return Err(cannot(other, "table key must be a number or string"));
+                    return Err(cannot(other, BAD_KEY));
                 }
             }
             self.out.push(b':');
