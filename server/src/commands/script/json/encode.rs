@@ -177,28 +177,37 @@ impl Encoder<'_> {
         // A byte may take six, so the length is looked at more than once.
         for piece in text.chunks(PIECE_BYTES) {
             bounds::element(self.out.len(), piece.len())?;
-            piece.iter().for_each(|byte| self.put_byte(*byte));
+            self.put_piece(piece);
         }
         self.out.push(b'"');
         Ok(())
     }
 
-    fn put_byte(&mut self, byte: u8) {
-        match byte {
-            b'"' => self.out.extend_from_slice(b"\\\""),
-            b'\\' => self.out.extend_from_slice(b"\\\\"),
-            b'/' => self.out.extend_from_slice(b"\\/"),
-            8 => self.out.extend_from_slice(b"\\b"),
-            9 => self.out.extend_from_slice(b"\\t"),
-            10 => self.out.extend_from_slice(b"\\n"),
-            12 => self.out.extend_from_slice(b"\\f"),
-            13 => self.out.extend_from_slice(b"\\r"),
-            0..=31 | 127 => {
-                let escape = format!("\\u{byte:04x}");
-                self.out.extend_from_slice(escape.as_bytes());
-            }
-            _ => self.out.push(byte),
+    fn put_piece(&mut self, mut piece: &[u8]) {
+        let is_special = |byte: &u8| matches!(byte, 0..=31 | b'"' | b'\\' | b'/' | 127);
+        while let Some(at) = piece.iter().position(is_special) {
+            self.out.extend_from_slice(&piece[..at]);
+            self.put_special(piece[at]);
+            piece = &piece[at + 1..];
         }
+        self.out.extend_from_slice(piece);
+    }
+
+    fn put_special(&mut self, byte: u8) {
+        let letter = match byte {
+            8 => b'b',
+            9 => b't',
+            10 => b'n',
+            12 => b'f',
+            13 => b'r',
+            b'"' | b'\\' | b'/' => byte,
+            _ => {
+                let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+                let code = [b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)];
+                return self.out.extend_from_slice(&code);
+            }
+        };
+        self.out.extend_from_slice(&[b'\\', letter]);
     }
 }
 
