@@ -4,8 +4,9 @@ use mlua::{Table, Value};
 
 use super::{Config, Invalid, MAX_DEPTH};
 use crate::commands::script::bounds;
-use crate::commands::script::value::{Fail, NO_ORDER, ordered_len, type_name};
+use crate::commands::script::value::{Fail, ordered_len, type_name};
 
+const BAD_KEY: &str = "table key must be a number or string";
 /// So much of a string is written before the text's length is looked at again.
 const PIECE_BYTES: usize = 1 << 16;
 
@@ -27,6 +28,25 @@ struct Encoder<'c> {
 fn cannot(value: &Value, why: &str) -> Fail {
     let kind = type_name(value);
     Fail::from(format!("Cannot serialise {kind}: {why}"))
+}
+
+/// Refuses keys that JSON does not have and that come in the order of their addresses. Which of them
+/// an error names must not follow from that order.
+fn check_keys(table: &Table) -> Result<(), Fail> {
+    if ordered_len(table)?.is_some() {
+        return Ok(());
+    }
+    let mut first: Option<Value> = None;
+    for pair in table.pairs::<Value, Value>() {
+        let key = pair?.0;
+        let is_address = matches!(key, Value::Table(_) | Value::Function(_) | Value::Thread(_));
+        let is_first = |first: &Value| type_name(&key) < type_name(first);
+        if is_address && first.as_ref().is_none_or(is_first) {
+            first = Some(key);
+        }
+    }
+    let key = first.unwrap_or(Value::Nil);
+    Err(cannot(&key, BAD_KEY))
 }
 
 impl Encoder<'_> {
@@ -104,8 +124,7 @@ impl Encoder<'_> {
     }
 
     fn put_object(&mut self, table: &Table, depth: i32) -> Result<(), Fail> {
-        // Which of several bad keys an error names would depend on their order.
-        ordered_len(table)?.ok_or(Fail::from(NO_ORDER))?;
+        check_keys(table)?;
         self.out.push(b'{');
         let mut is_first = true;
         for pair in table.pairs::<Value, Value>() {
@@ -118,7 +137,7 @@ impl Encoder<'_> {
                 Value::Integer(number) => self.put_key(*number as f64)?,
                 Value::Number(number) => self.put_key(*number)?,
                 other => {
-                    return Err(cannot(other, "table key must be a number or string"));
+                    return Err(cannot(other, BAD_KEY));
                 }
             }
             self.out.push(b':');
@@ -158,28 +177,37 @@ impl Encoder<'_> {
         // A byte may take six, so the length is looked at more than once.
         for piece in text.chunks(PIECE_BYTES) {
             bounds::element(self.out.len(), piece.len())?;
-            piece.iter().for_each(|byte| self.put_byte(*byte));
+            self.put_piece(piece);
         }
         self.out.push(b'"');
         Ok(())
     }
 
-    fn put_byte(&mut self, byte: u8) {
-        match byte {
-            b'"' => self.out.extend_from_slice(b"\\\""),
-            b'\\' => self.out.extend_from_slice(b"\\\\"),
-            b'/' => self.out.extend_from_slice(b"\\/"),
-            8 => self.out.extend_from_slice(b"\\b"),
-            9 => self.out.extend_from_slice(b"\\t"),
-            10 => self.out.extend_from_slice(b"\\n"),
-            12 => self.out.extend_from_slice(b"\\f"),
-            13 => self.out.extend_from_slice(b"\\r"),
-            0..=31 | 127 => {
-                let escape = format!("\\u{byte:04x}");
-                self.out.extend_from_slice(escape.as_bytes());
-            }
-            _ => self.out.push(byte),
+    fn put_piece(&mut self, mut piece: &[u8]) {
+        let is_special = |byte: &u8| matches!(byte, 0..=31 | b'"' | b'\\' | b'/' | 127);
+        while let Some(at) = piece.iter().position(is_special) {
+            self.out.extend_from_slice(&piece[..at]);
+            self.put_special(piece[at]);
+            piece = &piece[at + 1..];
         }
+        self.out.extend_from_slice(piece);
+    }
+
+    fn put_special(&mut self, byte: u8) {
+        let letter = match byte {
+            8 => b'b',
+            9 => b't',
+            10 => b'n',
+            12 => b'f',
+            13 => b'r',
+            b'"' | b'\\' | b'/' => byte,
+            _ => {
+                let digit = |value: u8| b"0123456789abcdef"[usize::from(value)];
+                let code = [b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)];
+                return self.out.extend_from_slice(&code);
+            }
+        };
+        self.out.extend_from_slice(&[b'\\', letter]);
     }
 }
 
