@@ -2,7 +2,9 @@
 worked on through the last one, by a worker with a scheduler in a process of its own.
 """
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -76,6 +78,12 @@ def use(connection, port):
     assert queue.delete() is None
 
 
+def die_with_parent():
+    """Runs in the worker: the kernel kills it should this process be killed."""
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main():
     import redis
     import rq
@@ -89,7 +97,7 @@ def main():
     sys.path.insert(0, here)
     import rq_py
 
-    worker = subprocess.Popen([sys.executable, "-B", *words])
+    worker = subprocess.Popen([sys.executable, "-B", *words], preexec_fn=die_with_parent)
     try:
         rq_py.use(redis.Redis(port=ports[0]), ports[0])
     finally:
