@@ -229,10 +229,10 @@ fn greet(cluster: &Cluster, args: &DemoArgs, data: &Path) {
     let first = &cluster.nodes[0].client;
     println!(
         "\nThings to try:\n  \
-         redis-cli -p {port} SET greeting hello     then GET it from another node\n  \
-         redis-cli -p {port} GROUP INFO             who leads, and how far everybody is\n  \
+         redis-cli -p {port} SET greeting hello      then GET it from another node\n  \
+         redis-cli -p {port} GROUP INFO              who leads, and how far everybody is\n  \
          redis-cli -p {port} GROUP TRANSFER {group} 2   let node 2 lead\n  \
-         redis-cli -p {port} SHUTDOWN               lose a node, and see the others go on\n",
+         redis-cli -p {port} SHUTDOWN                lose a node, and see the others go on\n",
         port = first.port(),
         group = cluster.root().name,
     );

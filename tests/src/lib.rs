@@ -14,9 +14,10 @@
 //! clusters in one thread, on simulated clocks, network and disks. The tests themselves are in
 //! `tests/`; long runs of five of these are programs of their own, in `bin/`.
 //!
-//! [`libraries`] installs client libraries of other languages. Nothing here uses a fixed port, and
-//! nothing outlives its test: servers are killed on drop, and by the kernel should the test itself
-//! be killed. Deadlines are generous, and only tell a hang from an answer; no test measures speed.
+//! [`libraries`] installs client libraries and frameworks of other languages. Nothing here uses a
+//! fixed port, and nothing outlives its test: servers are killed on drop, and by the kernel should
+//! the test itself be killed. Deadlines are generous, and only tell a hang from an answer; no test
+//! measures speed.
 
 pub mod audience;
 pub mod blocking;

@@ -1,4 +1,4 @@
-//! Client libraries as their users have them, at the versions pinned in `clients/`.
+//! Client libraries and frameworks as their users have them, at the versions pinned in `clients/`.
 //!
 //! They are installed from their registries into a directory of the caller's, once per version, and
 //! driven by the scripts beside the pins. How it fails: an interpreter that is missing or a script
@@ -21,11 +21,22 @@ pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
 /// # Errors
 /// It cannot be installed.
 pub fn python(installed: &Path) -> Result<PathBuf> {
-    let directory = installed.join("python");
+    environment(&installed.join("python"), "requirements.txt")
+}
+
+/// The same with the frameworks of `frameworks.txt`, which may want other versions of the library.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn python_frameworks(installed: &Path) -> Result<PathBuf> {
+    environment(&installed.join("python-frameworks"), "frameworks.txt")
+}
+
+fn environment(directory: &Path, pins: &str) -> Result<PathBuf> {
     let interpreter = directory.join("bin/python");
-    install(&directory, &["requirements.txt"], || {
+    install(directory, &[pins], || {
         let make = ["-m", "venv", "--clear"];
-        run(Command::new("python3").args(make).arg(&directory))?;
+        run(Command::new("python3").args(make).arg(directory))?;
         let quiet = [
             "-m",
             "pip",
@@ -34,7 +45,7 @@ pub fn python(installed: &Path) -> Result<PathBuf> {
             "--disable-pip-version-check",
             "-r",
         ];
-        let pins = format!("{SCRIPTS}/requirements.txt");
+        let pins = format!("{SCRIPTS}/{pins}");
         run(Command::new(&interpreter).args(quiet).arg(pins))
     })?;
     Ok(interpreter)
