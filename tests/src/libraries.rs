@@ -4,7 +4,7 @@
 //! driven by the scripts beside the pins. How it fails: an interpreter that is missing or a script
 //! that fails is an error with what it wrote.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -43,6 +43,10 @@ fn environment(directory: &Path, pins: &str) -> Result<PathBuf> {
             "install",
             "--quiet",
             "--disable-pip-version-check",
+            "--retries",
+            "2",
+            "--timeout",
+            "30",
             "-r",
         ];
         let pins = format!("{SCRIPTS}/{pins}");
@@ -65,7 +69,9 @@ pub fn node(installed: &Path) -> Result<PathBuf> {
         }
         let quiet = [
             "ci",
-            "--silent",
+            "--loglevel=error",
+            "--fetch-retries=2",
+            "--fetch-timeout=60000",
             "--no-audit",
             "--no-fund",
             "--ignore-scripts",
@@ -101,6 +107,16 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Held while something is installed: several tests need the same.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
+/// The file whose lock is held while something is installed into a directory. The installation may make
+/// the directory anew, so the file is not in it.
+fn lock_beside(directory: &Path) -> Result<File> {
+    let path = directory.with_extension("lock");
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(&path).with_context(|| format!("cannot make {}", path.display()))
+}
+
 /// Installs unless exactly this has been installed before.
 fn install(directory: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>) -> Result<()> {
     let pinned = pins
@@ -110,6 +126,10 @@ fn install(directory: &Path, pins: &[&str], install: impl FnOnce() -> Result<()>
     let mark = directory.join("installed");
     // A test that failed while installing has said so; the next one may try again.
     let _only_one = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
+    // Test programs are processes of their own, and may run side by side.
+    let lock = lock_beside(directory)?;
+    lock.lock()
+        .with_context(|| format!("cannot lock what is beside {}", directory.display()))?;
     if fs::read_to_string(&mark).is_ok_and(|installed| installed == pinned) {
         return Ok(());
     }

@@ -454,6 +454,19 @@ impl Drop for Server {
     }
 }
 
+/// Waits until this is so, of which an error tells by this name.
+///
+/// # Errors
+/// It is not so for too long.
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
+    let start = Instant::now();
+    while !is_so() {
+        ensure!(start.elapsed() < DEADLINE, "waited in vain: {what}");
+        thread::sleep(POLL);
+    }
+    Ok(())
+}
+
 /// Has the kernel kill the child when the thread that starts it ends, and puts it into a process
 /// group of its own.
 pub fn die_with_this_thread(command: &mut Command) {

@@ -545,6 +545,28 @@ fn ten_thousand_requests_in_one_pipeline_are_answered_in_order() {
 }
 
 #[test]
+fn large_replies_leave_before_the_next_requests_of_a_pipeline_run() {
+    const COUNT: usize = 64;
+    let server = bailiwick();
+    let mut client = server.connect().unwrap();
+    let limit = [
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "normal 8mb 0 0",
+    ];
+    assert_eq!(client.call(limit).unwrap(), Value::ok());
+    let value = vec![b'v'; 1 << 20];
+    let set = client.call([&b"SET"[..], b"k", &value]).unwrap();
+    assert_eq!(set, Value::ok());
+    // All at once they would be far above the limit.
+    client.send(&request(["GET", "k"]).repeat(COUNT)).unwrap();
+    for _ in 0..COUNT {
+        assert!(client.read().unwrap() == Value::Bytes(value.clone()));
+    }
+}
+
+#[test]
 fn requests_may_be_cut_anywhere() {
     let server = bailiwick();
     let requests = [

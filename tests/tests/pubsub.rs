@@ -10,7 +10,7 @@ use std::time::Instant;
 use bailiwick_frame::Protocol;
 use bailiwick_tests::audience::Audience;
 use bailiwick_tests::client::{Value, request};
-use bailiwick_tests::server::Launch;
+use bailiwick_tests::server::{Launch, wait_until};
 
 const CONNECTIONS: usize = 3;
 
@@ -200,6 +200,48 @@ fn clients_are_listed_and_counted_with_their_subscriptions() {
         );
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn a_subscriber_that_lags_is_heard_and_then_told_of_nothing_that_came_later() {
+    const COUNT: usize = 600;
+    let server = Launch::unsynced().unwrap().start().unwrap();
+    let (mut listener, mut publisher) = (server.connect().unwrap(), server.connect().unwrap());
+    let no_limit = [
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "pubsub 0 0 0",
+    ];
+    assert_eq!(publisher.call(no_limit).unwrap(), Value::ok());
+    listener.run("SUBSCRIBE a").unwrap();
+    // Far more than the buffers of the system take.
+    let message = vec![b'x'; 64 << 10];
+    for _ in 0..COUNT {
+        let received = publisher.call([&b"PUBLISH"[..], b"a", &message]).unwrap();
+        assert_eq!(received, Value::Integer(1));
+    }
+    listener.send(&request(["UNSUBSCRIBE", "a"])).unwrap();
+    for _ in 0..COUNT / 2 {
+        assert_eq!(listener.read().unwrap().list()[0].text(), "message");
+    }
+    // Much of what was published is still to be read.
+    let is_heard = || publisher.run("PUBLISH a later").unwrap() == Value::Integer(0);
+    wait_until("the subscription is taken back", is_heard).unwrap();
+    let mut messages = COUNT / 2;
+    let confirmation = loop {
+        let told = listener.read().unwrap();
+        if told.list()[0].text() != "message" {
+            break told;
+        }
+        messages += 1;
+    };
+    assert!(messages >= COUNT, "only {messages} messages came");
+    assert_eq!(confirmation.list()[0].text(), "unsubscribe");
+    assert_eq!(
+        listener.run("PING").unwrap(),
+        Value::Status("PONG".to_owned())
+    );
 }
 
 #[test]

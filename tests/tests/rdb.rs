@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use bailiwick::rdb::{self, Value as Restored, stream};
 use bailiwick_tests::client::{Client, Value};
 use bailiwick_tests::differential::{DATABASES, sequence};
-use bailiwick_tests::server::{DEADLINE, Launch, Server, bailiwick_program};
+use bailiwick_tests::server::{DEADLINE, Launch, Server, bailiwick_program, wait_until};
 
 const DEBUG: [&str; 2] = ["--enable-debug-command", "yes"];
 
@@ -293,9 +293,8 @@ fn a_whole_file_of_redis_is_imported_and_an_exported_one_loads_in_redis() {
         said(&output)
     );
     there.run("SELECT 3").unwrap();
-    while there.run("EXISTS gone").unwrap() != Value::Integer(0) {
-        std::thread::yield_now();
-    }
+    let has_gone = || there.run("EXISTS gone").unwrap() == Value::Integer(0);
+    wait_until("the key has expired", has_gone).unwrap();
     assert_same(&mut here, &mut there);
 
     let target = Launch::redis().unwrap().args(DEBUG);

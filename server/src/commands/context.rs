@@ -177,12 +177,13 @@ impl WriteContext<'_> {
     /// as good as absent; a write to it replaces it.
     pub fn get(&self, key: &[u8]) -> Option<&Entry> {
         let found = self.peek(key);
-        let counter = if found.is_some() {
-            &self.counters.hits
-        } else {
-            &self.counters.misses
-        };
-        Counters::add(counter, 1);
+        match found {
+            Some(entry) => {
+                Counters::add(&self.counters.hits, 1);
+                self.clock.touch(entry);
+            }
+            None => Counters::add(&self.counters.misses, 1),
+        }
         found
     }
 

@@ -55,6 +55,12 @@ impl CommandError {
     pub const OUT_OF_MEMORY: Self =
         Self::text("OOM command not allowed when used memory > 'maxmemory'.");
 
+    /// The command may have been done.
+    pub const UNCERTAIN: Self = Self::text(
+        "UNCERTAIN The command was given to the group, but its outcome could not be learnt in \
+         time: it may have been done, or be done yet. Read the keys before repeating it",
+    );
+
     /// What EXEC answers if one of the commands is refused like this when it is about to run.
     #[must_use]
     pub fn aborting_exec(&self) -> Self {

@@ -205,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn a_read_that_may_change_its_key_is_an_access_like_any_other() {
+        let mut fixture = Fixture::default();
+        run(&mut fixture, "SET a 1");
+        fixture.now_ms += 5_000;
+        check(
+            &mut fixture,
+            &[
+                ("OBJECT IDLETIME a", "5"),
+                ("GETEX a", "\"1\""),
+                ("OBJECT IDLETIME a", "0"),
+            ],
+        );
+    }
+
+    #[test]
     fn frequency_and_idle_time_exclude_each_other() {
         use bailiwick_frame::{ArgRange, Args, Encoder, Protocol};
 

@@ -34,7 +34,7 @@ use bailiwick_replication::GroupId;
 use tokio::io::{AsyncReadExt, Interest};
 use tokio::time::Instant;
 
-use super::follow::follow;
+use super::follow;
 use super::orphans::Orphan;
 use super::{Connection, End, READ_BYTES, READ_MAX_BYTES};
 use crate::commands::{Blocked, Flag, Known, Unblocked, lookup, lookup_logged, timeout_of};
@@ -575,7 +575,8 @@ async fn errand(
     };
     let mut answered = ticket.submit(asking).await;
     if let Some(strayed) = answered.strayed.pop() {
-        answered = follow(worker, (ticket, answered), strayed.stray).await;
+        let deadline = follow::deadline(worker);
+        answered = follow::follow(worker, (ticket, answered), strayed.stray, deadline).await;
     }
     answered
 }

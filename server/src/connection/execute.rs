@@ -25,7 +25,7 @@ use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
-use super::push::{listens, runs_while_listening};
+use super::push::{ends_listening, listens, runs_while_listening};
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
     self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, timeout_of,
@@ -47,7 +47,8 @@ const PREFETCH_KEY_BYTES: usize = 256;
 enum Stop {
     /// All requests have been looked at; there may be items to propose.
     End,
-    /// The items gathered must be answered before the request at this index is looked at.
+    /// The items gathered must be answered, and large replies sent, before the request at this index is
+    /// looked at.
     Propose,
     /// The next request must wait for something first.
     Pending(Pending),
@@ -170,6 +171,11 @@ impl Connection {
         let mut stop = Stop::End;
         let mut prefetched = next;
         while next < count {
+            if out.len() >= FLUSH_BYTES && proposal.items.is_empty() {
+                // There is nothing to propose; what there is to send leaves before more is gathered.
+                stop = Stop::Propose;
+                break;
+            }
             let Proposal {
                 group,
                 buffer,
@@ -300,7 +306,11 @@ impl Connection {
                 }
                 Handler::Node(node_command) => {
                     reads.finish(&worker);
+                    let before = out.len();
                     match self.run_node_command(node_command, command, args, &mut out) {
+                        Flow::Continue if ends_listening(node_command) => {
+                            self.carry_pushes_before(before, &mut out);
+                        }
                         Flow::Continue => self.carry_pushes(&mut out),
                         Flow::Propose(id, item) => {
                             self.end_caching(command);
@@ -432,9 +442,11 @@ impl Connection {
             return;
         }
         let (database, address) = (self.session.database, &self.guard.client.address);
-        let monitors = &self.guard.worker.node.monitors;
+        let node = &self.guard.worker.node;
+        let monitors = &node.monitors;
         redact::with_shown(command, args, |args| {
-            monitors.feed(node::now_us(), database, address, args);
+            let limits = node.settings.load().client_output_buffer_limit;
+            monitors.feed(node::now_us(), database, (address, args), &limits);
         });
     }
 

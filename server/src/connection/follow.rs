@@ -2,8 +2,9 @@
 //!
 //! A group that does not serve a key does nothing and says so, with what it knows of the key's
 //! whereabouts. The connection asks there, or where the directory says by now; while a prefix is
-//! being moved, it waits ([`Pursuit`] decides). So a move costs a client time and no error, unless it takes longer than
-//! the request timeout. The replies take the places that were kept for them.
+//! being moved, it waits ([`Pursuit`] decides). So a move costs a client time and no error, unless it
+//! takes longer than the request timeout, which all that strayed of a pipeline have together. The
+//! replies take the places that were kept for them.
 
 use std::time::{Duration, Instant};
 
@@ -16,19 +17,25 @@ use crate::routing::pursuit::{Next, Pursuit};
 use crate::worker::{Ticket, Worker};
 
 impl Connection {
-    /// Has the items that strayed executed where they belong.
+    /// Has the items that strayed executed where they belong. Those for which there is no time left keep
+    /// the error that stands for them.
     pub(super) async fn follow_strays(&mut self, proposal: &mut Proposal) {
         let strayed = std::mem::take(&mut proposal.strayed);
         let replies = std::mem::take(&mut proposal.replies);
         let mut written = 0;
+        let deadline = deadline(&self.guard.worker);
         for lost in strayed {
+            if Instant::now() >= deadline {
+                self.guard.worker.node.note_error(&lost.stray.to_string());
+                continue;
+            }
             proposal
                 .replies
                 .extend_from_slice(&replies[written..lost.reply.start]);
             written = lost.reply.end;
             let item = std::mem::replace(&mut proposal.items[lost.item], Item::Expire(0));
             let errand = single(self.guard.worker.clone().ticket(), proposal, item);
-            let mut found = follow(&self.guard.worker, errand, lost.stray).await;
+            let mut found = follow(&self.guard.worker, errand, lost.stray, deadline).await;
             proposal.replies.append(&mut found.replies);
             proposal.failures.append(&mut found.failures);
             proposal.is_discarded = found.is_discarded;
@@ -61,15 +68,19 @@ fn single(ticket: Ticket, of: &Proposal, item: Item) -> (Ticket, Box<Proposal>) 
     (ticket, proposal)
 }
 
+/// Until when requests are followed that are found to have strayed now.
+pub(super) fn deadline(worker: &Worker) -> Instant {
+    Instant::now() + Duration::from_millis(worker.node.settings.load().request_timeout_ms)
+}
+
 /// Asks on until somebody has executed the proposal's only item, or time is up; then the error of
 /// the last attempt is the reply.
 pub(super) async fn follow(
     worker: &Worker,
     (ticket, mut proposal): (Ticket, Box<Proposal>),
     mut stray: Stray,
+    deadline: Instant,
 ) -> Box<Proposal> {
-    let timeout_ms = worker.node.settings.load().request_timeout_ms;
-    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
     let mut pursuit = Pursuit::new(&proposal);
     loop {
         let next = {

@@ -32,7 +32,6 @@ use std::time::Duration;
 use bailiwick_frame::{Encoder, Limits, Parser};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::Receiver;
 
 pub use orphans::{Orphans, run_orphans};
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
@@ -61,13 +60,13 @@ const FLUSH_BYTES: usize = 256 * 1024;
 enum End {
     /// One of the two sides wanted it.
     Closed,
-    /// The socket failed.
-    Failed(#[allow(dead_code, reason = "for who debugs; nobody acts on it")] io::Error),
+    /// The socket failed; how, nobody wants to know.
+    Failed,
 }
 
 impl From<io::Error> for End {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+    fn from(_: io::Error) -> Self {
+        Self::Failed
     }
 }
 
@@ -77,8 +76,6 @@ enum Wake {
     Received(usize),
     /// There is something in the client's feed.
     Feed,
-    /// A line for a monitor.
-    Monitored(Arc<[u8]>),
 }
 
 /// Starts the task of a connection that was just accepted.
@@ -111,7 +108,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Por
         proposal: Some(proposal),
         now_ns: 0,
         database_before_exec: 0,
-        feed: None,
+        has_pushed: false,
         carried_bytes: 0,
     };
     let task = tokio::task::spawn_local(connection.run());
@@ -147,8 +144,8 @@ impl Drop for Guard {
         let node = &self.worker.node;
         node.clients.remove(self.client.id);
         self.worker.remove_client(self.client.id);
-        if self.client.has(ClientFlag::Monitor) && node.monitors.remove(self.client.id) {
-            node.attention.set(Condition::Monitored, false);
+        if self.client.has(ClientFlag::Monitor) {
+            node.monitors.remove(self.client.id, &node.attention);
         }
     }
 }
@@ -165,8 +162,8 @@ pub(crate) struct Connection {
     now_ns: i64,
     /// The database to return to if an EXEC turns out not to run.
     database_before_exec: usize,
-    /// Lines to send unasked, for a monitor.
-    feed: Option<Receiver<Arc<[u8]>>>,
+    /// The last thing that was sent came out of the client's feed.
+    has_pushed: bool,
     /// How much of the client's feed stands among the replies.
     carried_bytes: usize,
 }
@@ -229,7 +226,6 @@ impl Connection {
             match woken {
                 Wake::Received(count) => break count,
                 Wake::Feed => self.send_pushes().await?,
-                Wake::Monitored(line) => self.stream.write_all(&line).await?,
             }
         };
         let worker = &self.guard.worker;
@@ -243,14 +239,15 @@ impl Connection {
     }
 
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<Wake, End>> {
-        if self.guard.client.feed.has_pending() {
-            return Poll::Ready(Ok(Wake::Feed));
-        }
-        if let Some(feed) = &mut self.feed
-            && let Poll::Ready(line) = feed.poll_recv(context)
+        // A client for which there is always something to send is heard all the same.
+        if std::mem::take(&mut self.has_pushed)
+            && let Poll::Ready(received) = self.poll_receive(context)
         {
-            // A feed that has ended means that this monitor was too slow.
-            return Poll::Ready(line.map(Wake::Monitored).ok_or(End::Closed));
+            return Poll::Ready(Ok(Wake::Received(received?)));
+        }
+        if self.guard.client.feed.has_pending() {
+            self.has_pushed = true;
+            return Poll::Ready(Ok(Wake::Feed));
         }
         let received = ready!(self.poll_receive(context))?;
         Poll::Ready(Ok(Wake::Received(received)))

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
 
-use super::follow::follow;
+use super::follow::{deadline, follow};
 use super::{Connection, End, ReplyMode};
 use crate::commands::{CommandError, Known, NodeCommand, lookup, lookup_logged};
 use crate::group::{Arguments, Item};
 use crate::keyspace::WatchState;
+use crate::node;
 use crate::node::clients::{ClientFlag, bump};
 use crate::node::commands::{self, Flow, NodeContext, Pending, Work};
-use crate::node::{self, Condition};
 use crate::pubsub::HEARD_WITHIN;
 use crate::routing::errand::{self, Reply};
 
@@ -168,7 +168,8 @@ impl Connection {
         });
         let mut answered = ticket.submit(asking).await;
         if let Some(strayed) = answered.strayed.pop() {
-            answered = follow(&worker, (ticket, answered), strayed.stray).await;
+            let deadline = deadline(&worker);
+            answered = follow(&worker, (ticket, answered), strayed.stray, deadline).await;
         }
         let outcome = watch_states(&answered.replies, args.len() - 1);
         let mut reply = Vec::new();
@@ -234,10 +235,10 @@ impl Connection {
 
     fn become_monitor(&mut self) {
         let worker = self.guard.worker.clone();
-        if self.feed.is_none() {
-            self.feed = Some(worker.node.monitors.add(self.guard.client.id));
+        if !self.guard.client.has(ClientFlag::Monitor) {
             self.guard.client.set(ClientFlag::Monitor, true);
-            worker.node.attention.set(Condition::Monitored, true);
+            let (node, client) = (&worker.node, self.guard.client.clone());
+            node.monitors.add(client, &node.attention);
         }
         let protocol = self.session.protocol;
         Encoder::new(&mut self.proposal().replies, protocol).ok();

@@ -20,19 +20,16 @@ impl Connection {
         .await;
     }
 
-    /// Sends what is there, apart from replies.
+    /// Sends what is there, apart from replies, as far as it makes one write.
     pub(super) async fn send_pushes(&mut self) -> Result<(), End> {
         let worker = self.guard.worker.clone();
         let client = self.guard.client.clone();
         let mut pushes = worker.take_buffer();
-        while client.feed.has_pending() {
-            pushes.clear();
-            let taken = client.feed.take(&mut pushes, FLUSH_BYTES);
-            self.stream.write_all(&pushes).await?;
-            client.feed.note_written(taken);
-            bump(&worker.stats.sent_bytes, taken as u64);
-            bump(&client.sent_bytes, taken as u64);
-        }
+        let taken = client.feed.take(&mut pushes, FLUSH_BYTES);
+        self.stream.write_all(&pushes).await?;
+        client.feed.note_written(taken);
+        bump(&worker.stats.sent_bytes, taken as u64);
+        bump(&client.sent_bytes, taken as u64);
         worker.give_buffer(pushes);
         Ok(())
     }
@@ -43,6 +40,17 @@ impl Connection {
         if feed.has_pending() {
             let room = out.len() + FLUSH_BYTES;
             self.carried_bytes += feed.take(out, room);
+        }
+    }
+
+    /// Puts all that is there before the reply that begins at `at`: it came up while the client still
+    /// listened, and must not be heard after it was told that it does not.
+    pub(super) fn carry_pushes_before(&mut self, at: usize, out: &mut Vec<u8>) {
+        let feed = &self.guard.client.feed;
+        if feed.has_pending() {
+            let reply = out.split_off(at);
+            self.carried_bytes += feed.take(out, usize::MAX);
+            out.extend_from_slice(&reply);
         }
     }
 
@@ -83,4 +91,15 @@ pub(super) fn listens(command: &Known) -> CommandError {
          allowed in this context",
         command.full_name()
     ))
+}
+
+/// What makes a client hear less than before.
+pub(super) fn ends_listening(which: NodeCommand) -> bool {
+    matches!(
+        which,
+        NodeCommand::Unsubscribe
+            | NodeCommand::Punsubscribe
+            | NodeCommand::Sunsubscribe
+            | NodeCommand::Reset
+    )
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bailiwick_frame::Protocol;
+use bailiwick_frame::{ArgRange, Args, Protocol};
 use bailiwick_replication::GroupId;
 
 use super::Weights;
@@ -29,7 +29,12 @@ pub enum ReplyMode {
     SkipThis,
 }
 
+/// What a queued request takes besides its bytes, as it counts towards the bound.
+const STEP_BYTES: usize = 64;
+
 /// A transaction that is being queued.
+///
+/// Invariant: what it holds takes no more than the bound that [`Queued::push`] was given.
 #[derive(Default)]
 pub struct Queued {
     /// The steps so far; node commands wait in `arguments` like the others.
@@ -38,6 +43,39 @@ pub struct Queued {
     pub arguments: Arguments,
     /// A request was refused, so EXEC will be, too.
     pub is_broken: bool,
+}
+
+impl Queued {
+    /// Adds a request, unless the transaction is broken: it will not run. If all of them would take more
+    /// than `max_bytes`, it is broken, holds nothing any more, and the answer is false.
+    #[must_use]
+    pub fn push(
+        &mut self,
+        command: crate::commands::Known,
+        args: Args<'_>,
+        max_bytes: usize,
+    ) -> bool {
+        if self.is_broken {
+            return true;
+        }
+        let bytes =
+            args.iter().map(<[u8]>::len).sum::<usize>() + args.len() * size_of::<ArgRange>();
+        if self.held_bytes() + STEP_BYTES + bytes > max_bytes {
+            *self = Self {
+                is_broken: true,
+                ..Self::default()
+            };
+            return false;
+        }
+        let request = self.arguments.push(args);
+        self.steps.push(QueuedStep { command, request });
+        true
+    }
+
+    fn held_bytes(&self) -> usize {
+        let ranges = self.arguments.args() * size_of::<ArgRange>();
+        self.arguments.bytes() + ranges + self.steps.len() * STEP_BYTES
+    }
 }
 
 /// A request between MULTI and EXEC.
@@ -159,5 +197,30 @@ impl Session {
         self.watched_in = None;
         self.client.watched.store(0, Ordering::Relaxed);
         self.client.set(ClientFlag::Watching, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands;
+
+    #[test]
+    fn a_transaction_above_its_bound_is_broken_and_lets_go_of_what_it_holds() {
+        let bytes = b"SETk0123456789";
+        let ranges = [(0, 3), (3, 4), (4, 14)].map(|(start, end)| ArgRange { start, end });
+        let args = Args::new(bytes, &ranges);
+        let set = commands::lookup(args).unwrap();
+        let each = STEP_BYTES + bytes.len() + ranges.len() * size_of::<ArgRange>();
+        let mut queued = Queued::default();
+        for _ in 0..3 {
+            assert!(queued.push(set, args, 3 * each));
+        }
+        assert!(!queued.push(set, args, 3 * each));
+        assert!(queued.is_broken && queued.steps.is_empty());
+        assert_eq!(queued.held_bytes(), 0);
+        // What follows is small enough, and does not make it whole.
+        assert!(queued.push(set, args, 3 * each));
+        assert!(queued.is_broken && queued.steps.is_empty());
     }
 }

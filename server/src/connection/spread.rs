@@ -202,20 +202,27 @@ impl Asking {
             return vec![Piece { keys, reply }];
         };
         self.has_strayed.set(true);
+        let deadline = follow::deadline(&self.worker);
         let keys = part.keys.iter().map(|key| {
             let part = Part {
                 group: part.group,
                 keys: vec![*key],
             };
-            self.ask_stray(command, args, part, strayed.stray.clone())
+            self.ask_stray((command, args), part, strayed.stray.clone(), deadline)
         });
         all(keys).await
     }
 
     /// Has the command executed for a key that is not where it was looked for.
-    async fn ask_stray(&self, command: Known, args: Args<'_>, part: Part, stray: Stray) -> Piece {
+    async fn ask_stray(
+        &self,
+        (command, args): (Known, Args<'_>),
+        part: Part,
+        stray: Stray,
+        deadline: Instant,
+    ) -> Piece {
         let errand = self.part(command, args, &part);
-        let proposal = follow::follow(&self.worker, errand, stray).await;
+        let proposal = follow::follow(&self.worker, errand, stray, deadline).await;
         Piece {
             keys: part.keys,
             reply: proposal.replies,

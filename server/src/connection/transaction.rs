@@ -24,6 +24,10 @@ use crate::node::{self, Condition};
 use crate::routing::{self, Route};
 use crate::state::{State, Watched};
 
+/// What the requests of a transaction may take. The log would refuse more, and offsets into what is
+/// queued have 32 bits.
+const MAX_QUEUED_BYTES: usize = 1 << 30;
+
 impl Connection {
     pub(super) fn begin_multi(&mut self) -> Result<(), CommandError> {
         if self.session.queued.is_some() {
@@ -56,9 +60,24 @@ impl Connection {
         let Some(queued) = &mut self.session.queued else {
             return;
         };
-        let request = queued.arguments.push(args);
-        queued.steps.push(QueuedStep { command, request });
+        if !queued.push(command, args, MAX_QUEUED_BYTES) {
+            self.note_queued(0, 0);
+            let text = "ERR the transaction is too large for the log";
+            self.refuse(&CommandError::text(text), args, out);
+            return;
+        }
         let (count, bytes) = (queued.steps.len(), queued.arguments.bytes());
+        self.note_queued(count, bytes);
+        let before = out.len();
+        Encoder::new(out, self.session.protocol).simple("QUEUED");
+        if self.session.reply_mode != super::ReplyMode::On {
+            out.truncate(before);
+            self.after_suppressed_reply();
+        }
+    }
+
+    /// Shows those who list clients how much is queued.
+    fn note_queued(&self, count: usize, bytes: usize) {
         self.guard
             .client
             .queued
@@ -67,12 +86,6 @@ impl Connection {
             .client
             .queued_bytes
             .store(bytes as u64, Ordering::Relaxed);
-        let before = out.len();
-        Encoder::new(out, self.session.protocol).simple("QUEUED");
-        if self.session.reply_mode != super::ReplyMode::On {
-            out.truncate(before);
-            self.after_suppressed_reply();
-        }
     }
 
     /// EXEC, which monitors see behind the commands that it runs.

@@ -35,7 +35,12 @@ pub(super) fn answer_all(
 
 /// Answers every item of a proposal with an error; nothing is run.
 pub(crate) fn fail(proposal: &mut Proposal, error: &CommandError) {
-    for item in &proposal.items {
+    fail_from(proposal, 0, error);
+}
+
+/// As [`fail`], for the items from `first` on; those before have their replies.
+pub(crate) fn fail_from(proposal: &mut Proposal, first: usize, error: &CommandError) {
+    for item in &proposal.items[first..] {
         match item {
             Item::Command { command, .. } => {
                 Encoder::new(&mut proposal.replies, proposal.protocol).error(&error.to_string());

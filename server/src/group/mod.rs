@@ -54,13 +54,12 @@ use bailiwick_replication::{ConfigurationId, DataDir, GroupId, NodeId, Wal};
 use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 
-pub(crate) use answer::fail;
+pub(crate) use answer::{fail, fail_from};
 pub use checkpointer::{CheckpointStatus, Checkpoints};
 pub(crate) use commit::deliver;
 pub use host::{Host, HostConfig, NODE_SERVICES, NodeServices, open_data};
 use inbox::Event;
 pub use mailbox::Mailbox;
-pub(crate) use member::is_read_only;
 pub use member::{
     Change, Description, Member, MemberDescription, MemberOptions, TransferProgress, Work,
 };

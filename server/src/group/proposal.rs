@@ -175,10 +175,17 @@ impl Arguments {
     }
 
     fn push_arg(&mut self, arg: &[u8]) {
-        let start = self.bytes.len() as u32;
+        let offset = |at: usize| u32::try_from(at).expect("whoever gathers requests has a bound");
+        let start = offset(self.bytes.len());
         self.bytes.extend_from_slice(arg);
-        let end = self.bytes.len() as u32;
+        let end = offset(self.bytes.len());
         self.ranges.push(ArgRange { start, end });
+    }
+
+    /// Number of arguments of all requests.
+    #[must_use]
+    pub fn args(&self) -> usize {
+        self.ranges.len()
     }
 
     /// Number of requests.
@@ -234,6 +241,16 @@ impl Proposal {
         self.buffer.len() + queued.sum::<usize>()
     }
 
+    /// Whether it changes nothing, so that it needs no entry.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.items.iter().all(|item| match item {
+            Item::Command { command, .. } => !command.is_write(),
+            Item::Transaction(transaction) => !transaction.has_write(),
+            Item::Expire(_) | Item::Genesis { .. } => false,
+        })
+    }
+
     /// The first key that is named.
     #[must_use]
     pub fn first_key(&self) -> Option<&[u8]> {
@@ -257,12 +274,8 @@ impl Proposal {
         self.buffer.clear();
         self.requests.clear();
         put_request(&mut self.buffer, args);
-        let limits = Limits {
-            max_args: usize::MAX,
-            max_bulk_bytes: usize::MAX,
-            ..Limits::default()
-        };
-        let parsed = Parser::default().parse(&mut self.buffer, &limits, 1, &mut self.requests);
+        let parsed =
+            Parser::default().parse(&mut self.buffer, &Limits::NONE, 1, &mut self.requests);
         debug_assert!(parsed.is_ok(), "what was parsed once parses again");
     }
 

@@ -1,51 +1,68 @@
 //! `MONITOR`: a copy of every request to those who asked for it.
+//!
+//! Lines wait in a client's feed like messages, so what a slow monitor may leave unread is bounded by
+//! its output buffer limit, above which it is disconnected.
+//!
+//! Invariant: [`Condition::Monitored`] holds exactly if somebody monitors. It changes under the lock of
+//! the list: whoever comes while the last one goes would be forgotten otherwise.
 
 use std::sync::Arc;
 
 use bailiwick_frame::Args;
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Lines that may wait for a monitor; one that falls behind further is disconnected.
-const QUEUE_LINES: usize = 16 * 1024;
-
-/// Carries a monitor's lines.
-type Feed = Sender<Arc<[u8]>>;
+use super::clients::Client;
+use super::{Attention, Condition};
+use crate::config::OutputBufferLimits;
+use crate::pubsub::limit_of;
 
 /// Those who monitor.
 #[derive(Default)]
 pub struct Monitors {
-    feeds: Mutex<Vec<(u64, Feed)>>,
+    clients: Mutex<Vec<Arc<Client>>>,
 }
 
 impl Monitors {
-    /// Adds a connection, which reads its lines from what is returned.
-    pub fn add(&self, client: u64) -> Receiver<Arc<[u8]>> {
-        let (sender, receiver) = channel(QUEUE_LINES);
-        self.feeds.lock().push((client, sender));
-        receiver
+    /// Adds a client, whose feed gets the lines from now on.
+    pub fn add(&self, client: Arc<Client>, attention: &Attention) {
+        let mut clients = self.clients.lock();
+        clients.push(client);
+        attention.set(Condition::Monitored, true);
     }
 
-    /// Removes a connection; true if it was the last.
-    pub fn remove(&self, client: u64) -> bool {
-        let mut feeds = self.feeds.lock();
-        feeds.retain(|(id, _)| *id != client);
-        feeds.is_empty()
+    /// Removes a client.
+    pub fn remove(&self, client: u64, attention: &Attention) {
+        let mut clients = self.clients.lock();
+        clients.retain(|monitor| monitor.id != client);
+        attention.set(Condition::Monitored, !clients.is_empty());
     }
 
-    /// Sends a request to all. A monitor whose queue is full loses its feed, which ends its
-    /// connection.
-    pub fn feed(&self, now_us: i64, database: usize, address: &str, args: Args<'_>) {
-        let line: Arc<[u8]> = format_line(now_us, database, address, args).into();
-        self.feeds
-            .lock()
-            .retain(|(_, feed)| feed.try_send(line.clone()).is_ok());
+    /// Sends a request, which came from an address, to all. A monitor that lets more wait than it may is
+    /// disconnected.
+    pub fn feed(
+        &self,
+        now_us: i64,
+        database: usize,
+        (address, args): (&str, Args<'_>),
+        limits: &OutputBufferLimits,
+    ) {
+        let line: Bytes = format_line(now_us, database, address, args).into();
+        for client in self.clients.lock().iter() {
+            if !client.feed.push(line.clone(), limit_of(client, limits)) {
+                tracing::warn!(
+                    client = %client.address,
+                    "a monitor is disconnected: it takes its lines too slowly"
+                );
+                client.kill();
+            }
+        }
     }
 
     /// Number of monitors.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.feeds.lock().len()
+        self.clients.lock().len()
     }
 
     /// Whether nobody monitors.
@@ -76,4 +93,51 @@ fn format_line(now_us: i64, database: usize, address: &str, args: Args<'_>) -> V
     }
     line.extend_from_slice(b"\r\n");
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::BufferLimit;
+    use bailiwick_frame::ArgRange;
+    use std::sync::atomic::Ordering;
+
+    fn client(id: u64) -> Arc<Client> {
+        Arc::new(Client::new(id, String::new(), String::new(), 0, 0))
+    }
+
+    #[test]
+    fn a_monitor_that_reads_nothing_is_disconnected_at_its_limit_in_bytes() {
+        let (monitors, attention, slow) = (Monitors::default(), Attention::default(), client(1));
+        monitors.add(slow.clone(), &attention);
+        let mut limits = OutputBufferLimits::default();
+        limits.normal = BufferLimit {
+            hard_bytes: 10_000,
+            ..BufferLimit::default()
+        };
+        let bytes = [b'v'; 1000];
+        let ranges = [ArgRange {
+            start: 0,
+            end: 1000,
+        }];
+        let feed = || monitors.feed(0, 0, ("there", Args::new(&bytes, &ranges)), &limits);
+        for _ in 0..9 {
+            feed();
+            assert!(!slow.closing.load(Ordering::Relaxed));
+        }
+        feed();
+        assert!(slow.closing.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn requests_are_shown_until_the_last_monitor_has_gone() {
+        let (monitors, attention) = (Monitors::default(), Attention::default());
+        for id in [1, 2] {
+            monitors.add(client(id), &attention);
+        }
+        monitors.remove(1, &attention);
+        assert!(attention.has(Condition::Monitored));
+        monitors.remove(2, &attention);
+        assert!(!attention.has(Condition::Monitored) && monitors.is_empty());
+    }
 }

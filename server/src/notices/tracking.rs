@@ -35,6 +35,9 @@ use crate::pubsub::Push;
 /// The channel by which clients of RESP2 hear of changes.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
 
+/// Of the keys that a full table may hold, the one-in-so-many that are given up besides its excess.
+const GIVEN_UP_SHARE: usize = 64;
+
 /// How a client keeps track: `CLIENT TRACKING ON`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mode {
@@ -201,10 +204,14 @@ impl Tracking {
             table.items += usize::from(readers.clients.insert(client));
         }
         let max_keys = self.max_keys.load(Ordering::Relaxed);
-        while max_keys > 0 && table.keys.len() > max_keys {
-            let given_up = table.keys.keys().next().cloned();
-            let given_up = given_up.expect("a table above its limit has a key");
-            self.tell_readers(table, &given_up, 0);
+        if max_keys > 0 && table.keys.len() > max_keys {
+            // To find keys means to walk over what earlier ones have left, so it is done seldom, for
+            // many at once.
+            let excess = table.keys.len() - max_keys + max_keys / GIVEN_UP_SHARE;
+            let given_up: Vec<Box<[u8]>> = table.keys.keys().take(excess).cloned().collect();
+            given_up
+                .iter()
+                .for_each(|key| self.tell_readers(table, key, 0));
         }
     }
 
@@ -299,7 +306,8 @@ impl Tracking {
                     What::Missed | What::Announced | What::Cleared | What::HandedOut
                 );
                 if is_key && touch.key.starts_with(prefix) {
-                    changed.entry(&touch.key).or_insert(touch.author);
+                    // Whoever wrote last has the present value; everybody else is behind.
+                    changed.insert(&touch.key, touch.author);
                 }
             }
             for (id, tracked) in clients
@@ -412,14 +420,19 @@ mod tests {
         }
 
         fn touch(&self, key: &str, what: What, author: u64) {
-            let touch = Touch {
+            self.touch_by(key, what, &[author]);
+        }
+
+        /// One touch by each of these, told of together.
+        fn touch_by(&self, key: &str, what: What, authors: &[u64]) {
+            let touches = authors.iter().map(|&author| Touch {
                 database: 0,
                 key: key.as_bytes().into(),
                 what,
                 event: None,
                 author,
-            };
-            self.tracking.touched(GROUP, &[touch]);
+            });
+            self.tracking.touched(GROUP, &touches.collect::<Vec<_>>());
         }
     }
 
@@ -463,6 +476,18 @@ mod tests {
     }
 
     #[test]
+    fn a_full_table_makes_room_for_many_keys_at_once() {
+        let world = world(&Mode::default());
+        world.tracking.set_max_keys(128);
+        let names: Vec<String> = (0..129).map(|n| format!("key:{n}")).collect();
+        for name in &names {
+            world.tracking.remember(1, GROUP, &[name.as_bytes()]);
+        }
+        assert_eq!(world.tracking.counts().keys, 126);
+        assert_eq!(world.told().matches('>').count(), 3);
+    }
+
+    #[test]
     fn broadcasting_tells_of_all_keys_with_a_prefix_at_once() {
         let mode = Mode {
             broadcast: true,
@@ -476,6 +501,10 @@ mod tests {
         assert_eq!(world.told(), "", "another prefix, and its own doing");
         world.touch("x1", CHANGED, 0);
         assert_eq!(world.told(), ">*1 $2 x1");
+        world.touch_by("x1", CHANGED, &[1, 2]);
+        assert_eq!(world.told(), ">*1 $2 x1", "another one wrote after it");
+        world.touch_by("x1", CHANGED, &[2, 1]);
+        assert_eq!(world.told(), "", "it wrote last, and knows what");
         world.tracking.forget_group(GROUP);
         assert_eq!(world.told(), ">_");
         world.touch("", What::Cleared, 0);

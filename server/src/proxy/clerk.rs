@@ -5,12 +5,16 @@
 //! once; otherwise they go the way of local clients' reads, and the [`Clerk`] remembers which parcel
 //! waits for which of them.
 //!
+//! An answer has a bound, because a message between nodes has one, and answers of many clients travel
+//! in it. Of a parcel that asks for more, the first requests are answered; for the others the asking
+//! node asks again. A single reply that is too long to travel is replaced by an error.
+//!
 //! [read]: read
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bailiwick_frame::{Encoder, Limits, Parser};
+use bailiwick_frame::{Encoder, Limits, Parser, Protocol};
 use bailiwick_replication::NodeId;
 use bytes::Bytes;
 
@@ -19,6 +23,12 @@ use crate::commands::{self, Counters, Handler, ReadContext};
 use crate::group::{Item, Mailbox, Proposal};
 use crate::keyspace::AccessClock;
 use crate::state::{ProxiedReply, State};
+
+/// When an answer has so many bytes, what is left of the parcel is for another one.
+const ANSWER_TARGET_BYTES: usize = 64 << 20;
+/// The longest reply that travels. An answer has at most this and twice the target, and stays below the
+/// bound of a message.
+const REPLY_MAX_BYTES: usize = 512 << 20;
 
 /// A parcel whose sections are with the group.
 struct Job {
@@ -82,10 +92,18 @@ impl Clerk {
             return None;
         }
         let job = self.jobs.remove(&first).expect("it was just found");
+        let mut outcomes = Vec::new();
+        for section in &job.outcomes {
+            // A section that was not answered to its end was long enough by itself.
+            if is_enough(&outcomes) {
+                break;
+            }
+            outcomes.extend_from_slice(section);
+        }
         Some(Served {
             to: job.from,
             parcel: job.parcel,
-            outcomes: job.outcomes.concat(),
+            outcomes,
         })
     }
 }
@@ -99,7 +117,8 @@ pub fn unpack(body: &Bytes) -> Result<Vec<Box<Proposal>>, String> {
     sections.iter().map(unpack_section).collect()
 }
 
-/// Runs the reads on a state that is known to be the latest, and writes what came of them.
+/// Runs the reads on a state that is known to be the latest, and writes what came of them: of all, or of
+/// as many as make a long answer.
 pub fn read(
     state: &State,
     proposals: &[Box<Proposal>],
@@ -121,6 +140,9 @@ pub fn read(
             let Handler::Read(handler) = command.handler else {
                 continue;
             };
+            if is_enough(outcomes) {
+                return;
+            }
             let args = proposal.requests.args(*request, &proposal.buffer);
             if let Some(stray) = state.stray(command, args) {
                 ProxiedReply::Stray(stray).put(outcomes);
@@ -148,7 +170,7 @@ pub fn read(
                 reply.clear();
                 Encoder::new(&mut reply, proposal.protocol).error(&error.to_string());
             }
-            ProxiedReply::of_reply(&reply).put(outcomes);
+            put_reply(&reply, proposal.protocol, REPLY_MAX_BYTES, outcomes);
         }
     }
 }
@@ -160,10 +182,10 @@ fn unpack_section(section: &Section) -> Result<Box<Proposal>, String> {
     proposal.protocol = section.protocol;
     proposal.wants_ends = true;
     let mut parser = Parser::default();
-    let limits = Limits::default();
+    // The asking node has parsed them under its client's limits, which need not be ours.
     let parsed = parser.parse(
         &mut proposal.buffer,
-        &limits,
+        &Limits::NONE,
         section.count,
         &mut proposal.requests,
     );
@@ -186,16 +208,43 @@ fn unpack_section(section: &Section) -> Result<Box<Proposal>, String> {
     Ok(proposal)
 }
 
-/// What came of the items of a proposal that a group has answered.
+/// Whether an answer is to be sent as it is.
+fn is_enough(outcomes: &[u8]) -> bool {
+    outcomes.len() >= ANSWER_TARGET_BYTES
+}
+
+/// Adds a reply to the outcomes, or an error in its place if it has more than `max_bytes`.
+fn put_reply(reply: &[u8], protocol: Protocol, max_bytes: usize, outcomes: &mut Vec<u8>) {
+    if reply.len() <= max_bytes {
+        return ProxiedReply::of_reply(reply).put(outcomes);
+    }
+    let mut error = Vec::new();
+    let text = "ERR the reply is too long to be passed on by another node; ask for less at once";
+    Encoder::new(&mut error, protocol).error(text);
+    ProxiedReply::Failed(&error).put(outcomes);
+}
+
+/// What came of the items of a proposal that a group has answered: of all, or of as many as make a long
+/// answer.
 fn outcomes_of(proposal: &Proposal) -> Vec<u8> {
     let mut outcomes = Vec::new();
     let (mut start, mut strayed) = (0, proposal.strayed.iter().peekable());
     for (at, &end) in proposal.ends.iter().enumerate() {
+        if is_enough(&outcomes) {
+            break;
+        }
         match strayed.next_if(|strayed| strayed.item == at) {
             Some(strayed) => ProxiedReply::Stray(strayed.stray.clone()).put(&mut outcomes),
-            None => ProxiedReply::of_reply(&proposal.replies[start..end]).put(&mut outcomes),
+            None => {
+                let reply = &proposal.replies[start..end];
+                put_reply(reply, proposal.protocol, REPLY_MAX_BYTES, &mut outcomes);
+            }
         }
         start = end;
     }
     outcomes
 }
+
+#[cfg(test)]
+#[path = "clerk_tests.rs"]
+mod tests;

@@ -6,7 +6,8 @@
 //! one, when the link breaks, when the member says that it does not serve the group, or when nothing
 //! is heard for long. A parcel of writes is a proposal of the group's log with an origin and a
 //! sequence, so it is executed once however often it was sent, and whoever is asked again gives the
-//! answer of that one time. Parcels of reads can be repeated as they are.
+//! answer of that one time. Parcels of reads can be repeated as they are. Of many large values the
+//! answer may be a part: what it leaves out waits again, before all others, for as long as it had.
 //!
 //! **How it fails.** When no member of the group can be reached, or none answers in time, the clients
 //! hear `CLUSTERDOWN` with group and prefix if nothing can have been done, and `UNCERTAIN`
@@ -23,10 +24,10 @@ use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
 
 use super::outcome;
-use super::parcel::{pack_reads, pack_writes};
+use super::parcel::{Load, pack_reads, pack_writes};
 use super::wire::{Message, Parcel};
 use crate::commands::CommandError;
-use crate::group::{Item, Proposal, fail, is_read_only};
+use crate::group::{Item, Proposal, fail_from};
 use crate::state::Origin;
 
 /// Requests beyond this many bytes go into the next parcel.
@@ -96,14 +97,15 @@ struct Heard {
 /// Reads or writes.
 #[derive(Default)]
 struct Kind {
-    waiting: VecDeque<(u64, Box<Proposal>)>,
+    /// Each with its deadline, the earliest first.
+    waiting: VecDeque<(u64, Load)>,
     open: BTreeMap<u64, Open>,
     last: u64,
 }
 
 /// A parcel whose clients wait.
 struct Open {
-    proposals: Vec<Box<Proposal>>,
+    loads: Vec<Load>,
     body: Bytes,
     deadline: u64,
     sent: Option<Sent>,
@@ -161,13 +163,15 @@ impl Courier {
             let lane = self.lanes.entry(proposal.group).or_default();
             // A transaction is one thing, and only the log keeps it together.
             let is_single = |item: &Item| matches!(item, Item::Command { .. });
-            let reads = is_read_only(&proposal) && proposal.items.iter().all(is_single);
+            let reads = proposal.is_read_only() && proposal.items.iter().all(is_single);
             let kind = if reads {
                 &mut lane.reads
             } else {
                 &mut lane.writes
             };
-            kind.waiting.push_back((deadline, proposal));
+            let answered = 0;
+            let load = Load { proposal, answered };
+            kind.waiting.push_back((deadline, load));
         }
     }
 
@@ -213,9 +217,9 @@ impl Courier {
                 let error = if parcel.reads || open.unanswered() <= 1 {
                     CommandError::composed(reason)
                 } else {
-                    uncertain()
+                    CommandError::UNCERTAIN
                 };
-                self.fail(open.proposals, &error);
+                self.fail(open.loads, &error);
             }
             Message::Read { .. } | Message::Write { .. } | Message::Woken { .. } => {}
         }
@@ -295,12 +299,21 @@ impl Courier {
         let Some(mut open) = self.take(parcel) else {
             return;
         };
-        if let Err(error) = outcome::distribute(body, &mut open.proposals) {
+        if let Err(error) = outcome::distribute(body, &mut open.loads, parcel.reads) {
             tracing::error!(peer = from.0, %error, "an answer makes no sense");
-            self.fail(open.proposals, &uncertain());
+            self.fail(open.loads, &CommandError::UNCERTAIN);
             return;
         }
-        self.answered.append(&mut open.proposals);
+        let (answered, rest): (Vec<_>, Vec<_>) =
+            open.loads.into_iter().partition(Load::is_answered);
+        self.answered
+            .extend(answered.into_iter().map(|load| load.proposal));
+        if let Some(lane) = self.lanes.get_mut(&parcel.group) {
+            let waiting = &mut lane.kind(parcel.reads).waiting;
+            for load in rest.into_iter().rev() {
+                waiting.push_front((open.deadline, load));
+            }
+        }
     }
 
     fn elsewhere(&mut self, from: NodeId, parcel: Parcel, leader: Option<NodeId>, now: u64) {
@@ -337,13 +350,13 @@ impl Courier {
         for reads in [true, false] {
             let kind = lane.kind(reads);
             while !kind.waiting.is_empty() && kind.open.len() < MAX_OPEN {
-                let (mut bytes, mut proposals, mut deadline) = (0, Vec::new(), u64::MAX);
+                let (mut bytes, mut loads, mut deadline) = (0, Vec::new(), u64::MAX);
                 while bytes < PARCEL_TARGET_BYTES
-                    && let Some((until, proposal)) = kind.waiting.pop_front()
+                    && let Some((until, load)) = kind.waiting.pop_front()
                 {
-                    bytes += proposal.bytes();
+                    bytes += load.proposal.bytes();
                     deadline = deadline.min(until);
-                    proposals.push(proposal);
+                    loads.push(load);
                 }
                 kind.last = if reads {
                     self.last_read += 1;
@@ -354,12 +367,12 @@ impl Courier {
                 };
                 let floor = kind.open.keys().next().copied().unwrap_or(kind.last) - 1;
                 let body = if reads {
-                    pack_reads(&proposals)
+                    pack_reads(&loads)
                 } else {
-                    pack_writes(&proposals, self.origin, kind.last, floor)
+                    pack_writes(&loads, self.origin, kind.last, floor)
                 };
                 let open = Open {
-                    proposals,
+                    loads,
                     body,
                     deadline,
                     sent: None,
@@ -433,7 +446,7 @@ impl Courier {
                 .front()
                 .is_some_and(|(until, _)| is_over(*until))
             {
-                down.extend(kind.waiting.pop_front().map(|(_, proposal)| proposal));
+                down.extend(kind.waiting.pop_front().map(|(_, load)| load));
             }
             let late = |open: &Open| {
                 let is_harmless = reads || !open.was_taken();
@@ -444,26 +457,26 @@ impl Courier {
                 .collect();
             for open in over.into_iter().filter_map(|id| kind.open.remove(&id)) {
                 if reads || !open.was_taken() {
-                    down.extend(open.proposals);
+                    down.extend(open.loads);
                 } else {
-                    unknown.extend(open.proposals);
+                    unknown.extend(open.loads);
                 }
             }
         }
-        for proposal in down {
+        for load in down {
             let error = CommandError::composed(format!(
                 "CLUSTERDOWN {} cannot be reached, or has no leader. Nothing was done",
-                groups.describe(group, proposal.first_key())
+                groups.describe(group, load.proposal.first_key())
             ));
-            self.fail([proposal], &error);
+            self.fail([load], &error);
         }
-        self.fail(unknown, &uncertain());
+        self.fail(unknown, &CommandError::UNCERTAIN);
     }
 
-    fn fail(&mut self, proposals: impl IntoIterator<Item = Box<Proposal>>, error: &CommandError) {
-        for mut proposal in proposals {
-            fail(&mut proposal, error);
-            self.answered.push(proposal);
+    fn fail(&mut self, loads: impl IntoIterator<Item = Load>, error: &CommandError) {
+        for mut load in loads {
+            fail_from(&mut load.proposal, load.answered, error);
+            self.answered.push(load.proposal);
         }
     }
 }
@@ -490,13 +503,6 @@ impl Kind {
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && self.open.is_empty()
     }
-}
-
-fn uncertain() -> CommandError {
-    CommandError::text(
-        "UNCERTAIN The command was given to the group, but its outcome could not be learnt in \
-         time: it may have been done, or be done yet. Read the keys before repeating it",
-    )
 }
 
 #[cfg(test)]

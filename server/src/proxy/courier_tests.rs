@@ -358,13 +358,105 @@ fn a_write_that_may_have_been_done_is_in_doubt_when_time_is_up() {
 fn an_answer_that_makes_no_sense_gives_no_wrong_reply() {
     let mut courier = courier();
     courier.link_up(NodeId(1));
-    courier.submit([proposal(&["GET", "a"]), proposal(&["GET", "b"])], 0);
-    let sent = step(&mut courier, 0);
-    let answer = done(parcel_of(&sent[0].1), 1, &[b"$1\r\nA\r\n"]);
-    courier.receive(NodeId(1), answer, 1);
-    for proposal in courier.take_answered().iter() {
-        assert!(proposal.replies.starts_with(b"-UNCERTAIN "));
+    let one: &[u8] = b"$1\r\nA\r\n";
+    for (word, replies) in [("GET", 0), ("GET", 3), ("INCR", 1), ("INCR", 3)] {
+        courier.submit([proposal(&[word, "a"]), proposal(&[word, "b"])], 0);
+        let sent = step(&mut courier, 0);
+        let answer = done(parcel_of(&sent[0].1), 1, &vec![one; replies]);
+        courier.receive(NodeId(1), answer, 1);
+        let answered: Vec<_> = courier.take_answered().drain(..).collect();
+        assert_eq!(answered.len(), 2, "{replies} answers to two of {word}");
+        for proposal in answered {
+            assert!(proposal.replies.starts_with(b"-UNCERTAIN "));
+        }
     }
+}
+
+/// Several requests of one client.
+fn pipeline(requests: &[&[&str]]) -> Box<Proposal> {
+    let mut all = proposal(requests[0]);
+    for words in &requests[1..] {
+        let one = proposal(words);
+        all.buffer.extend_from_slice(&one.buffer);
+        let Item::Command { command, .. } = one.items[0] else {
+            unreachable!("it was made of a command");
+        };
+        all.items.push(Item::Command {
+            request: all.items.len(),
+            database: 0,
+            command,
+        });
+    }
+    all.requests.clear();
+    let count = all.items.len();
+    let all_of_it = &mut *all;
+    let parsed = bailiwick_frame::Parser::default().parse(
+        &mut all_of_it.buffer,
+        &bailiwick_frame::Limits::default(),
+        count,
+        &mut all_of_it.requests,
+    );
+    assert_eq!(parsed, Ok(all_of_it.buffer.len()));
+    all
+}
+
+fn words_of(message: &Message) -> String {
+    let Message::Read { body, .. } = message else {
+        panic!("{message:?} reads nothing");
+    };
+    let sections = crate::proxy::wire::Section::all(body).unwrap();
+    let words = sections
+        .iter()
+        .flat_map(|section| section.resp.split(|byte| *byte == b'\n'));
+    let keys = words.filter(|word| word.len() == 2 && word[0].is_ascii_lowercase());
+    keys.map(|key| key[0] as char).collect()
+}
+
+#[test]
+fn what_a_long_answer_leaves_out_is_asked_for_again_and_each_request_is_answered_once() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    let first = pipeline(&[&["GET", "a"], &["GET", "b"], &["GET", "c"]]);
+    courier.submit([first, proposal(&["GET", "d"])], 0);
+    let mut asked = Vec::new();
+    for replies in [1, 2, 1] {
+        // Whoever comes later waits behind.
+        let (to, message) = step(&mut courier, 0).remove(0);
+        asked.push(words_of(&message));
+        let texts: Vec<String> = words_of(&message)
+            .chars()
+            .map(|key| format!("$1\r\n{key}\r\n"))
+            .collect();
+        let texts: Vec<&[u8]> = texts[..replies].iter().map(String::as_bytes).collect();
+        courier.receive(to, done(parcel_of(&message), 1, &texts), 1);
+    }
+    assert_eq!(asked, ["abcd", "bcd", "d"]);
+    let answered = courier.take_answered();
+    let replies: Vec<_> = answered
+        .iter()
+        .map(|one| one.replies.escape_ascii().to_string())
+        .collect();
+    assert_eq!(
+        replies,
+        [r"$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n", r"$1\r\nd\r\n"]
+    );
+    assert!(courier.is_idle());
+}
+
+#[test]
+fn what_a_long_answer_leaves_out_fails_alone_and_in_its_own_time() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    courier.submit([pipeline(&[&["GET", "a"], &["GET", "b"]])], 0);
+    let (to, message) = step(&mut courier, 0).remove(0);
+    let answer = done(parcel_of(&message), 1, &[b"$1\r\nA\r\n"]);
+    courier.receive(to, answer, 4_000 * MS);
+    courier.link_down(NodeId(1));
+    step(&mut courier, 5_000 * MS);
+    let reply = courier.take_answered().remove(0).replies;
+    let reply = String::from_utf8(reply).unwrap();
+    assert!(reply.starts_with("$1\r\nA\r\n-CLUSTERDOWN "), "{reply}");
+    assert_eq!(reply.lines().count(), 3, "{reply}");
 }
 
 #[test]

@@ -2,31 +2,44 @@
 
 use bailiwick_frame::Encoder;
 
+use super::parcel::Load;
 use crate::commands::CommandError;
 use crate::group::{Item, Proposal, Strayed};
 use crate::state::{DecodeError, ProxiedReply, decode_replies};
 
-/// Gives each request of the proposals its reply.
+/// Gives the requests of a parcel that are not answered yet their replies: each of them, or, where a
+/// part is enough, the first ones, of which there is one at least.
 ///
 /// # Errors
 /// The outcomes are not those of these requests; nothing was given then.
-pub(super) fn distribute(body: &[u8], proposals: &mut [Box<Proposal>]) -> Result<(), DecodeError> {
+pub(super) fn distribute(
+    body: &[u8],
+    loads: &mut [Load],
+    part_is_enough: bool,
+) -> Result<(), DecodeError> {
     let outcomes = decode_replies(body)?;
     let has_reply = |item: &&Item| matches!(item, Item::Command { .. } | Item::Transaction(_));
-    let requests = proposals
+    let requests = loads
         .iter()
-        .map(|proposal| proposal.items.iter().filter(has_reply).count());
-    if requests.sum::<usize>() != outcomes.len() {
+        .map(|load| load.proposal.items[load.answered..].iter());
+    let requests: usize = requests.map(|items| items.filter(has_reply).count()).sum();
+    let makes_sense = match part_is_enough {
+        true => (1..=requests).contains(&outcomes.len()),
+        false => outcomes.len() == requests,
+    };
+    if !makes_sense {
         return Err(DecodeError::Malformed(body.len()));
     }
     let mut outcomes = outcomes.into_iter();
-    for proposal in proposals {
-        let proposal = &mut **proposal;
-        for at in 0..proposal.items.len() {
-            if has_reply(&&proposal.items[at]) {
-                let outcome = outcomes.next().expect("they were counted");
-                give(outcome, proposal, at);
+    for Load { proposal, answered } in loads {
+        while *answered < proposal.items.len() {
+            if has_reply(&&proposal.items[*answered]) {
+                let Some(outcome) = outcomes.next() else {
+                    return Ok(());
+                };
+                give(outcome, proposal, *answered);
             }
+            *answered += 1;
         }
     }
     Ok(())

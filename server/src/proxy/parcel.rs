@@ -7,13 +7,31 @@ use super::wire::Section;
 use crate::group::{Item, Proposal, Step, Transaction, put_request};
 use crate::state::{Origin, ProposalWriter, ProxiedStep};
 
-/// The sections of proposals that only read.
-pub(super) fn pack_reads(proposals: &[Box<Proposal>]) -> Bytes {
-    let bytes: usize = proposals.iter().map(|proposal| proposal.bytes()).sum();
+/// A client's proposal on its way to another group.
+///
+/// Invariants: `answered <= proposal.items.len()`; the items before it have their replies. It is above
+/// zero only for reads, of which a part was answered.
+pub(super) struct Load {
+    /// The requests.
+    pub proposal: Box<Proposal>,
+    /// How many of its items have been answered.
+    pub answered: usize,
+}
+
+impl Load {
+    /// Whether all items have been answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered == self.proposal.items.len()
+    }
+}
+
+/// The sections of proposals that only read, without what has been answered.
+pub(super) fn pack_reads(loads: &[Load]) -> Bytes {
+    let bytes: usize = loads.iter().map(|load| load.proposal.bytes()).sum();
     let mut out = Vec::with_capacity(bytes + 64);
-    for proposal in proposals {
+    for Load { proposal, answered } in loads {
         let mut section = Gathered::default();
-        for item in &proposal.items {
+        for item in &proposal.items[*answered..] {
             match item {
                 Item::Command {
                     request, database, ..
@@ -63,16 +81,11 @@ impl Gathered {
 }
 
 /// One proposal of the log that holds all of these.
-pub(super) fn pack_writes(
-    proposals: &[Box<Proposal>],
-    origin: Origin,
-    sequence: u64,
-    floor: u64,
-) -> Bytes {
-    let bytes: usize = proposals.iter().map(|proposal| proposal.bytes()).sum();
+pub(super) fn pack_writes(loads: &[Load], origin: Origin, sequence: u64, floor: u64) -> Bytes {
+    let bytes: usize = loads.iter().map(|load| load.proposal.bytes()).sum();
     let mut out = Vec::with_capacity(bytes + 256);
     let mut writer = ProposalWriter::new(&mut out, origin, sequence, floor);
-    for proposal in proposals {
+    for Load { proposal, .. } in loads {
         for item in &proposal.items {
             match item {
                 Item::Command {

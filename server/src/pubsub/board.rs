@@ -4,7 +4,7 @@
 //! takes the lock for reading, so publishers do not wait for each other.
 //!
 //! Invariants: a name stands in a table as long as somebody subscribes to it; `names` is the number of
-//! names in all tables.
+//! names in all tables, and `Tables::bytes` how long they are together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub struct Tables {
     channels: HashMap<Box<[u8]>, Listeners>,
     patterns: BTreeMap<Box<[u8]>, Listeners>,
     shard_channels: HashMap<Box<[u8]>, Listeners>,
+    bytes: usize,
 }
 
 impl Board {
@@ -159,6 +160,7 @@ impl Writing<'_> {
             Kind::Pattern => tables.patterns.insert(name.into(), listeners),
             Kind::Shard => tables.shard_channels.insert(name.into(), listeners),
         };
+        tables.bytes += name.len();
         self.names.fetch_add(1, Ordering::Relaxed);
         true
     }
@@ -177,6 +179,7 @@ impl Writing<'_> {
                 Kind::Pattern => tables.patterns.remove(name),
                 Kind::Shard => tables.shard_channels.remove(name),
             };
+            tables.bytes -= name.len();
             self.names.fetch_sub(1, Ordering::Relaxed);
         }
         is_last
@@ -187,6 +190,11 @@ impl Tables {
     /// Number of names.
     pub(super) fn len(&self) -> usize {
         self.channels.len() + self.patterns.len() + self.shard_channels.len()
+    }
+
+    /// The bytes of all names.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The names of a kind.

@@ -30,6 +30,9 @@ use crate::config::OutputBufferLimits;
 pub const WINDOW_BYTES: u64 = 8 << 20;
 /// A node with listeners for more names asks for all messages instead of naming them.
 const NAMES_MAX: usize = 100_000;
+/// So does one whose names have more bytes: they are announced anew over each link that comes up, and
+/// a link has a bound, which clients must not be able to reach.
+const NAMES_MAX_BYTES: usize = 16 << 20;
 /// Names announced in one message.
 const NAMES_A_MESSAGE: usize = 1000;
 /// How often the listener may look around, if nothing happens.
@@ -175,9 +178,9 @@ impl Exchange {
     pub(super) fn announce(&self, tables: &Tables, kind: Kind, name: &[u8], is_wanted: bool) {
         let mut state = self.state.lock();
         state.version += 1;
-        let (version, names) = (state.version, tables.len());
+        let version = state.version;
         let was_all = state.wants_all;
-        state.wants_all = names > NAMES_MAX || was_all && names > NAMES_MAX / 2;
+        state.wants_all = wants_all(was_all, tables.len(), tables.bytes());
         let (Some(links), false) = (self.links.get(), state.peers.is_empty()) else {
             return;
         };
@@ -401,6 +404,16 @@ impl Exchange {
     }
 }
 
+/// Whether a node with so many names, of so many bytes, asks for all messages. One that has done so
+/// goes on until it has far fewer, since to name them all is some work.
+fn wants_all(was_all: bool, names: usize, bytes: usize) -> bool {
+    let (names_max, bytes_max) = match was_all {
+        true => (NAMES_MAX / 2, NAMES_MAX_BYTES / 2),
+        false => (NAMES_MAX, NAMES_MAX_BYTES),
+    };
+    names > names_max || bytes > bytes_max
+}
+
 /// All that a node has listeners for, in messages of bounded size.
 fn everything(tables: &Tables, version: u64) -> Vec<Bytes> {
     let names = Kind::ALL
@@ -440,5 +453,32 @@ impl State {
             // Who has gone does not care.
             let _ = waiting.send(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::node::clients::Client;
+
+    #[test]
+    fn a_node_with_names_too_long_to_announce_asks_for_all_messages_until_they_are_gone() {
+        let client = Client::new(1, String::new(), String::new(), 0, 0);
+        let (client, board, exchange) = (Arc::new(client), Board::default(), Exchange::default());
+        let name = |n: usize| [n.to_string().as_bytes(), &vec![b'x'; 1 << 20]].concat();
+        let asks_for_all = || exchange.state.lock().wants_all;
+        for n in 0..16 {
+            assert!(!asks_for_all(), "with {n} names");
+            assert!(board.write().add(Kind::Channel, &name(n), &client));
+            board.with_tables(|tables| exchange.announce(tables, Kind::Channel, &name(n), true));
+        }
+        for n in 0..16 {
+            assert_eq!(asks_for_all(), n < 9, "without {n} names");
+            assert!(board.write().remove(Kind::Channel, &name(n), client.id));
+            board.with_tables(|tables| exchange.announce(tables, Kind::Channel, &name(n), false));
+        }
+        assert_eq!(board.with_tables(Tables::bytes), 0);
     }
 }

@@ -6,6 +6,7 @@ use bailiwick_tests::client::Value;
 use bailiwick_tests::cluster::{Cluster, Options};
 use bailiwick_tests::counting::Counting;
 use bailiwick_tests::relay::{Relay, Rule};
+use bailiwick_tests::server::wait_until;
 
 use super::{connect, expect, expect_error, leader_and_others};
 
@@ -95,7 +96,8 @@ fn an_isolated_node_says_so_after_its_time_and_never_reads_the_past() {
     // Elections may take longer than this request-timeout, and show as errors.
     let set = |node: u32, value: &str| {
         let mut client = connect(&cluster, node);
-        while client.call(["SET", "which", value]).unwrap() != Value::ok() {}
+        let is_set = || client.call(["SET", "which", value]).unwrap() == Value::ok();
+        wait_until("a write is taken", is_set).unwrap();
     };
     for (round, isolated) in [others[0], leader].into_iter().enumerate() {
         let other = if isolated == leader {
@@ -107,7 +109,10 @@ fn an_isolated_node_says_so_after_its_time_and_never_reads_the_past() {
         let old = Value::bytes(format!("old {round}"));
         // READONLY reads go on, with what was there.
         let mut past = connect(&cluster, isolated);
-        while past.run("GET which").unwrap() != old {}
+        wait_until("a read is answered", || {
+            past.run("GET which").unwrap() == old
+        })
+        .unwrap();
         assert_eq!(past.run("READONLY").unwrap(), Value::ok());
         cluster.relay().set_all_of(isolated, Rule::HELD);
         set(other, &format!("new {round}"));
@@ -123,12 +128,11 @@ fn an_isolated_node_says_so_after_its_time_and_never_reads_the_past() {
         cluster.relay().heal();
         let mut client = connect(&cluster, isolated);
         let new = Value::bytes(format!("new {round}"));
-        loop {
-            match client.run("GET which").unwrap() {
-                Value::Error(text) => assert!(text.starts_with("CLUSTERDOWN"), "{text}"),
-                found => break assert_eq!(found, new),
-            }
-        }
+        let is_answered = || match client.run("GET which").unwrap() {
+            Value::Error(text) if text.starts_with("CLUSTERDOWN") => false,
+            found => found == new || panic!("{found:?}, not {new:?}"),
+        };
+        wait_until("the node has its group back", is_answered).unwrap();
     }
     // A write that was given up as not done is not done later.
     cluster.wait_for_agreement().unwrap();

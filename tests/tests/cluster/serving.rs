@@ -5,7 +5,7 @@ use std::thread;
 use bailiwick_frame::Protocol;
 use bailiwick_tests::client::{Value, request};
 use bailiwick_tests::cluster::{Cluster, Options};
-use bailiwick_tests::server::POLL;
+use bailiwick_tests::server::wait_until;
 
 use super::{connect, expect, leader_and_others};
 
@@ -150,9 +150,8 @@ fn keys_expire_on_all_nodes() {
     let is_there = Value::bytes("v");
     for node in cluster.nodes() {
         let mut client = connect(&cluster, node);
-        while client.run("GET gone").unwrap() != Value::Null {
-            thread::sleep(POLL);
-        }
+        let has_gone = || client.run("GET gone").unwrap() == Value::Null;
+        wait_until("the key has expired", has_gone).unwrap();
         assert_eq!(client.run("TTL gone").unwrap(), Value::Integer(-2));
         assert_eq!(client.run("GET stays").unwrap(), is_there);
         let ttl = client.run("TTL stays").unwrap().as_integer().unwrap();
@@ -167,9 +166,8 @@ fn keys_expire_on_all_nodes() {
     let size = Value::Integer(1 + i64::from(persisted == Value::Integer(1)));
     for node in cluster.nodes() {
         let mut client = connect(&cluster, node);
-        while client.run("DBSIZE").unwrap() != size {
-            thread::sleep(POLL);
-        }
+        let is_removed = || client.run("DBSIZE").unwrap() == size;
+        wait_until("the unread key is removed", is_removed).unwrap();
     }
     cluster.wait_for_agreement().unwrap();
 }

@@ -14,7 +14,7 @@ use super::{expect, expect_error, expect_on};
 const A_FEW: u64 = 20;
 
 fn impatient() -> Layout {
-    Layout::three(3).with("--request-timeout", "1500")
+    Layout::three(3).with("--request-timeout", "5000")
 }
 
 #[test]

@@ -602,7 +602,7 @@ impl Member {
             observer.replaced(self.options.group);
         }
         for flight in lost {
-            self.fail_all(flight.proposals, &uncertain());
+            self.fail_all(flight.proposals, &CommandError::UNCERTAIN);
         }
         tracing::info!(index = index.0, "checkpoint taken over");
     }
@@ -630,7 +630,7 @@ impl Member {
             if flight.times_sent == 0 {
                 self.fail_for_want_of_leader(flight.proposals);
             } else {
-                self.fail_all(flight.proposals, &uncertain());
+                self.fail_all(flight.proposals, &CommandError::UNCERTAIN);
             }
         }
         // Nobody will take it, unless this node becomes a member.
@@ -700,13 +700,6 @@ impl Member {
     }
 }
 
-fn uncertain() -> CommandError {
-    CommandError::text(
-        "UNCERTAIN The command was given to the group, but its outcome could not be learnt in \
-         time: it may have been done, or be done yet. Read the keys before repeating it",
-    )
-}
-
 /// The state may know of a later configuration than the replica: from a checkpoint, or because a
 /// crash came between applying a SEAL and writing down what followed.
 fn adopt(replica: &mut Replica, state: &State) {
@@ -724,20 +717,6 @@ fn begin(replica: &mut Replica, next: &Configuration, applied: LogIndex) {
         begins_after: next.sealed_at,
     };
     replica.begin_configuration(next_configuration, applied);
-}
-
-/// Whether a proposal changes nothing, so that it needs no entry.
-pub(crate) fn is_read_only(proposal: &Proposal) -> bool {
-    use super::proposal::Step;
-    let is_write = |step: &Step| match step {
-        Step::Command { command, .. } => command.is_write(),
-        Step::Answered(_) => false,
-    };
-    proposal.items.iter().all(|item| match item {
-        Item::Command { command, .. } => !command.is_write(),
-        Item::Transaction(transaction) => !transaction.steps.iter().any(is_write),
-        Item::Expire(_) | Item::Genesis { .. } => false,
-    })
 }
 
 /// Whether a proposal only does what the leader does in the background.

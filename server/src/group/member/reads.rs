@@ -6,7 +6,7 @@
 use bailiwick_replication::LogIndex;
 use bailiwick_replication::consensus::Replica;
 
-use super::{Member, is_read_only};
+use super::Member;
 use crate::group::answer::answer_all;
 use crate::group::planted::{self, Planted};
 use crate::group::proposal::Proposal;
@@ -62,13 +62,13 @@ impl Member {
         if !self
             .waiting
             .iter()
-            .any(|(_, proposal)| is_read_only(proposal))
+            .any(|(_, proposal)| proposal.is_read_only())
         {
             return;
         }
         self.reads.new_deadline = now + self.options.request_timeout_ns;
         for (deadline, proposal) in std::mem::take(&mut self.waiting) {
-            if is_read_only(&proposal) {
+            if proposal.is_read_only() {
                 self.reads.new.push(proposal);
             } else {
                 self.waiting.push_back((deadline, proposal));

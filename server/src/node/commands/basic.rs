@@ -222,7 +222,12 @@ pub(super) fn reset(context: &mut NodeContext<'_>) -> NodeOutcome {
     session.redirects_all = false;
     session.is_authenticated = context.node.settings.load().requirepass.is_empty();
     session.client.name.lock().clear();
+    if session.client.has(ClientFlag::Monitor) {
+        let node = context.node;
+        node.monitors.remove(session.client.id, &node.attention);
+    }
     for flag in [
+        ClientFlag::Monitor,
         ClientFlag::NoEvict,
         ClientFlag::NoTouch,
         ClientFlag::Readonly,
