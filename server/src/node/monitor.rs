@@ -110,10 +110,12 @@ mod tests {
     fn a_monitor_that_reads_nothing_is_disconnected_at_its_limit_in_bytes() {
         let (monitors, attention, slow) = (Monitors::default(), Attention::default(), client(1));
         monitors.add(slow.clone(), &attention);
-        let mut limits = OutputBufferLimits::default();
-        limits.normal = BufferLimit {
-            hard_bytes: 10_000,
-            ..BufferLimit::default()
+        let limits = OutputBufferLimits {
+            normal: BufferLimit {
+                hard_bytes: 10_000,
+                ..BufferLimit::default()
+            },
+            ..OutputBufferLimits::default()
         };
         let bytes = [b'v'; 1000];
         let ranges = [ArgRange {
