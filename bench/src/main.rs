@@ -28,6 +28,7 @@ mod interrupt;
 mod lists;
 mod load;
 mod memory;
+mod memory_types;
 mod moving;
 mod node_program;
 mod process;
@@ -101,6 +102,8 @@ enum Compare {
 enum Memory {
     /// redis-server
     Redis(memory::MemoryArgs),
+    /// redis-server, by what hashes, lists, sets and sorted sets take
+    Types(memory_types::MemoryTypesArgs),
 }
 
 fn main() -> ExitCode {
@@ -120,6 +123,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Compare(Compare::Benchmark(args)) => benchmark::run(args),
         Command::Compare(Compare::Etcd(args)) => compare_etcd::run(args),
         Command::Memory(Memory::Redis(args)) => memory::run(args),
+        Command::Memory(Memory::Types(args)) => memory_types::run(args),
         Command::Checkpoint(args) => checkpoint::run(args),
         Command::LatencyOfDeletes(args) => deletes::run(args),
         Command::Failover(args) => failover::run(args),

@@ -172,7 +172,7 @@ fn measure_server(
 }
 
 /// The resident set once it has stopped moving, or as it is after the time-out.
-fn settled_resident_bytes(pid: u32) -> Result<u64> {
+pub(crate) fn settled_resident_bytes(pid: u32) -> Result<u64> {
     let start = Instant::now();
     let mut last = resident_bytes(pid)?;
     loop {

@@ -30,6 +30,9 @@ const ANSWER_TARGET_BYTES: usize = 64 << 20;
 /// bound of a message.
 const REPLY_MAX_BYTES: usize = 512 << 20;
 
+/// Of so many requests at once the entries are brought into the cache.
+const LOOK_AHEAD: usize = 16;
+
 /// A parcel whose sections are with the group.
 struct Job {
     from: NodeId,
@@ -128,7 +131,10 @@ pub fn read(
 ) {
     let mut reply = Vec::new();
     for proposal in proposals {
-        for item in &proposal.items {
+        for (at, item) in proposal.items.iter().enumerate() {
+            if at % LOOK_AHEAD == 0 {
+                look_ahead(state, proposal, at);
+            }
             let Item::Command {
                 request,
                 database,
@@ -171,6 +177,19 @@ pub fn read(
                 Encoder::new(&mut reply, proposal.protocol).error(&error.to_string());
             }
             put_reply(&reply, proposal.protocol, REPLY_MAX_BYTES, outcomes);
+        }
+    }
+}
+
+/// Starts to bring the entries of the next requests into the cache, as a connection does for its own.
+fn look_ahead(state: &State, proposal: &Proposal, from: usize) {
+    for item in proposal.items.iter().skip(from).take(LOOK_AHEAD) {
+        if let Item::Command {
+            request, database, ..
+        } = item
+            && let Some(key) = proposal.requests.args(*request, &proposal.buffer).get(1)
+        {
+            state.keyspace.prefetch(*database, key);
         }
     }
 }

@@ -24,9 +24,9 @@ const TICK: Duration = Duration::from_millis(5);
 /// others.
 pub struct Proxy {
     courier: Mutex<Courier>,
-    /// Something is under way.
-    busy: Condvar,
-    closed: Mutex<bool>,
+    watch: Mutex<Watch>,
+    /// The watch has changed.
+    changed: Condvar,
     desk: Arc<Desk>,
     groups: Box<dyn Groups + Send + Sync>,
     links: Links,
@@ -34,6 +34,15 @@ pub struct Proxy {
     node: u32,
     /// Where its clients wait for keys.
     bells: OnceLock<Arc<Bells>>,
+}
+
+/// What the thread goes by that looks after what gets no answer.
+#[derive(Default)]
+struct Watch {
+    /// It waits until there is something to look after. Waking it for each request that is passed on
+    /// would cost more than the request.
+    is_asleep: bool,
+    is_over: bool,
 }
 
 impl Proxy {
@@ -51,8 +60,8 @@ impl Proxy {
         };
         Arc::new(Self {
             courier: Mutex::new(Courier::new(origin, patience)),
-            busy: Condvar::new(),
-            closed: Mutex::new(false),
+            watch: Mutex::default(),
+            changed: Condvar::new(),
             desk: Arc::default(),
             groups,
             links,
@@ -81,17 +90,18 @@ impl Proxy {
 
     /// Ends the threads; what is under way is not finished.
     pub fn close(&self) {
-        *self.closed.lock() = true;
-        self.busy.notify_all();
+        self.watch.lock().is_over = true;
+        self.changed.notify_all();
         self.desk.close();
     }
 
     /// Has proposals executed by their groups. Answered ones are put into their mailboxes.
     pub fn submit(&self, proposals: impl IntoIterator<Item = Box<Proposal>>) {
         self.work(|courier, now| courier.submit(proposals, now));
-        // Whoever is between looking and waiting holds this lock.
-        drop(self.closed.lock());
-        self.busy.notify_all();
+        // Between looking at the courier and falling asleep the thread holds this lock.
+        if self.watch.lock().is_asleep {
+            self.changed.notify_all();
+        }
     }
 
     /// A link is up.
@@ -170,15 +180,16 @@ impl Proxy {
     fn run(&self) {
         loop {
             {
-                let mut closed = self.closed.lock();
-                if *closed {
+                let mut watch = self.watch.lock();
+                if watch.is_over {
                     return;
                 }
-                let is_idle = self.courier.lock().is_idle();
-                if is_idle {
-                    self.busy.wait(&mut closed);
+                watch.is_asleep = self.courier.lock().is_idle();
+                if watch.is_asleep {
+                    self.changed.wait(&mut watch);
+                    watch.is_asleep = false;
                 } else {
-                    self.busy.wait_for(&mut closed, TICK);
+                    self.changed.wait_for(&mut watch, TICK);
                 }
             }
             self.look();
