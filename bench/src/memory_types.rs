@@ -21,8 +21,8 @@ use crate::stats::ratio;
 const GOAL: f64 = 1.1;
 /// Elements that one request adds at most.
 const AT_ONCE: u64 = 500;
-/// Values that are filled in one transaction.
-const TOGETHER: u64 = 100;
+/// Elements of small values that are filled in one transaction.
+const TOGETHER: u64 = 1000;
 /// Each type, with the command that adds elements.
 const TYPES: [(&str, &str); 4] = [
     ("hash", "HSET"),
@@ -108,16 +108,17 @@ fn measure(
     (values, length): (u64, u64),
 ) -> Result<f64> {
     let server = Server::start(&args.binaries, kind, Class::Never)?;
+    let together = TOGETHER / length;
     let grown = || -> Result<u64> {
         let empty = settled_resident_bytes(server.pid())?;
         let mut admin = Admin::connect(server.address())?;
         for value in 0..values {
             // Each write alone has a place in the log, which has an index in memory for a while.
-            if value % TOGETHER == 0 {
+            if together > 1 && value % together == 0 {
                 admin.ask(&["MULTI"])?;
             }
             fill(&mut admin, command, value, length)?;
-            if value % TOGETHER == TOGETHER - 1 || value == values - 1 {
+            if together > 1 && (value % together == together - 1 || value == values - 1) {
                 admin.ask(&["EXEC"])?;
             }
         }
