@@ -8,10 +8,12 @@
     reason = "each test binary that includes this uses a part of it"
 )]
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,15 +42,7 @@ impl Node {
     /// Starts the nodes of a cluster, each with a port for cluster clients, and waits until all
     /// serve.
     pub fn start_cluster(count: usize) -> Vec<Self> {
-        // All are held until all are chosen, so that no two are the same.
-        let listeners: Vec<TcpListener> = (0..3 * count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").expect("there are free ports"))
-            .collect();
-        let ports: Vec<u16> = listeners
-            .iter()
-            .map(|listener| listener.local_addr().expect("it is bound").port())
-            .collect();
-        drop(listeners);
+        let ports: Vec<u16> = (0..3 * count).map(|_| free_port()).collect();
         let mut file = "cluster = \"test\"\n".to_owned();
         for (id, ports) in (1..).zip(ports.chunks_exact(3)) {
             file += &format!("[[node]]\nid = {id}\nregion = \"here\"\n");
@@ -163,6 +157,30 @@ impl Drop for Node {
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Ports that tests of this process have been given, whether a node listens there already or not.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A port at which nobody listens, which the kernel gives to nobody by itself (a connection of another
+/// node could have it when this one comes to listen), and which no other test of this process has.
+fn free_port() -> u16 {
+    const FIRST: u16 = 10_000;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let range = range.unwrap_or_default();
+    let first_given = range.split_whitespace().next();
+    let first_given: u16 = first_given
+        .and_then(|first| first.parse().ok())
+        .unwrap_or(u16::MAX);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        // A machine may give out all its ports; then chance has to do.
+        let port = fastrand::u16(FIRST..first_given.max(FIRST + 10_000));
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
+            return port;
+        }
     }
 }
 
