@@ -32,6 +32,8 @@ pub(crate) struct CatchUp {
     asked: Option<LogIndex>,
     /// The source's log does not reach back; it has this checkpoint.
     checkpoint: Option<LogIndex>,
+    /// What the source had decided when it answered last.
+    decided: Option<LogIndex>,
 }
 
 impl CatchUp {
@@ -42,6 +44,14 @@ impl CatchUp {
 }
 
 impl Replica {
+    /// Up to where the log is decided that entries are fetched from, as last heard; `None` unless
+    /// entries are being fetched and there was an answer.
+    #[must_use]
+    pub fn fetching(&self) -> Option<LogIndex> {
+        let catch_up = self.catch_up.as_ref()?;
+        catch_up.decided.filter(|_| catch_up.checkpoint.is_none())
+    }
+
     /// The checkpoint that has to be fetched, and from whom, before entries can be.
     pub fn wanted_checkpoint(&self) -> Option<(NodeId, LogIndex)> {
         let catch_up = self.catch_up.as_ref()?;
@@ -94,6 +104,7 @@ impl Replica {
             answered_at: ticks,
             asked: None,
             checkpoint: None,
+            decided: None,
         });
         self.fetch();
     }
@@ -135,7 +146,7 @@ impl Replica {
             return;
         }
         let entries = if behind < decided {
-            self.log.lock().read_step(behind.0, decided.0, STEP_BYTES)
+            self.log.lock().read_step(behind.0..decided.0, STEP_BYTES)
         } else {
             Vec::new()
         };
@@ -158,6 +169,7 @@ impl Replica {
             return;
         };
         catch_up.answered_at = self.ticks;
+        catch_up.decided = Some(decided);
         // A repeated question has two answers; the second must not begin a chain of its own.
         if catch_up.asked != Some(behind) {
             return;

@@ -314,7 +314,7 @@ impl Replica {
         if self.applied < log.trimmed() {
             return (first, Vec::new());
         }
-        let entries = log.read_step(self.applied, log.decided(), max_bytes);
+        let entries = log.read_step(self.applied..log.decided(), max_bytes);
         self.applied += entries.len() as u64;
         log.shed(RESIDENT_BYTES, self.applied);
         (first, entries)

@@ -83,11 +83,13 @@ impl Wal {
         self.space.would_admit(bytes)
     }
 
-    /// Entries of a group; `Missing` unless all of them are there.
+    /// Entries of a group from the first of the range on: all, or as many as have `max_bytes`, but at
+    /// least one. `Missing` unless all of the range are there.
     pub(super) fn read_range(
         &self,
         group: GroupId,
         range: RangeInclusive<LogIndex>,
+        max_bytes: usize,
     ) -> Result<Vec<Bytes>, WalError> {
         self.check_failure()?;
         let region = group_region(group);
@@ -104,9 +106,10 @@ impl Wal {
                 last,
             });
         }
-        let records = self.fetch(region, from.0, to.next().0, None)?;
+        let records = self.fetch(region, from.0, to.next().0, Some(max_bytes))?;
+        let last = from.0 + records.len().max(1) as u64 - 1;
         let indexes = records.iter().map(|record| record.index().0);
-        if !indexes.eq(from.0..=to.0) {
+        if last > to.0 || !indexes.eq(from.0..=last) {
             let reason = format!("entries {from} to {to} of group {group} have other indexes");
             return Err(self.damage(&reason));
         }
@@ -173,8 +176,8 @@ impl WalSource {
 }
 
 impl LogSource for WalSource {
-    fn read(&self, from: LogIndex, to: LogIndex) -> Vec<Bytes> {
-        match self.wal.read_range(self.group, from..=to) {
+    fn read(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Vec<Bytes> {
+        match self.wal.read_range(self.group, from..=to, max_bytes) {
             Ok(entries) => entries,
             Err(error) => (self.stop)(&format!(
                 "cannot read entries {from} to {to} of group {}: {error}",

@@ -91,16 +91,21 @@ impl Disk {
 }
 
 impl LogSource for Disk {
-    fn read(&self, from: LogIndex, to: LogIndex) -> Vec<Bytes> {
+    fn read(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Vec<Bytes> {
         let files = self.files();
         let range = files.entries.range(from.0..=to.0);
-        let entries: Vec<Bytes> = range.map(|(_, entry)| entry.clone()).collect();
         assert_eq!(
-            entries.len() as u64,
+            range.clone().count() as u64,
             to.0 + 1 - from.0,
             "entries {from} to {to} are read, but some of them are not on disk"
         );
-        entries
+        let mut bytes = 0;
+        let fitting = range.map(|(_, entry)| entry).take_while(|entry| {
+            let is_first = bytes == 0;
+            bytes += entry.len();
+            is_first || bytes <= max_bytes
+        });
+        fitting.cloned().collect()
     }
 }
 

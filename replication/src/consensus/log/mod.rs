@@ -22,9 +22,10 @@ pub(crate) use storage::SharedLog;
 
 /// Reads entries that were written earlier and are not in memory any more.
 pub trait LogSource: Send {
-    /// The entries `from..=to`, all of which are on disk. A source that cannot read them ends the
-    /// process: what is on disk is then unknown.
-    fn read(&self, from: LogIndex, to: LogIndex) -> Vec<Bytes>;
+    /// Entries from `from` on, all of which are on disk: as many as have `max_bytes`, but at least
+    /// one, and none beyond `to`. A source that cannot read them ends the process: what is on disk
+    /// is then unknown.
+    fn read(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Vec<Bytes>;
 }
 
 /// What must be on disk, all of it or nothing, before the messages that wait for it leave.
@@ -112,6 +113,16 @@ impl Log {
 
     /// The entries `range.start + 1 ..= range.end`.
     pub(crate) fn read(&self, range: Range<u64>) -> Vec<Bytes> {
+        let wanted = range.end.saturating_sub(range.start);
+        let entries = self.read_step(range, usize::MAX);
+        let found = entries.len() as u64;
+        assert_eq!(found, wanted, "the disk gave {found} of {wanted} entries");
+        entries
+    }
+
+    /// The first of the entries `range.start + 1 ..= range.end`: about `max_bytes` of them, but at
+    /// least one if there is one.
+    pub(crate) fn read_step(&self, range: Range<u64>, max_bytes: usize) -> Vec<Bytes> {
         let Range { start, end } = range;
         assert!(
             start >= self.trimmed && end <= self.end(),
@@ -119,42 +130,25 @@ impl Log {
             self.trimmed,
             self.end()
         );
-        if start >= end {
-            return Vec::new();
-        }
-        let mut out = Vec::with_capacity((end - start) as usize);
-        if start < self.resident {
+        let mut out = Vec::new();
+        if start < end.min(self.resident) {
             let upto = end.min(self.resident);
-            out = self.source.read(LogIndex(start + 1), LogIndex(upto));
-            assert!(
-                out.len() as u64 == upto - start,
-                "the disk gave {} of {} entries",
-                out.len(),
-                upto - start
-            );
-        }
-        let from = start.max(self.resident) - self.resident;
-        if end > self.resident {
-            let range = from as usize..(end - self.resident) as usize;
-            out.extend(self.entries.range(range).cloned());
-        }
-        out
-    }
-
-    /// Entries from `from` on, about `max_bytes` of them but at least one, and not beyond `to`.
-    pub(crate) fn read_step(&self, from: u64, to: u64, max_bytes: usize) -> Vec<Bytes> {
-        const STEP: u64 = 256;
-        let (mut out, mut bytes, mut at) = (Vec::new(), 0, from);
-        while at < to && bytes < max_bytes {
-            let upto = to.min(at + STEP);
-            for entry in self.read(at..upto) {
-                if bytes >= max_bytes && !out.is_empty() {
-                    return out;
-                }
-                bytes += entry.len();
-                out.push(entry);
+            let source = &self.source;
+            out = source.read(LogIndex(start + 1), LogIndex(upto), max_bytes);
+            assert!(!out.is_empty(), "the disk gave no entry behind {start}");
+            if start + (out.len() as u64) < upto {
+                return out;
             }
-            at = upto;
+        }
+        let mut bytes: usize = out.iter().map(Bytes::len).sum();
+        let from = start.max(self.resident) - self.resident;
+        let upto = end.max(self.resident) - self.resident;
+        for entry in self.entries.range(from.min(upto) as usize..upto as usize) {
+            if bytes >= max_bytes {
+                break;
+            }
+            bytes += entry.len();
+            out.push(entry.clone());
         }
         out
     }

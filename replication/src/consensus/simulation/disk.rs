@@ -31,10 +31,16 @@ pub(super) struct Files {
 pub(super) struct Disk(pub(super) Arc<Mutex<Files>>);
 
 impl LogSource for Disk {
-    fn read(&self, from: LogIndex, to: LogIndex) -> Vec<Bytes> {
+    fn read(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Vec<Bytes> {
         let files = self.0.lock();
         let range = files.entries.range(from.0..=to.0);
-        range.map(|(_, entry)| entry.clone()).collect()
+        let mut bytes = 0;
+        let fitting = range.map(|(_, entry)| entry).take_while(|entry| {
+            let is_first = bytes == 0;
+            bytes += entry.len();
+            is_first || bytes <= max_bytes
+        });
+        fitting.cloned().collect()
     }
 }
 

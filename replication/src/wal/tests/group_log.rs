@@ -57,7 +57,7 @@ fn held(wal: &Wal, group: GroupId) -> Held {
     let floor = wal.floor(region);
     let mut entries = BTreeMap::new();
     if let Some((first, last)) = wal.present(region, floor) {
-        let read = wal.read_range(group, first..=last).unwrap();
+        let read = wal.read_range(group, first..=last, usize::MAX).unwrap();
         entries.extend((first.0..).zip(read.iter().map(|entry| entry.to_vec())));
     }
     Held {
@@ -432,7 +432,13 @@ fn a_source_reads_exactly_what_it_is_asked_for() {
     let source = WalSource::new(wal, GROUP, no_stop);
     for (from, to) in [(6, 40), (6, 6), (40, 40), (10, 29), (10, 9)] {
         let want: Vec<Vec<u8>> = (from..=to).map(entry).collect();
-        assert_eq!(source.read(LogIndex(from), LogIndex(to)), want);
+        let read = source.read(LogIndex(from), LogIndex(to), usize::MAX);
+        assert_eq!(read, want);
+    }
+    let bytes = |count: usize| entries[..count].iter().map(Vec::len).sum();
+    for (max_bytes, count) in [(0, 1), (1, 1), (bytes(3), 3), (bytes(4) - 1, 3)] {
+        let read = source.read(LogIndex(6), LogIndex(40), max_bytes);
+        assert_eq!(read, entries[..count], "{max_bytes} bytes");
     }
 }
 
@@ -444,7 +450,7 @@ fn a_source_that_cannot_read_stops_the_process() {
         .unwrap();
     let source = WalSource::new(wal, GROUP, no_stop);
     for (from, to, missing) in [(5, 6, 5), (6, 8, 8), (1, 1, 1)] {
-        let read = || source.read(LogIndex(from), LogIndex(to));
+        let read = || source.read(LogIndex(from), LogIndex(to), usize::MAX);
         let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read)).unwrap_err();
         let reason = panic.downcast_ref::<String>().unwrap();
         assert!(
