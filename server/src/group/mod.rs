@@ -33,6 +33,7 @@ mod inbox;
 mod mailbox;
 mod member;
 mod observer;
+mod pace;
 #[doc(hidden)]
 pub mod planted;
 mod proposal;

@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bailiwick_replication::consensus::{LogWrite, Outgoing};
 use bailiwick_replication::link::{Frame, Links};
@@ -20,6 +20,7 @@ use super::clock::{boot_ns, clock_ms};
 use super::commit::deliver;
 use super::inbox::{Event, Inbox};
 use super::member::Member;
+use super::pace::Pace;
 use super::proposal::Proposal;
 use super::shared::Shared;
 use super::stop_process;
@@ -42,6 +43,7 @@ pub(super) struct Runtime {
     sessions: BTreeMap<NodeId, u64>,
     /// A write that found no room, and when to try again.
     stuck: Option<(LogWrite, u64)>,
+    pace: Pace,
     /// Called once, when the state can serve clients.
     pub(super) on_ready: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -65,6 +67,7 @@ impl Runtime {
             tick_ns,
             sessions: BTreeMap::new(),
             stuck: None,
+            pace: Pace::default(),
             on_ready: None,
         }
     }
@@ -74,7 +77,12 @@ impl Runtime {
         let (mut proposals, mut events) = (Vec::new(), Vec::new());
         let mut wait = (Duration::ZERO, 1);
         while !self.inbox.take(&mut proposals, &mut events, wait) {
+            let began = Instant::now();
             let has_written = self.turn(&mut proposals, &mut events);
+            match self.member.replica().fetching() {
+                Some(there) => self.pace.rest(began.elapsed(), there),
+                None => self.pace = Pace::default(),
+            }
             // What was written may let go of something at once.
             wait = if has_written {
                 (Duration::ZERO, 1)
