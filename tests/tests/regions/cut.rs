@@ -134,10 +134,10 @@ fn a_region_without_its_majority_is_named_and_the_others_go_on() {
 #[test]
 fn the_leader_of_a_foreign_group_can_die_without_an_error() {
     let mut world = World::start(&Layout::three(3)).unwrap();
-    for _ in 0..2 {
+    for round in 0..2 {
         let leader = world.wait_for_leader("us").unwrap();
         let others = [world.nodes_of("eu"), world.nodes_of("ap")].concat();
-        let load = Counting::start(&world.cluster, &format!("us:{leader}"), others, 1).unwrap();
+        let load = Counting::start(&world.cluster, &format!("us:{round}"), others, 1).unwrap();
         load.wait_for(A_FEW).unwrap();
         world.cluster.kill(leader).unwrap();
         load.wait_for(2 * A_FEW).unwrap();
