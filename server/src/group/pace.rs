@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_machine_is_shared_if_others_take_much_of_it() {
-        let usage = |all, idle, own| Usage {
+        let usage = |all: u64, idle: u64, own: u64| Usage {
             idle: 700 + idle,
             all: 1000 + all,
             own: 70 + own,
