@@ -174,7 +174,9 @@ impl Office {
             Delivery::Proposal(proposal) => self.courier.submit([proposal], moment.clock),
             Delivery::Answered(proposal) => {
                 if let Some(served) = self.clerk.note_answered(&proposal) {
-                    let message = match seats.get(&served.parcel.group) {
+                    let seat = seats.get(&served.parcel.group);
+                    let seat = seat.filter(|seat| seat.shared.standing().takes_part());
+                    let message = match seat {
                         Some(seat) => self.done(seat, served.parcel, served.outcomes),
                         None => elsewhere(served.parcel),
                     };
