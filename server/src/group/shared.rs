@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
-use bailiwick_replication::{GroupId, LogIndex, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::bells::Bells;
@@ -28,6 +28,9 @@ pub struct Shared {
     name: RwLock<String>,
     /// Whom to tell when the authority has changed.
     on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The newest configuration of the group that this node's directory knows; the highest number
+    /// there is where nobody keeps a directory.
+    published: AtomicU64,
     /// Who takes what this node's seat does not take any more.
     pass_on: OnceLock<Arc<PassOn>>,
     /// Where clients of this node wait; empty as long as there can be none.
@@ -46,6 +49,7 @@ impl Shared {
             standing,
             name: RwLock::default(),
             on_authority: OnceLock::new(),
+            published: AtomicU64::new(u64::MAX),
             pass_on: OnceLock::new(),
             bells: OnceLock::new(),
             observer: OnceLock::new(),
@@ -81,6 +85,16 @@ impl Shared {
             fail(proposal, &CommandError::text(error));
         }
         deliver(&mut proposals);
+    }
+
+    /// The directory knows the members of this configuration.
+    pub fn note_published(&self, configuration: u64) {
+        self.published.store(configuration, Ordering::Relaxed);
+    }
+
+    /// Whether the directory knows the members of this configuration.
+    pub(super) fn is_published(&self, configuration: ConfigurationId) -> bool {
+        self.published.load(Ordering::Relaxed) >= u64::from(configuration.0)
     }
 
     /// What people call the group; empty as long as it is not known.

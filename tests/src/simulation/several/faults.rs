@@ -2,7 +2,6 @@
 
 use std::sync::mpsc;
 
-use bailiwick::directory::ROOT_GROUP;
 use bailiwick::group::Change;
 use bailiwick_replication::consensus::Configuration;
 use bailiwick_replication::{GroupId, NodeId};
@@ -128,27 +127,12 @@ impl World {
     fn change_members(&mut self) {
         let (group, node, by) = (self.any_group(), self.any_node(), self.any_node());
         let configuration = self.newest_configuration(group);
-        if group == ROOT_GROUP && !self.is_known(&configuration) {
-            // Each configuration of the root group is made known by a member of the one before. An
-            // operator who changes it faster than nodes hear of it may leave nobody who can.
-            return;
-        }
         let change = match configuration.member(NodeId(node)) {
             None if configuration.members.len() < 4 => Change::Add(NodeId(node)),
             Some(_) if configuration.members.len() > 1 => Change::Remove(NodeId(node)),
             _ => return,
         };
         self.order_change(by, group, change);
-    }
-
-    /// Whether all nodes that run know this configuration of the root group.
-    fn is_known(&self, configuration: &Configuration) -> bool {
-        let mut processes = self.nodes.values().filter_map(|node| node.running.as_ref());
-        processes.all(|process| {
-            let view = process.office.directory().view();
-            let known = view.group(ROOT_GROUP).map(|known| known.configuration);
-            known == Some(u64::from(configuration.id.0))
-        })
     }
 
     fn change_leader(&mut self, by: u64) {

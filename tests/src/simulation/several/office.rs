@@ -135,6 +135,7 @@ impl Office {
         if self.herald.has_news() {
             for record in self.directory.snapshot().groups() {
                 if let Some(seat) = seats.get_mut(&record.id) {
+                    seat.shared.note_published(record.configuration);
                     let member = &mut seat.member;
                     member.learn_shape(record.databases as usize, record.hash_seed);
                 }
@@ -381,6 +382,9 @@ impl World {
             let seed = self.rng.u64(..);
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.take_recorded_seat(&record, self.now, seed);
+                if let Some(seat) = node.seat_mut(group) {
+                    seat.shared.note_published(record.configuration);
+                }
             }
             self.tell(|| format!("node {id} takes a seat in {group:?}"));
             self.begin_seat(id, group, life);
