@@ -130,6 +130,9 @@ fn start_member(node: &Arc<Node>, host: Arc<Host>, now: &Settings) -> Result<(),
     });
     let estate = Estate::new(&host, random_bytes()?)?;
     node.set_estate(estate.clone());
+    let proxy = estate.proxy.clone();
+    let pass_on = move |proposals| proxy.submit(proposals);
+    node.seats.on_leaving(Arc::new(pass_on));
     let is_founder = host.cluster().root().nodes.contains(&host.me().node);
     let mut groups = host.known_groups();
     groups.retain(|group| *group != ROOT_GROUP);

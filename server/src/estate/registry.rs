@@ -252,6 +252,7 @@ impl Keeper<'_> {
                 && let Some(seat) = group.seat()
             {
                 seat.learn(&record.name, record.databases as usize, record.hash_seed);
+                seat.note_published(record.configuration);
             }
         }
         let seats = &self.node.seats;

@@ -69,7 +69,7 @@ pub use proposal::{Arguments, Item, Proposal, Step, Strayed, Timing, Transaction
 pub use recovery::{LoadProgress, RecoverError};
 pub use reload::ReloadError;
 pub use seat::{Charter, Founding, Seat};
-pub use shared::{Shared, Standing};
+pub use shared::{PassOn, Shared, Standing};
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
 pub use vault::{Piece, Vault};
 
@@ -164,10 +164,11 @@ impl Group {
         self.shared.state()
     }
 
-    /// The state if reads of it are linearizable, or need not be; otherwise they go through
-    /// [`Group::submit`].
+    /// The state if reads of it are linearizable, or need not be and this node keeps up with the
+    /// group; otherwise they go through [`Group::submit`].
     pub fn readable(&self, may_be_stale: bool) -> Option<RwLockReadGuard<'_, State>> {
-        let state = if may_be_stale {
+        // Whoever has left the group hears of nothing new, and its state only grows older.
+        let state = if may_be_stale && self.shared.standing.takes_part() {
             self.shared.state()
         } else {
             self.shared.linearizable(clock::boot_ns)?
@@ -186,6 +187,12 @@ impl Group {
     /// wait. The first one counts. A node without a cluster never calls it.
     pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
         self.shared.on_authority(call);
+    }
+
+    /// Gives proposals to this one when this node is no member of the group any more; it must not
+    /// wait. The first one counts.
+    pub fn on_leaving(&self, pass_on: Arc<PassOn>) {
+        self.shared.on_leaving(pass_on);
     }
 
     /// This node's seat in a group that may have several members; `None` for a node that runs

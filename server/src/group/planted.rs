@@ -16,6 +16,8 @@ pub enum Planted {
     LeaseWithoutDecided,
     /// What is forwarded is answered before it is applied.
     AnsweredBeforeApplied,
+    /// A leader logs what members sent to it in an earlier configuration.
+    LoggedAfterSeal,
     /// A source serves a prefix that it has frozen.
     ServedAfterFreeze,
     /// A destination serves what it has of a prefix before it has committed.

@@ -176,6 +176,10 @@ impl Runtime {
             stop_process(&error.to_string());
         }
         deliver(self.member.take_answered());
+        let passed_on = self.member.take_passed_on();
+        if !passed_on.is_empty() {
+            self.shared.pass_on(passed_on);
+        }
         for (to, message) in self.member.take_proxied() {
             // What is lost with the link is asked for again.
             self.links.send(to, message.frame());

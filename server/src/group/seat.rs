@@ -87,6 +87,11 @@ impl Seat {
         }
     }
 
+    /// The directory knows the members of this configuration.
+    pub fn note_published(&self, configuration: u64) {
+        self.shared.note_published(configuration);
+    }
+
     /// The node that this is a seat of.
     #[must_use]
     pub fn host(&self) -> &Arc<Host> {

@@ -5,13 +5,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
-use bailiwick_replication::{GroupId, LogIndex, NodeId};
+use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
 use super::bells::Bells;
+use super::commit::deliver;
 use super::planted::{self, Planted};
-use super::{Observer, Totals, Tuning};
+use super::{Observer, Proposal, Totals, Tuning, fail};
+use crate::commands::CommandError;
 use crate::state::{State, WaiterId, Woken};
+
+/// Where proposals go that this node's seat does not take any more.
+pub type PassOn = dyn Fn(Vec<Box<Proposal>>) + Send + Sync;
 
 /// Shared by connections, the group's own threads and whoever asks.
 pub struct Shared {
@@ -23,6 +28,11 @@ pub struct Shared {
     name: RwLock<String>,
     /// Whom to tell when the authority has changed.
     on_authority: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// The newest configuration of the group that this node's directory knows; the highest number
+    /// there is where nobody keeps a directory.
+    published: AtomicU64,
+    /// Who takes what this node's seat does not take any more.
+    pass_on: OnceLock<Arc<PassOn>>,
     /// Where clients of this node wait; empty as long as there can be none.
     bells: OnceLock<Arc<Bells>>,
     pub(super) observer: OnceLock<Arc<dyn Observer>>,
@@ -39,6 +49,8 @@ impl Shared {
             standing,
             name: RwLock::default(),
             on_authority: OnceLock::new(),
+            published: AtomicU64::new(u64::MAX),
+            pass_on: OnceLock::new(),
             bells: OnceLock::new(),
             observer: OnceLock::new(),
         }
@@ -55,6 +67,34 @@ impl Shared {
         if let Some(call) = self.on_authority.get() {
             call();
         }
+    }
+
+    /// Gives proposals to this one, on the replica's thread, when this node is no member any more.
+    /// It must not wait. The first one counts.
+    pub(super) fn on_leaving(&self, pass_on: Arc<PassOn>) {
+        let _ = self.pass_on.set(pass_on);
+    }
+
+    /// Has proposals executed by the remaining members.
+    pub(super) fn pass_on(&self, mut proposals: Vec<Box<Proposal>>) {
+        if let Some(pass_on) = self.pass_on.get() {
+            return pass_on(proposals);
+        }
+        let error = "CLUSTERDOWN This node is no member of the group of the keys. Nothing was done";
+        for proposal in &mut proposals {
+            fail(proposal, &CommandError::text(error));
+        }
+        deliver(&mut proposals);
+    }
+
+    /// The directory knows the members of this configuration.
+    pub fn note_published(&self, configuration: u64) {
+        self.published.store(configuration, Ordering::Relaxed);
+    }
+
+    /// Whether the directory knows the members of this configuration.
+    pub(super) fn is_published(&self, configuration: ConfigurationId) -> bool {
+        self.published.load(Ordering::Relaxed) >= u64::from(configuration.0)
     }
 
     /// What people call the group; empty as long as it is not known.

@@ -13,7 +13,7 @@ use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
 use crate::group::bells::Bells;
-use crate::group::{Group, Observer};
+use crate::group::{Group, Observer, PassOn};
 
 type ById = BTreeMap<GroupId, Arc<Group>>;
 
@@ -25,6 +25,8 @@ pub struct Seats {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Called when a group's authority has changed.
     on_authority: OnceLock<Arc<dyn Fn() + Send + Sync>>,
+    /// Who takes what seats do not take any more that have ended.
+    on_leaving: OnceLock<Arc<PassOn>>,
     /// Where clients wait for keys.
     pub bells: Arc<Bells>,
     observer: Arc<dyn Observer>,
@@ -39,6 +41,7 @@ impl Seats {
             first: OnceLock::new(),
             threads: Mutex::default(),
             on_authority: OnceLock::new(),
+            on_leaving: OnceLock::new(),
             bells: Arc::default(),
             observer,
         }
@@ -48,6 +51,12 @@ impl Seats {
     /// has changed what the group serves or has handed out. It must not wait.
     pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_authority.set(Arc::new(call));
+    }
+
+    /// From now on gives this one, on a replica's thread, the requests that wait for a group that is
+    /// added later when this node is no member of it any more. It must not wait.
+    pub fn on_leaving(&self, pass_on: Arc<PassOn>) {
+        let _ = self.on_leaving.set(pass_on);
     }
 
     /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
@@ -65,6 +74,9 @@ impl Seats {
         let _ = self.first.set(group.clone());
         if let Some(call) = self.on_authority.get().cloned() {
             group.on_authority(move || call());
+        }
+        if let Some(pass_on) = self.on_leaving.get() {
+            group.on_leaving(pass_on.clone());
         }
         threads.extend(group.start(on_ready));
     }

@@ -154,7 +154,9 @@ impl Service {
         let Some(served) = self.clerk.note_answered(proposal) else {
             return;
         };
-        let message = match self.node.seats.get(served.parcel.group) {
+        // Who has left the group meanwhile has not answered it.
+        let seat = self.node.seats.get(served.parcel.group);
+        let message = match seat.filter(|seat| seat.standing().takes_part()) {
             Some(group) => self.done(&group, served.parcel, served.outcomes),
             None => elsewhere(served.parcel),
         };

@@ -333,6 +333,21 @@ impl Simulation {
         }
     }
 
+    /// Proposals that a node that has left the group would pass on: for certain they were not done,
+    /// and here nobody does them.
+    pub(super) fn take_passed_on(&mut self, passed_on: Vec<Box<Proposal>>) {
+        for proposal in passed_on {
+            let client = proposal.ticket;
+            let Some(asked) = self.clients[client].asked.take() else {
+                return self.fail(format!("client {client} is answered twice"));
+            };
+            self.counts.passed_on += 1;
+            for (begun, ..) in asked.parts {
+                self.finish(begun, Outcome::Refused);
+            }
+        }
+    }
+
     /// The node that a client talks to is gone: what became of its request is unknown.
     pub(super) fn disconnect(&mut self, node: u64) {
         for client in self.clients.iter_mut().filter(|client| client.node == node) {

@@ -26,12 +26,14 @@ pub enum Planted {
     LeaseWithoutDecided,
     /// What is forwarded is answered before it is applied.
     AnsweredBeforeApplied,
+    /// A leader logs what members sent to it in an earlier configuration.
+    LoggedAfterSeal,
 }
 
 impl Planted {
     /// Those that are found soon. [`Self::Drift`] needs more luck: a leader has to be the slow one
     /// and be cut off while somebody reads.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LyingDisk,
         Self::CheckpointWithoutOrigins,
         Self::StartWithoutCheckpoint,
@@ -40,6 +42,7 @@ impl Planted {
         Self::ReadsDoNotWait,
         Self::LeaseWithoutDecided,
         Self::AnsweredBeforeApplied,
+        Self::LoggedAfterSeal,
     ];
 }
 
@@ -51,6 +54,7 @@ pub(super) fn plant(bug: Option<Planted>) {
         Some(Planted::ReadsDoNotWait) => Some(server::Planted::ReadsDoNotWait),
         Some(Planted::LeaseWithoutDecided) => Some(server::Planted::LeaseWithoutDecided),
         Some(Planted::AnsweredBeforeApplied) => Some(server::Planted::AnsweredBeforeApplied),
+        Some(Planted::LoggedAfterSeal) => Some(server::Planted::LoggedAfterSeal),
         _ => None,
     });
 }

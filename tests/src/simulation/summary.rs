@@ -36,6 +36,8 @@ summary! {
     entries,
     /// Changes of members and leaders that were carried out.
     changes,
+    /// Requests that a node let go of when it left the group.
+    passed_on,
     /// Checkpoints that were taken over from another node.
     transfers,
     /// Directories that were emptied.
@@ -51,7 +53,8 @@ impl fmt::Display for Summary {
         write!(
             out,
             "{} s simulated, {} operations ({} answered, {} under the lease, {} swaps), {} entries, \
-             {} messages, {} changes, {} checkpoints moved, {} directories emptied",
+             {} messages, {} changes, {} requests passed on, {} checkpoints moved, {} directories \
+             emptied",
             self.simulated_ns / SECOND,
             self.operations,
             self.answered,
@@ -60,6 +63,7 @@ impl fmt::Display for Summary {
             self.entries,
             self.messages,
             self.changes,
+            self.passed_on,
             self.transfers,
             self.wipes,
         )

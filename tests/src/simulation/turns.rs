@@ -97,8 +97,10 @@ impl Simulation {
             return;
         };
         let answered = std::mem::take(running.member.take_answered());
+        let passed_on = running.member.take_passed_on();
         drop(running.member.take_garbage());
         self.take_answers(answered);
+        self.take_passed_on(passed_on);
         self.compare(id);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bailiwick_tests::client::Value;
+use bailiwick_tests::client::{Value, request};
 use bailiwick_tests::cluster::{Cluster, Options};
 use bailiwick_tests::counting::Counting;
 use bailiwick_tests::server::{DEADLINE, wait_until};
@@ -115,19 +115,11 @@ fn a_group_grows_from_one_node_to_three_and_shrinks_back_without_a_failed_comman
     }
     let of_the_others = Counting::start(&cluster, "grown", [2], 2).unwrap();
     of_the_others.wait_for(A_FEW).unwrap();
-    let mut of_the_others = Some(of_the_others);
     expect(&cluster, 2, "SET from 2", &Value::ok());
     expect(&cluster, 3, "GET from", &Value::bytes("2"));
     // The order goes to any member, also to one that is to go.
     for (node, by) in [(3, 3), (2, 1)] {
         load.wait_for(A_FEW).unwrap();
-        // Its own clients would be served by the others from here on, but for what is under way.
-        if node == 2
-            && let Some(load) = of_the_others.take()
-        {
-            load.wait_for(A_FEW).unwrap();
-            load.stop().unwrap();
-        }
         expect(
             &cluster,
             by,
@@ -138,11 +130,12 @@ fn a_group_grows_from_one_node_to_three_and_shrinks_back_without_a_failed_comman
         if node == 3 {
             cluster.kill(3).unwrap();
         }
+        // The clients of a node that goes are served by the others from here on.
         load.wait_for(A_FEW).unwrap();
-        if let Some(load) = &of_the_others {
-            load.wait_for(A_FEW).unwrap();
-        }
+        of_the_others.wait_for(A_FEW).unwrap();
     }
+    let longest = of_the_others.stop_and_check(&cluster).unwrap();
+    println!("longest wait of a client of a node that was removed {longest:?}");
     load.stop_and_check(&cluster).unwrap();
     let text = expect_error(&cluster, 1, "GROUP REMOVE root 1", "ERR");
     assert!(text.contains("last member"), "{text}");
@@ -178,6 +171,39 @@ fn a_leader_is_removed_and_added_again_without_a_failed_command_of_the_others() 
     cluster.set_in_group(leader, true);
     load.wait_for(A_FEW).unwrap();
     load.stop_and_check(&cluster).unwrap();
+    cluster.wait_for_agreement().unwrap();
+}
+
+#[test]
+fn nodes_leave_and_come_back_while_their_own_clients_work_without_a_failed_command() {
+    let mut cluster = Cluster::start(&Options::direct(3)).unwrap();
+    let load = Counting::start(&cluster, "seats", cluster.nodes(), 4).unwrap();
+    let mut waits = Vec::new();
+    for node in [1, 2, 3] {
+        let mut waiting = connect(&cluster, node);
+        let words = ["BLPOP".to_owned(), format!("wanted:{node}"), "0".to_owned()];
+        waiting.send(&request(words)).unwrap();
+        waits.push(waiting);
+    }
+    for round in 0..6_u32 {
+        let (node, by) = (1 + round % 3, 1 + (round + 1) % 3);
+        load.wait_for(A_FEW).unwrap();
+        let order = format!("GROUP REMOVE root {node}");
+        expect(&cluster, by, &order, &Value::ok());
+        cluster.set_in_group(node, false);
+        load.wait_for(A_FEW).unwrap();
+        let order = format!("GROUP ADD root {node}");
+        expect(&cluster, by, &order, &Value::ok());
+        cluster.set_in_group(node, true);
+    }
+    for (node, waiting) in (1..).zip(&mut waits) {
+        let key = format!("wanted:{node}");
+        expect(&cluster, 1, &format!("RPUSH {key} x"), &Value::Integer(1));
+        let served = waiting.read().unwrap();
+        assert_eq!(served.list(), [Value::bytes(key), Value::bytes("x")]);
+    }
+    let longest = load.stop_and_check(&cluster).unwrap();
+    println!("longest wait {longest:?}");
     cluster.wait_for_agreement().unwrap();
 }
 

@@ -5,6 +5,12 @@
 //! configuration, and everybody goes on in the next one from exactly there. Until the SEAL is
 //! decided nothing has changed, so a crash at any step leaves the old members or the new ones.
 //! Whoever gave the order asks each new leader again; a change that is there already is done.
+//!
+//! **The root group** changes no faster than it can be told. A record of its members is believed if a
+//! member of those before has signed it; were all of them exchanged before anybody heard of it, nobody
+//! would be left whose word counts. So its leader lets a member go only when its own directory knows
+//! the present ones. *Invariant: whoever leads when a member goes stays, and was a member in a
+//! configuration that its directory knows*, and so can make the next one known.
 
 use std::sync::mpsc::Sender;
 
@@ -14,6 +20,7 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 
 use super::Member;
 use super::message::Message;
+use crate::group::ROOT_GROUP;
 
 /// A joiner is close enough when it lacks no more entries than this.
 const CLOSE_ENTRIES: u64 = 1024;
@@ -287,9 +294,19 @@ impl Member {
                 });
             }
         }
+        if self.is_too_early(change) {
+            return Ok(());
+        }
         members.sort_unstable();
         self.seal(ConfigurationId(configuration.id.0 + 1), &members);
         Ok(())
+    }
+
+    /// Whether nobody might be left who could make known what comes of the change.
+    fn is_too_early(&self, change: Change) -> bool {
+        let lets_go = matches!(change, Change::Remove(_) | Change::Replace(_));
+        let present = self.replica.configuration().id;
+        lets_go && self.options.group == ROOT_GROUP && !self.shared.is_published(present)
     }
 
     /// Whether things are as the change wants them.
@@ -323,6 +340,11 @@ impl Member {
     fn obstacle(&self, change: Change) -> String {
         let node = change.node();
         match (change, self.peers.get(&node)) {
+            _ if self.is_too_early(change) => {
+                "nodes have not heard of the present members yet, and those that go may be the \
+                 only ones whose word counts; see CLUSTER LINKS, or add a member of before"
+                    .to_owned()
+            }
             (Change::Transfer(_), _) => format!("node {node} did not take over"),
             (Change::Add(_) | Change::Replace(_), None) => {
                 format!("node {node} cannot be reached; see CLUSTER LINKS")

@@ -5,11 +5,12 @@
 //! its clients are answered. However often it was sent, it is applied once (`state::origins`).
 //!
 //! Invariants: open sequences are `<= last`; a flight is encoded the same way each time, apart from
-//! the floor.
+//! the floor; what is open was sent in the present configuration, or never, or is sent again in it
+//! before anything else happens to it.
 
 use std::collections::BTreeMap;
 
-use bailiwick_replication::NodeId;
+use bailiwick_replication::{ConfigurationId, NodeId};
 use bytes::Bytes;
 
 use crate::group::encode::encode_items;
@@ -33,12 +34,24 @@ impl Flight {
     pub(super) fn len(&self) -> usize {
         self.proposals.len()
     }
+
+    /// The configuration in which it was sent last, unless that may not have arrived.
+    pub(super) fn sent_in(&self) -> Option<ConfigurationId> {
+        self.sent.map(|sent| sent.to.configuration)
+    }
+}
+
+/// To whom a flight is sent: a leadership. Ballots count up from the beginning in each configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Post {
+    pub(super) leader: NodeId,
+    pub(super) configuration: ConfigurationId,
+    pub(super) ballot: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Sent {
-    leader: NodeId,
-    ballot: u32,
+    to: Post,
     at: u64,
     /// How often in this ballot.
     times: u32,
@@ -119,26 +132,26 @@ impl Flights {
 
     /// Those that have to be sent to this leader now: never sent, sent to another one or before its
     /// present ballot, or unanswered for long.
-    pub(super) fn due(&self, leader: NodeId, ballot: u32, now: u64) -> Vec<u64> {
+    pub(super) fn due(&self, post: Post, now: u64) -> Vec<u64> {
         let is_due = |flight: &Flight| match flight.sent {
             None => true,
             Some(sent) => {
                 let doublings = (sent.times - 1).min(MAX_DOUBLINGS);
                 let wait = self.resend_after << doublings;
-                (sent.leader, sent.ballot) != (leader, ballot) || now >= sent.at + wait
+                sent.to != post || now >= sent.at + wait
             }
         };
         let due = self.open.iter().filter(|(_, flight)| is_due(flight));
         due.map(|(sequence, _)| *sequence).collect()
     }
 
-    pub(super) fn note_sent(&mut self, sequence: u64, leader: NodeId, ballot: u32, now: u64) {
+    pub(super) fn note_sent(&mut self, sequence: u64, to: Post, now: u64) {
         if let Some(flight) = self.open.get_mut(&sequence) {
             flight.times_sent += 1;
-            let before = flight.sent.filter(|sent| sent.ballot == ballot);
+            let ballot = |post: Post| (post.configuration, post.ballot);
+            let before = flight.sent.filter(|sent| ballot(sent.to) == ballot(to));
             flight.sent = Some(Sent {
-                leader,
-                ballot,
+                to,
                 at: now,
                 times: before.map_or(1, |sent| sent.times + 1),
             });
@@ -148,7 +161,7 @@ impl Flights {
     /// What was sent to this node may be lost: its link was down.
     pub(super) fn forget_sent_to(&mut self, node: NodeId) {
         for flight in self.open.values_mut() {
-            if flight.sent.is_some_and(|sent| sent.leader == node) {
+            if flight.sent.is_some_and(|sent| sent.to.leader == node) {
                 flight.sent = None;
             }
         }
@@ -170,6 +183,11 @@ impl Flights {
         self.fill(sequence, &mut writer);
         writer.finish();
         out.into()
+    }
+
+    /// All that are open, by sequence.
+    pub(super) fn take_all(&mut self) -> BTreeMap<u64, Flight> {
+        std::mem::take(&mut self.open)
     }
 
     /// Flights for which `is_over` holds.

@@ -170,9 +170,11 @@ impl Member {
             return;
         }
         self.board(now);
+        self.forget_forwarded_before_the_seal();
         self.examine_forwarded();
         let own = self.replica.member().node;
-        let due = self.flights.due(own, ballot, now);
+        let post = self.post(own, ballot);
+        let due = self.flights.due(post, now);
         let head = self.next_head(clock_ms);
         let forsaken = self.forsaken(now);
         let chores = self.chores(head, &forsaken);
@@ -194,7 +196,7 @@ impl Member {
             let mut proposal = writer.proposal(self.options.origin, sequence, floor);
             self.flights.fill(sequence, &mut proposal);
             proposal.finish();
-            self.flights.note_sent(sequence, own, ballot, now);
+            self.flights.note_sent(sequence, post, now);
         }
         let mut taken = 0;
         for forwarded in &self.forwarded {

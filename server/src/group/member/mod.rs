@@ -11,7 +11,8 @@
 //! (`reads`), without an entry in the log.
 //!
 //! Beside that: checkpoints for those who lag behind (`transfer`), the founding of the group
-//! (`bootstrap`), changes of members and leader (`changes`).
+//! (`bootstrap`), changes of members and leader (`changes`), and what becomes of clients' requests
+//! when this node is a member no longer (`leaving`).
 //!
 //! The thread around it (`runtime`), or the simulator, calls in this order: what came in
 //! ([`submit`](Member::submit), [`receive`](Member::receive), links), [`advance`](Member::advance),
@@ -27,6 +28,7 @@ mod contacts;
 mod describe;
 mod flights;
 mod leading;
+mod leaving;
 mod message;
 mod proxied;
 mod reads;
@@ -59,7 +61,7 @@ use crate::state::{
 use bootstrap::Bootstrap;
 use changes::{ActiveChange, Order};
 use contacts::Contacts;
-use flights::{Flight, Flights};
+use flights::{Flight, Flights, Post};
 use leading::Leading;
 use message::Message;
 use proxied::Proxied;
@@ -121,6 +123,8 @@ pub struct Work {
 
 /// An encoded proposal of another node.
 struct Forwarded {
+    /// In which it was sent.
+    configuration: ConfigurationId,
     head: ProposalHead,
     proposal: Bytes,
     /// It was looked at, and every replica can run it.
@@ -140,6 +144,8 @@ pub struct Member {
     /// Proposals of other nodes, for the next entry.
     forwarded: Vec<Forwarded>,
     answered: Vec<Box<Proposal>>,
+    /// What the remaining members have to be asked for, as this node is none of them any more.
+    passed_on: Vec<Box<Proposal>>,
     proxied: Proxied,
     garbage: Vec<Garbage>,
     replay: Replay,
@@ -175,6 +181,7 @@ impl Member {
             leading: Leading::new(options.seed),
             forwarded: Vec::new(),
             answered: Vec::new(),
+            passed_on: Vec::new(),
             proxied: Proxied::default(),
             garbage: Vec::new(),
             replay: Replay::default(),
@@ -245,7 +252,7 @@ impl Member {
             .map_err(|error| error.to_string())?;
         while let Some((from, payload)) = self.replica.take_received() {
             let message = Message::decode(&payload).map_err(|error| error.to_string())?;
-            self.handle(from, message, now)?;
+            self.handle((from, configuration), message, now)?;
         }
         Ok(())
     }
@@ -254,6 +261,7 @@ impl Member {
     pub fn advance(&mut self, now: u64, clock_ms: i64) {
         self.replica.tick(now);
         self.note_leadership();
+        self.pass_on();
         self.give_up(now);
         self.advance_transfer(now);
         self.advance_change(now);
@@ -396,13 +404,19 @@ impl Member {
         standing.set_leader(replica.leader(), replica.leadership(), replica.is_member());
     }
 
-    fn handle(&mut self, from: NodeId, message: Message, now: u64) -> Result<(), String> {
+    /// Handles what a node sent in a configuration.
+    fn handle(
+        &mut self,
+        (from, sent_in): (NodeId, ConfigurationId),
+        message: Message,
+        now: u64,
+    ) -> Result<(), String> {
         match message {
             Message::Introduction {
                 configuration,
                 members,
             } => self.note_introduction(from, configuration, members),
-            Message::Forward { proposal } => self.take_forwarded(from, proposal)?,
+            Message::Forward { proposal } => self.take_forwarded(from, sent_in, proposal)?,
             Message::Refused { sequence, reason } => self.note_refused(sequence, reason),
             Message::Progress { decided, received } => {
                 if let Some(peer) = self.peers.get_mut(&from) {
@@ -432,7 +446,12 @@ impl Member {
 
     /// A leader, or who is about to become it, keeps what others forward; anybody else lets it go,
     /// as it comes again.
-    fn take_forwarded(&mut self, from: NodeId, proposal: Bytes) -> Result<(), String> {
+    fn take_forwarded(
+        &mut self,
+        from: NodeId,
+        configuration: ConfigurationId,
+        proposal: Bytes,
+    ) -> Result<(), String> {
         let head = decode_proposal_head(&proposal).map_err(|error| error.to_string())?;
         let bytes = PROPOSAL_HEAD_BYTES + head.items_bytes as usize;
         let is_own = u64::from(head.origin.node) == from.0;
@@ -447,6 +466,7 @@ impl Member {
         };
         if leads && !self.forwarded.iter().any(is_known) {
             self.forwarded.push(Forwarded {
+                configuration,
                 head,
                 proposal,
                 is_fit: false,
@@ -468,18 +488,27 @@ impl Member {
         let Some(leader) = leader else {
             return;
         };
-        if !self.peers.contains_key(&leader) {
+        if !self.peers.contains_key(&leader) || !self.replica.is_member() {
             return;
         }
         self.board(now);
-        let ballot = self.replica.ballot();
-        for sequence in self.flights.due(leader, ballot, now) {
+        let post = self.post(leader, self.replica.ballot());
+        for sequence in self.flights.due(post, now) {
             let proposal = self.flights.encoded(sequence);
             self.send(leader, Class::Ordered, &Message::Forward { proposal });
-            self.flights.note_sent(sequence, leader, ballot, now);
+            self.flights.note_sent(sequence, post, now);
             if planted::is_on(Planted::AnsweredBeforeApplied) {
                 self.answer_early(sequence);
             }
+        }
+    }
+
+    /// A leadership in the present configuration.
+    fn post(&self, leader: NodeId, ballot: u32) -> Post {
+        Post {
+            leader,
+            configuration: self.replica.configuration().id,
+            ballot,
         }
     }
 
@@ -633,16 +662,7 @@ impl Member {
                 self.fail_all(flight.proposals, &CommandError::UNCERTAIN);
             }
         }
-        // Nobody will take it, unless this node becomes a member.
-        let configuration = self.replica.configuration().id;
-        let is_outsider =
-            !self.replica.is_member() && (configuration.0 > 0 || self.options.founders.is_empty());
-        let is_over = |until: u64| is_outsider || now >= until;
-        while self
-            .waiting
-            .front()
-            .is_some_and(|(until, _)| is_over(*until))
-        {
+        while self.waiting.front().is_some_and(|(until, _)| now >= *until) {
             if let Some((_, proposal)) = self.waiting.pop_front() {
                 self.fail_for_want_of_leader(vec![proposal]);
             }

@@ -69,7 +69,8 @@ impl Member {
         };
         self.proxied.expected.insert((from, sequence), origin);
         if leader == own {
-            self.take_forwarded(own, proposal)?;
+            let present = self.replica.configuration().id;
+            self.take_forwarded(own, present, proposal)?;
         } else {
             self.send(leader, Class::Ordered, &Message::Forward { proposal });
         }

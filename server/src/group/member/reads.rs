@@ -41,6 +41,16 @@ impl Reads {
         }
     }
 
+    /// Takes all of them.
+    pub(super) fn take_all(&mut self, replica: &mut Replica) -> Vec<Box<Proposal>> {
+        let mut all = std::mem::take(&mut self.new);
+        for mut asked in std::mem::take(&mut self.asked) {
+            replica.forget_read(asked.token);
+            all.append(&mut asked.proposals);
+        }
+        all
+    }
+
     /// Takes those that nobody has answered in time.
     pub(super) fn take_late(&mut self, now: u64, replica: &mut Replica) -> Vec<Vec<Box<Proposal>>> {
         let mut late = Vec::new();

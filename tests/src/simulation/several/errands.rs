@@ -127,6 +127,14 @@ impl World {
         let requests = process.drivers.advance(look);
         self.counts.handoffs += process.drivers.done - done;
         for request in requests {
+            if request
+                .command
+                .first()
+                .is_some_and(|name| name == b"_COMMIT")
+            {
+                let (source, ..) = request.key;
+                self.hold_up_commit(id, source, request.group);
+            }
             let purpose = Purpose::Driver(request.key);
             let by = (id, request.ticket);
             self.send_errand(by, request.group, &request.command, purpose);

@@ -2,7 +2,6 @@
 
 use std::sync::mpsc;
 
-use bailiwick::directory::ROOT_GROUP;
 use bailiwick::group::Change;
 use bailiwick_replication::consensus::Configuration;
 use bailiwick_replication::{GroupId, NodeId};
@@ -11,6 +10,10 @@ use super::{Event, World};
 use crate::simulation::MS;
 use crate::simulation::network::Links;
 use crate::simulation::plan::Fault;
+
+/// For how long a commit is held up, in nanoseconds: about what another leader takes to have it
+/// aborted, and less than links take to notice.
+const HELD_UP_NS: std::ops::Range<u64> = 40 * MS..190 * MS;
 
 impl World {
     /// Causes the next fault and plans the one after it.
@@ -44,6 +47,36 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What a node sends to a destination is held up from the moment at which it is to ask it to
+    /// commit, and meanwhile another node is to lead the source. That one has the attempt aborted,
+    /// and the commit comes when nobody expects it any more.
+    pub(super) fn hold_up_commit(&mut self, node: u64, source: GroupId, destination: GroupId) {
+        let one_in = self.plan.held_up_one_in;
+        if !self.faults || one_in == 0 || self.rng.u32(..one_in) > 0 {
+            return;
+        }
+        let told = format!("what node {node} sends to {destination} is held up");
+        let destination = self.newest_configuration(destination);
+        let source_members = self.newest_configuration(source).members;
+        let successors = source_members.iter().map(|member| member.node);
+        // Whoever does not hear of the order in time cannot take over in time.
+        let can_hear = |of: &NodeId| of.0 != node && destination.member(*of).is_none();
+        let successors: Vec<NodeId> = successors.filter(can_hear).collect();
+        if successors.is_empty() {
+            return;
+        }
+        let successor = successors[self.rng.usize(..successors.len())];
+        let for_ns = self.rng.u64(HELD_UP_NS);
+        self.tell(|| told);
+        for member in destination.members {
+            if member.node.0 != node {
+                self.cut(node, member.node.0, for_ns);
+            }
+        }
+        self.counts.held_up += 1;
+        self.order_change(node, source, Change::Transfer(successor));
     }
 
     fn crash_for_a_while(&mut self, node: u64) {
@@ -94,27 +127,12 @@ impl World {
     fn change_members(&mut self) {
         let (group, node, by) = (self.any_group(), self.any_node(), self.any_node());
         let configuration = self.newest_configuration(group);
-        if group == ROOT_GROUP && !self.is_known(&configuration) {
-            // Each configuration of the root group is made known by a member of the one before. An
-            // operator who changes it faster than nodes hear of it may leave nobody who can.
-            return;
-        }
         let change = match configuration.member(NodeId(node)) {
             None if configuration.members.len() < 4 => Change::Add(NodeId(node)),
             Some(_) if configuration.members.len() > 1 => Change::Remove(NodeId(node)),
             _ => return,
         };
         self.order_change(by, group, change);
-    }
-
-    /// Whether all nodes that run know this configuration of the root group.
-    fn is_known(&self, configuration: &Configuration) -> bool {
-        let mut processes = self.nodes.values().filter_map(|node| node.running.as_ref());
-        processes.all(|process| {
-            let view = process.office.directory().view();
-            let known = view.group(ROOT_GROUP).map(|known| known.configuration);
-            known == Some(u64::from(configuration.id.0))
-        })
     }
 
     fn change_leader(&mut self, by: u64) {

@@ -135,6 +135,7 @@ impl Office {
         if self.herald.has_news() {
             for record in self.directory.snapshot().groups() {
                 if let Some(seat) = seats.get_mut(&record.id) {
+                    seat.shared.note_published(record.configuration);
                     let member = &mut seat.member;
                     member.learn_shape(record.databases as usize, record.hash_seed);
                 }
@@ -174,7 +175,9 @@ impl Office {
             Delivery::Proposal(proposal) => self.courier.submit([proposal], moment.clock),
             Delivery::Answered(proposal) => {
                 if let Some(served) = self.clerk.note_answered(&proposal) {
-                    let message = match seats.get(&served.parcel.group) {
+                    let seat = seats.get(&served.parcel.group);
+                    let seat = seat.filter(|seat| seat.shared.standing().takes_part());
+                    let message = match seat {
                         Some(seat) => self.done(seat, served.parcel, served.outcomes),
                         None => elsewhere(served.parcel),
                     };
@@ -379,6 +382,9 @@ impl World {
             let seed = self.rng.u64(..);
             if let Some(node) = self.nodes.get_mut(&id) {
                 node.take_recorded_seat(&record, self.now, seed);
+                if let Some(seat) = node.seat_mut(group) {
+                    seat.shared.note_published(record.configuration);
+                }
             }
             self.tell(|| format!("node {id} takes a seat in {group:?}"));
             self.begin_seat(id, group, life);

@@ -33,6 +33,8 @@ pub(super) struct Plan {
     pub(super) pause_one_in: u64,
     pub(super) weights: Weights,
     pub(super) late_messages: bool,
+    /// One in so many commits is held up while its source gets another leader; 0 for none.
+    pub(super) held_up_one_in: u32,
     /// Some nodes give their directories records that are forged or old.
     pub(super) forges: bool,
     /// Keys beside those that clients write, in each home, so that copying takes several chunks.
@@ -88,6 +90,7 @@ impl Plan {
             pause_one_in: [20, 100, 100_000][rng.usize(..3)],
             weights,
             late_messages: has_faults && rng.u32(..3) == 0,
+            held_up_one_in: if has_faults { rng.u32(..4) } else { 0 },
             forges: rng.bool(),
             ballast: [0, 20, 200][rng.usize(..3)],
         }

@@ -108,7 +108,12 @@ impl World {
         };
         let answered = std::mem::take(seat.member.take_answered());
         let proxied = seat.member.take_proxied();
+        let passed_on = seat.member.take_passed_on();
         drop(seat.member.take_garbage());
+        self.counts.passed_on += passed_on.len() as u64;
+        for proposal in passed_on {
+            self.deliver_to_office(id, Delivery::Proposal(proposal));
+        }
         for (to, message) in proxied {
             self.send_frame(id, to.0, message.frame());
         }

@@ -24,8 +24,12 @@ summary! {
     orders,
     /// Prefixes that left a group.
     handoffs,
+    /// Commits that were held up while their source changed its leader.
+    held_up,
     /// Changes of members and leaders that were asked for.
     changes,
+    /// Requests that a node passed on when it left the group.
+    passed_on,
     /// Checkpoints that were taken over from another node.
     transfers,
     /// Records that were forged or replayed.
@@ -43,8 +47,9 @@ impl fmt::Display for Summary {
         write!(
             out,
             "{} s simulated, {} operations ({} answered, {} under a lease, {} swaps), {} strays, \
-             {} of {} listings complete, {} orders, {} handoffs, {} entries, {} messages, \
-             {} changes of members and leaders, {} checkpoints moved, {} forgeries",
+             {} of {} listings complete, {} orders, {} handoffs, {} commits held up, {} entries, \
+             {} messages, {} changes of members and leaders, {} requests passed on, {} checkpoints \
+             moved, {} forgeries",
             self.simulated_ns / SECOND,
             self.operations,
             self.answered,
@@ -55,9 +60,11 @@ impl fmt::Display for Summary {
             self.listings,
             self.orders,
             self.handoffs,
+            self.held_up,
             self.entries,
             self.messages,
             self.changes,
+            self.passed_on,
             self.transfers,
             self.forgeries,
         )
