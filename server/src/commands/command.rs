@@ -139,6 +139,27 @@ pub enum Timeout {
     Option,
 }
 
+/// What a command that changes a key replies if the key is absent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the reply of its name")]
+pub enum Absent {
+    Null,
+    Zero,
+    EmptyArray,
+}
+
+impl Absent {
+    /// What gives the reply.
+    #[must_use]
+    pub fn handler(self) -> ReadHandler {
+        match self {
+            Absent::Null => |_, _, out| Ok(out.null()),
+            Absent::Zero => |_, _, out| Ok(out.integer(0)),
+            Absent::EmptyArray => |_, _, out| Ok(out.array(0)),
+        }
+    }
+}
+
 /// One row of the command table, or of a container's table of subcommands.
 pub struct Command {
     /// Lower-case name; for a subcommand its own part only.
@@ -171,6 +192,10 @@ pub struct Command {
     pub spread: Spread,
     /// How long it waits for its keys.
     pub timeout: Timeout,
+    /// What a request with as many arguments as the command must have, and no more, replies if the
+    /// key is absent, for a command that changes nothing then whatever the arguments are: such a
+    /// request is a read.
+    pub absent: Option<Absent>,
 }
 
 /// What most rows have in common, for struct update syntax.
@@ -190,9 +215,18 @@ pub const DEFAULT: Command = Command {
     handler: Handler::Container,
     spread: Spread::Refused,
     timeout: Timeout::Never,
+    absent: None,
 };
 
 impl Command {
+    /// What runs instead of the command if the request's key, which is its first argument, is
+    /// absent; `None` if the command itself has to run.
+    #[must_use]
+    pub fn handler_if_absent(&self, args: Args<'_>) -> Option<ReadHandler> {
+        let absent = self.absent?;
+        (args.len() == usize::from(self.arity.unsigned_abs())).then(|| absent.handler())
+    }
+
     /// Whether the command has this property.
     #[must_use]
     pub fn has(&self, flag: Flag) -> bool {
@@ -218,5 +252,40 @@ impl Command {
             "" => self.name.to_owned(),
             parent => format!("{parent}|{}", self.name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_frame::Protocol;
+
+    use super::*;
+    use crate::commands::all;
+    use crate::commands::testing::{Fixture, run};
+
+    #[test]
+    fn without_its_key_a_command_replies_what_its_row_says_and_changes_nothing() {
+        let mut fixture = Fixture::default();
+        let mut rows = 0;
+        for command in all() {
+            let Some(absent) = command.absent else {
+                continue;
+            };
+            rows += 1;
+            assert!(command.is_write(), "{}", command.name);
+            let others = " x".repeat(usize::from(command.arity.unsigned_abs()) - 2);
+            let expected = match absent {
+                Absent::Null => "nil",
+                Absent::Zero => "0",
+                Absent::EmptyArray => "[]",
+            };
+            for protocol in [Protocol::Resp2, Protocol::Resp3] {
+                fixture.protocol = protocol;
+                let reply = run(&mut fixture, &format!("{} none{others}", command.name));
+                assert_eq!(reply, expected, "{}", command.name);
+            }
+            assert_eq!(fixture.counters.changes.get(), 0, "{}", command.name);
+        }
+        assert!(rows > 0);
     }
 }

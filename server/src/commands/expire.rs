@@ -7,7 +7,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::parse::{self, Base, Unit};
 use super::{
-    Category, Command, CommandError, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext,
+    Absent, Category, Command, CommandError, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext,
     WriteContext,
 };
 
@@ -113,6 +113,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.2.0",
         summary: "Takes a key's expiry away.",
         handler: Handler::Write(persist),
+        absent: Some(Absent::Zero),
         ..EXPIRY
     },
 ];

@@ -6,7 +6,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{
-    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    Absent, Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
     WriteContext,
 };
 use crate::keyspace::{Elements, Hash};
@@ -108,6 +108,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes fields from a hash and counts those that were there.",
         syntax: "key field [field ...]",
         handler: Handler::Write(hdel),
+        absent: Some(Absent::Zero),
         ..ROW
     },
 ];

@@ -6,7 +6,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{
-    Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread, WriteContext,
+    Absent, Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread, WriteContext,
 };
 
 const READ_FAST: u32 = Flag::Readonly as u32 | Flag::Fast as u32;
@@ -24,6 +24,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key [key ...]",
         handler: Handler::Write(del),
         spread: Spread::Sum,
+        absent: Some(Absent::Zero),
         ..DEFAULT
     },
     Command {
@@ -38,6 +39,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key [key ...]",
         handler: Handler::Write(del),
         spread: Spread::Sum,
+        absent: Some(Absent::Zero),
         ..DEFAULT
     },
     Command {

@@ -81,7 +81,7 @@ mod transaction;
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
 pub use command::{
-    Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
+    Absent, Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
     WriteHandler,
 };
 pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};

@@ -7,7 +7,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::scan::{self, ScanOptions, Walk};
 use super::{
-    Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, WriteContext,
+    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, WriteContext,
 };
 use crate::keyspace::{Elements, Member, Set};
 
@@ -41,6 +41,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes members from a set and counts those that were there.",
         syntax: "key member [member ...]",
         handler: Handler::Write(srem),
+        absent: Some(Absent::Zero),
         ..ROW
     },
     Command {

@@ -9,7 +9,7 @@ use super::fence::{holds, token_of};
 use super::parse::{Base, Unit, positive_expiry_ms};
 use super::set_options::{Condition, Options, Setter, Ttl};
 use super::{
-    Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
+    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
     WriteContext,
 };
 use crate::keyspace::{Entry, Expiry, Fenced, NewValue, Object};
@@ -94,6 +94,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Replies with the string at a key and removes the key.",
         syntax: "key",
         handler: Handler::Write(getdel),
+        absent: Some(Absent::Null),
         ..ROW
     },
     Command {

@@ -28,7 +28,8 @@ use parking_lot::RwLockReadGuard;
 use super::push::{ends_listening, listens, runs_while_listening};
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{
-    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, timeout_of,
+    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, ReadHandler,
+    timeout_of,
 };
 use crate::group::{Group, Item, Proposal, ROOT_GROUP};
 use crate::keyspace::AccessClock;
@@ -254,10 +255,12 @@ impl Connection {
                 stop = Stop::Pending(Pending::Keys);
                 break;
             }
-            match command.handler {
-                Handler::Read(handler)
-                    if items.is_empty() && reads.may_run(runs_in, (&command, args), &worker) =>
-                {
+            let handler = match items.is_empty() {
+                true => reads.handler(runs_in, (self.session.database, command, args), &worker),
+                false => None,
+            };
+            match (command.handler, handler) {
+                (Handler::Read(_) | Handler::Write(_), Some(handler)) => {
                     let before = out.len();
                     self.remember(runs_in, command, args);
                     if next >= prefetched && next + 1 < count {
@@ -289,7 +292,7 @@ impl Connection {
                         self.after_suppressed_reply();
                     }
                 }
-                Handler::Read(_) | Handler::Write(_) => {
+                (Handler::Read(_) | Handler::Write(_), None) => {
                     reads.finish(&worker);
                     self.remember(runs_in, command, args);
                     let database = self.session.database;
@@ -300,11 +303,11 @@ impl Connection {
                         command,
                     });
                 }
-                Handler::Node(_) | Handler::Container if !items.is_empty() => {
+                (Handler::Node(_) | Handler::Container, _) if !items.is_empty() => {
                     stop = Stop::Propose;
                     break;
                 }
-                Handler::Node(node_command) => {
+                (Handler::Node(node_command), _) => {
                     reads.finish(&worker);
                     let before = out.len();
                     match self.run_node_command(node_command, command, args, &mut out) {
@@ -332,7 +335,7 @@ impl Connection {
                         }
                     }
                 }
-                Handler::Container => {
+                (Handler::Container, _) => {
                     self.refuse(&CommandError::arity(command.name), args, &mut out);
                 }
             }
@@ -524,6 +527,30 @@ impl<'a> Reads<'a> {
         }
     }
 
+    /// What runs for a request here and now, without the log: a read, or a command that finds
+    /// nothing to change. `None` if the group has to be asked.
+    fn handler(
+        &mut self,
+        id: GroupId,
+        (database, command, args): (usize, Known, Args<'_>),
+        worker: &crate::worker::Worker,
+    ) -> Option<ReadHandler> {
+        match command.handler {
+            Handler::Read(handler) => self
+                .may_run(id, (&command, args), worker)
+                .then_some(handler),
+            Handler::Write(_) if !self.may_be_stale => {
+                let handler = command.handler_if_absent(args)?;
+                let runs = self.may_run(id, (&command, args), worker);
+                let view = self.view.as_ref().filter(|_| runs)?;
+                let (keyspace, key) = (&view.state.keyspace, args.arg(1));
+                let entry = keyspace.get(database, key, view.now_ms);
+                entry.is_none().then_some(handler)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether a read may run here and now. Locks the group's state if it was not. Otherwise what
     /// it shows may be out of date, or the keys are not the group's, and the group has to be asked.
     fn may_run(
@@ -566,7 +593,7 @@ impl<'a> Reads<'a> {
     fn run(
         &mut self,
         command: Known,
-        handler: commands::ReadHandler,
+        handler: ReadHandler,
         database: usize,
         args: Args<'_>,
         encoder: &mut Encoder<'_>,

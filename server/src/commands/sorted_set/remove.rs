@@ -7,7 +7,7 @@ use bailiwick_frame::{Args, Encoder, Protocol};
 use super::range_query::{By, Window};
 use super::{ROW, WRITE, WRITE_FAST, write_member, write_members};
 use crate::commands::parse::integer;
-use crate::commands::{Command, CommandError, Handler, Keys, Outcome, WriteContext, is_option};
+use crate::commands::{Absent, Command, CommandError, Handler, Keys, Outcome, WriteContext, is_option};
 use crate::keyspace::{Elements, SortedSet};
 
 const LOG_N_M: &str =
@@ -32,6 +32,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes members from a sorted set.",
         syntax: "key member [member ...]",
         handler: Handler::Write(zrem),
+        absent: Some(Absent::Zero),
         ..REMOVAL
     },
     Command {
@@ -66,6 +67,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes the members with the highest scores and replies with them.",
         syntax: "key [count]",
         handler: Handler::Write(zpopmax),
+        absent: Some(Absent::EmptyArray),
         ..REMOVAL
     },
     Command {
@@ -76,6 +78,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes the members with the lowest scores and replies with them.",
         syntax: "key [count]",
         handler: Handler::Write(zpopmin),
+        absent: Some(Absent::EmptyArray),
         ..REMOVAL
     },
     Command {
