@@ -6,7 +6,8 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread, WriteContext,
+    Absent, Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread,
+    WriteContext,
 };
 
 const READ_FAST: u32 = Flag::Readonly as u32 | Flag::Fast as u32;

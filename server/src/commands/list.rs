@@ -6,8 +6,8 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::parse::{integer, non_negative};
 use super::{
-    Absent, Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
-    WriteContext,
+    Absent, Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome,
+    ReadContext, WriteContext,
 };
 use crate::keyspace::list::{Element, End, List};
 

@@ -7,7 +7,8 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::scan::{self, ScanOptions, Walk};
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, WriteContext,
+    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    WriteContext,
 };
 use crate::keyspace::{Elements, Member, Set};
 

@@ -9,8 +9,8 @@ use super::fence::{holds, token_of};
 use super::parse::{Base, Unit, positive_expiry_ms};
 use super::set_options::{Condition, Options, Setter, Ttl};
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
-    WriteContext,
+    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    StringRef, WriteContext,
 };
 use crate::keyspace::{Entry, Expiry, Fenced, NewValue, Object};
 

@@ -156,13 +156,6 @@ impl Keyspace {
         self.table_of(database, key)?.get(key)
     }
 
-    /// Starts to bring the entry of `key` into the cache, see [`Table::prefetch`].
-    pub fn prefetch(&self, database: usize, key: &[u8]) {
-        if let Some(table) = self.table_of(database, key) {
-            table.prefetch(key);
-        }
-    }
-
     /// Sets `key`, replacing what is there.
     pub fn set(
         &mut self,
@@ -523,7 +516,7 @@ impl Keyspace {
 
     /// The table that holds a key if it is there.
     #[inline]
-    fn table_of(&self, database: usize, key: &[u8]) -> Option<&Table> {
+    pub(super) fn table_of(&self, database: usize, key: &[u8]) -> Option<&Table> {
         self.realms[self.slot(key)?].tables.get(database)
     }
 

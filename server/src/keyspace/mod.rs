@@ -16,6 +16,7 @@ mod int_set;
 pub mod list;
 mod listing;
 mod packed;
+mod prefetch;
 mod realm;
 mod realms;
 #[cfg(test)]
@@ -39,6 +40,7 @@ pub use garbage::Garbage;
 pub use hash::Hash;
 pub use list::List;
 pub use listing::{FrozenKeyspace, FrozenRealm, Sampler};
+pub use prefetch::LOOK_AHEAD;
 pub use realm::{Changes, Visibility};
 pub use segment::{KeyHash, SEGMENT_MAX_ENTRIES, Segment};
 pub use set::{Member, Set};

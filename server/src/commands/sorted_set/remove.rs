@@ -7,7 +7,9 @@ use bailiwick_frame::{Args, Encoder, Protocol};
 use super::range_query::{By, Window};
 use super::{ROW, WRITE, WRITE_FAST, write_member, write_members};
 use crate::commands::parse::integer;
-use crate::commands::{Absent, Command, CommandError, Handler, Keys, Outcome, WriteContext, is_option};
+use crate::commands::{
+    Absent, Command, CommandError, Handler, Keys, Outcome, WriteContext, is_option,
+};
 use crate::keyspace::{Elements, SortedSet};
 
 const LOG_N_M: &str =
