@@ -5,6 +5,7 @@
 //! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
 mod admission;
+mod ask;
 mod blocking;
 mod execute;
 mod follow;
@@ -19,6 +20,7 @@ mod session;
 mod spread;
 mod track;
 mod transaction;
+mod waiting;
 
 use std::future::poll_fn;
 use std::io;

@@ -7,6 +7,7 @@
 mod access;
 mod aggregate;
 mod awaited;
+mod change;
 mod databases;
 mod entry;
 mod garbage;
@@ -30,11 +31,12 @@ mod table;
 mod table_tests;
 mod undo;
 mod value;
+mod watch;
 
 pub use access::{AccessClock, AccessPolicy};
 pub use aggregate::{Aggregate, Elements, Parts};
 pub use awaited::Awaited;
-pub use databases::{CREATION_SLOTS, Keyspace, WatchState};
+pub use databases::Keyspace;
 pub use entry::{Entry, Stamp};
 pub use garbage::Garbage;
 pub use hash::Hash;
@@ -48,3 +50,4 @@ pub use sorted_set::{Scored, SortedSet, Walk};
 pub use stream::{Stream, StreamId};
 pub use table::{Edit, Expiry, Frozen, Table};
 pub use value::{Fenced, INLINE_MAX_BYTES, NewValue, Object, ValueRef, parse_canonical_int};
+pub use watch::{CREATION_SLOTS, WatchState};
