@@ -14,7 +14,10 @@ pub(super) fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, Comm
     let args: Args<'_> = words.args();
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
+    // Each command has the same random numbers, so that what two of them do can be compared.
+    let random = fixture.random;
     let outcome = execute(fixture, &*lookup_logged(args)?, args, &mut out);
+    fixture.random = random;
     fixture.keyspace.check_invariants();
     outcome.map(|()| show(&reply))
 }
