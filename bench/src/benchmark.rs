@@ -297,15 +297,7 @@ fn table(report: &Report) -> Table {
             times(row.cpu_ratio),
         ]);
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    let mut goal = vec![String::new(); head.len()];
-    verdict.clone_into(&mut goal[0]);
-    goal[6] = format!("<={}", times(GOAL));
-    table.row(goal);
+    table.goal(report.met, [(6, format!("<={}", times(GOAL)))]);
     table
 }
 

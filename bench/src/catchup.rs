@@ -212,14 +212,7 @@ fn table(report: &Report) -> Table {
             times(ratio(phase.operations_per_s, before)),
         ]);
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    let mut goal = vec![String::new(); head.len()];
-    verdict.clone_into(&mut goal[0]);
-    goal[head.len() - 1] = format!(">={}", times(GOAL));
-    table.row(goal);
+    let last = head.len() - 1;
+    table.goal(report.met, [(last, format!(">={}", times(GOAL)))]);
     table
 }

@@ -19,7 +19,7 @@ use crate::cluster::Cluster;
 use crate::etcd::{EtcdLoad, EtcdProgram, Members};
 use crate::load::{Generator, LoadOutcome, LoadSpec};
 use crate::node_program::NodeProgram;
-use crate::report::{self, Machine, Table, figure, times};
+use crate::report::{self, Machine, Table, figure, times, verdict};
 use crate::requests::{KeyOrder, Mix, Shape};
 use crate::schedule::Stop;
 use crate::stats::Figures;
@@ -373,7 +373,7 @@ fn table(rows: &[Row]) -> Table {
         cells.extend([ratio.operations_per_s, ratio.p50_us, ratio.p99_us].map(times));
         cells.extend([times(ratio.server_cpu_ns_per_operation), none()]);
         table.row(cells);
-        let mut cells = row.names(if row.met { "goal: met" } else { "goal: missed" });
+        let mut cells = row.names(verdict(row.met));
         cells.extend([
             format!(">={}", times(row.throughput_goal)),
             none(),

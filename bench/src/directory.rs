@@ -218,13 +218,7 @@ fn table(report: &Report) -> Table {
             figure(round.cpu_s, 2),
         ]);
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    let goal = format!("<={GOAL_S}");
-    table.row(vec![verdict.to_owned(), goal, String::new(), String::new()]);
+    table.goal(report.met, [(1, format!("<={GOAL_S}"))]);
     table
 }
 

@@ -167,11 +167,11 @@ fn table(report: &Report) -> Table {
             times(row.ratio),
         ]);
     }
-    let met = if report.met { "met" } else { "missed" };
-    let mut goal = vec![String::new(); head.len()];
-    goal[0] = format!("goal: {met}");
-    goal[head.len() - 1] = format!("<={}", times(report.ratio_goal));
-    table.row(goal);
+    let last = head.len() - 1;
+    table.goal(
+        report.met,
+        [(last, format!("<={}", times(report.ratio_goal)))],
+    );
     table
 }
 

@@ -261,16 +261,8 @@ fn table(report: &Report) -> Table {
         ]);
         table.row(line);
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    let mut goal = vec![String::new(); head.len()];
-    verdict.clone_into(&mut goal[0]);
-    goal[1] = GOAL_PIPELINE.to_string();
-    goal[3] = format!(">={}", times(GOAL));
-    table.row(goal);
+    let ratio = format!(">={}", times(GOAL));
+    table.goal(report.met, [(1, GOAL_PIPELINE.to_string()), (3, ratio)]);
     table
 }
 

@@ -275,18 +275,7 @@ fn table(report: &Report) -> Table {
             times(row.p99_ratio),
         ]);
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    table.row(vec![
-        verdict.to_owned(),
-        String::new(),
-        String::new(),
-        String::new(),
-        format!("<={}", times(GOAL)),
-    ]);
+    table.goal(report.met, [(4, format!("<={}", times(GOAL)))]);
     table
 }
 

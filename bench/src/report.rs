@@ -30,6 +30,16 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Adds the last row: whether the goal is met, and what it is in these columns.
+    pub(crate) fn goal(&mut self, met: bool, goals: impl IntoIterator<Item = (usize, String)>) {
+        let mut cells = vec![String::new(); self.rows[0].len()];
+        verdict(met).clone_into(&mut cells[0]);
+        for (column, goal) in goals {
+            cells[column] = goal;
+        }
+        self.row(cells);
+    }
+
     /// The whole table, each line ended.
     pub(crate) fn render(&self) -> String {
         let width = |column: usize| {
@@ -53,6 +63,11 @@ impl Table {
         }
         text
     }
+}
+
+/// What a table says of a goal.
+pub(crate) fn verdict(met: bool) -> &'static str {
+    if met { "goal: met" } else { "goal: missed" }
 }
 
 /// A figure with a fixed number of decimals.

@@ -5,17 +5,21 @@
 //! were gone; the others go on as long as they are a majority. An interruption ends the process, and
 //! removes the data unless a directory for it was named.
 //!
-//! With regions (`layout` says how they are made up), nodes of different regions reach each other
-//! only through a relay that keeps their words for as long as the way would take (`relay`), and the
-//! display (`picture`) shows where prefixes live and what that costs whom (`probe`).
+//! `nodes` starts and ends them, at ports that `ports` finds. With regions (`layout` says how they are
+//! made up), nodes of different regions reach each other only through a relay that keeps their words
+//! for as long as the way would take (`relay`), and the display (`picture`) shows where prefixes live
+//! and what that costs whom (`probe`).
 
 mod layout;
+mod nodes;
 mod picture;
+mod ports;
 mod probe;
 mod relay;
 
 use std::fs;
 use std::io::{self, IsTerminal, Write as _};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,21 +28,18 @@ use std::time::Duration;
 
 use bailiwick_replication::NodeId;
 
-use crate::cluster::{Cluster, NodeEntry};
-use crate::config::{self, ConfigError, DemoArgs, DemoShape, LogLevel, Regions};
+use crate::cluster::Cluster;
+use crate::config::{ConfigError, DemoArgs, DemoShape, Regions};
 use crate::group::Description;
-use crate::logging::{self, Logging};
-use crate::node::{Node, Shutdown};
-use crate::run::{Running, StartError};
+use crate::logging;
+use crate::node::Node;
+use crate::run::StartError;
+use crate::threads;
+use nodes::Demo;
 use picture::Picture;
-use relay::Relay;
 
 /// How often it is looked at what there is to show.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// How long a node waits for a group that it cannot reach. Whoever plays with the demo has less
-/// patience than a program.
-const REGIONS_REQUEST_TIMEOUT_MS: u64 = 4000;
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -79,28 +80,24 @@ pub fn run(args: &DemoArgs) -> Result<(), DemoError> {
 
 fn run_in(args: &DemoArgs, data: &Path) -> Result<(), DemoError> {
     fs::create_dir_all(data)?;
-    let cluster = layout::cluster_in(data, &args.shape)?;
     let regions = match &args.shape {
         DemoShape::Group(_) => None,
         DemoShape::Regions(regions) => Some(regions),
     };
-    // Before the nodes, so that it is there when they look for each other, and after them at the end.
-    let relay = regions.map(|regions| layout::relay(&cluster, regions.round_trip));
-    let distance = regions.zip(relay.transpose()?);
-    let mut demo = Demo {
-        cluster: &cluster,
-        nodes: Vec::new(),
-    };
-    demo.start(data, distance.as_ref())?;
+    let demo = Demo::start(data, &args.shape)?;
     let interrupted = Arc::new(AtomicBool::new(false));
-    spawn_interrupt(interrupted.clone())?;
+    let noted = interrupted.clone();
+    threads::on_signals(move || {
+        noted.store(true, Ordering::Release);
+        ControlFlow::Break(())
+    })?;
     match regions {
         None => {
-            greet(&cluster, args, data);
+            greet(&demo.cluster, args, data);
             demo.watch(&interrupted);
         }
         Some(regions) => {
-            greet_regions(&cluster, regions, args, data);
+            greet_regions(&demo.cluster, regions, args, data);
             demo.watch_regions(&interrupted)?;
         }
     }
@@ -109,65 +106,7 @@ fn run_in(args: &DemoArgs, data: &Path) -> Result<(), DemoError> {
     Ok(())
 }
 
-/// The nodes of this process.
-struct Demo<'a> {
-    cluster: &'a Cluster,
-    nodes: Vec<Member<'a>>,
-}
-
-struct Member<'a> {
-    entry: &'a NodeEntry,
-    node: Arc<Node>,
-    thread: thread::JoinHandle<()>,
-}
-
-impl<'a> Demo<'a> {
-    fn start(
-        &mut self,
-        data: &Path,
-        distance: Option<&(&Regions, Relay)>,
-    ) -> Result<(), DemoError> {
-        let mut logging: Option<Logging> = None;
-        for entry in &self.cluster.nodes {
-            let directory = data.join(format!("node-{}", entry.id));
-            let seen = match distance {
-                Some((_, relay)) => &layout::seen_from(self.cluster, &entry.region, relay),
-                None => self.cluster,
-            };
-            let store = config::Store::for_member(seen, entry.id, directory, |settings| {
-                settings.log_level = LogLevel::Warn;
-                settings.threads = 1;
-                if let Some((regions, _)) = distance {
-                    settings.request_timeout_ms = REGIONS_REQUEST_TIMEOUT_MS;
-                    layout::allow_for(regions.round_trip, settings);
-                }
-            })?;
-            let logging = match &logging {
-                Some(logging) => logging,
-                None => logging.insert(logging::start(&store.load())?),
-            };
-            let running = Running::start(store, logging.clone()).map_err(|source| {
-                let (node, source) = (entry.id, Box::new(source));
-                DemoError::Start { node, source }
-            })?;
-            self.nodes.push(Member {
-                entry,
-                node: running.node.clone(),
-                thread: thread::spawn(move || running.wait()),
-            });
-        }
-        Ok(())
-    }
-
-    /// The nodes that have not ended.
-    fn running(&self) -> Vec<&Arc<Node>> {
-        let up = self
-            .nodes
-            .iter()
-            .filter(|member| !member.thread.is_finished());
-        up.map(|member| &member.node).collect()
-    }
-
+impl Demo {
     /// Shows who leads until it is time to end.
     fn watch(&self, interrupted: &AtomicBool) {
         let is_terminal = io::stdout().is_terminal();
@@ -177,7 +116,7 @@ impl<'a> Demo<'a> {
             if running.is_empty() {
                 break;
             }
-            let line = line(&running, self.nodes.len());
+            let line = line(&running, self.cluster.nodes.len());
             if line != shown {
                 if is_terminal {
                     print!("\r\x1b[K{line}");
@@ -194,7 +133,7 @@ impl<'a> Demo<'a> {
 
     /// Shows where prefixes live until it is time to end.
     fn watch_regions(&self, interrupted: &AtomicBool) -> io::Result<()> {
-        let mut picture = Picture::new(self.cluster, io::stdout().is_terminal())?;
+        let mut picture = Picture::new(&self.cluster, io::stdout().is_terminal())?;
         while !interrupted.load(Ordering::Acquire) {
             let running = self.running();
             if running.is_empty() {
@@ -204,17 +143,6 @@ impl<'a> Demo<'a> {
             thread::sleep(LOOK);
         }
         Ok(())
-    }
-
-    fn end(self) {
-        for member in &self.nodes {
-            member.node.order_shutdown(Shutdown::NoSave);
-        }
-        for member in self.nodes {
-            if member.thread.join().is_err() {
-                eprintln!("node {} did not end in order", member.entry.id);
-            }
-        }
     }
 }
 
@@ -326,30 +254,4 @@ fn line(running: &[&Arc<Node>], nodes: usize) -> String {
         "{leader} (ballot {}), {of_all}, {} log entries",
         newest.ballot, newest.end
     )
-}
-
-fn spawn_interrupt(interrupted: Arc<AtomicBool>) -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let (mut terminate, mut interrupt) = {
-        let _context = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        )
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            });
-            interrupted.store(true, Ordering::Release);
-        })?;
-    Ok(())
 }

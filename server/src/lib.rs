@@ -41,5 +41,6 @@ pub mod routing;
 pub mod run;
 pub mod slowlog;
 pub mod state;
+mod threads;
 pub mod transfer;
 pub mod worker;

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,7 +16,6 @@ use bailiwick_replication::consensus::Timing;
 use bailiwick_replication::{DataDir, NodeId};
 
 use crate::cluster::Cluster;
-use crate::commands::SCRIPT_STACK_BYTES;
 use crate::config::{self, EvictionPolicy, Settings};
 use crate::directory::keys::KeyError;
 use crate::estate::Estate;
@@ -26,6 +26,7 @@ use crate::handoff::Handoffs;
 use crate::keyspace::AccessPolicy;
 use crate::logging::Logging;
 use crate::node::{Node, Shutdown};
+use crate::threads;
 use crate::worker::{self, ListenError, Listeners};
 
 /// The exit code of a process that was told twice to stop, as shells count a SIGINT.
@@ -87,13 +88,29 @@ impl Running {
         node.set_cluster_addresses(listeners.cluster_addresses.clone());
         banner(&node, &now);
         let workers = spawn_workers(&node, listeners)?;
+        let running = Self { node, workers };
+        if let Err(error) = running.load(data, host, &now) {
+            // Others of this process go on, so nothing of this node may stay behind.
+            running.node.order_shutdown(Shutdown::NoSave);
+            running.wait();
+            return Err(error);
+        }
+        Ok(running)
+    }
+
+    fn load(
+        &self,
+        data: Arc<DataDir>,
+        host: Option<HostConfig>,
+        now: &Settings,
+    ) -> Result<(), StartError> {
         match host {
-            Some(host) => start_member(&node, Host::open(data, host)?, &now)?,
-            None => start_alone(&node, data, &now)?,
+            Some(host) => start_member(&self.node, Host::open(data, host)?, now)?,
+            None => start_alone(&self.node, data, now)?,
         }
         // CONFIG SET may have changed something during the load.
-        node.apply_settings();
-        Ok(Self { node, workers })
+        self.node.apply_settings();
+        Ok(())
     }
 
     /// Waits until the node was told to stop, and ends it in order.
@@ -252,10 +269,9 @@ fn spawn_workers(
 ) -> Result<Vec<thread::JoinHandle<()>>, io::Error> {
     let spawn = |(index, sockets)| {
         let node = node.clone();
-        thread::Builder::new()
-            .name(format!("worker-{index}"))
-            .stack_size(SCRIPT_STACK_BYTES)
-            .spawn(move || worker::run(node, sockets, index == 0))
+        threads::spawn(format!("worker-{index}"), move || {
+            worker::run(node, sockets, index == 0);
+        })
     };
     listeners
         .by_thread
@@ -265,43 +281,19 @@ fn spawn_workers(
         .collect()
 }
 
-/// Listens for SIGTERM and SIGINT on a thread of its own.
+/// Lets the node end in order when the process is told to.
 fn spawn_signals(node: Arc<Node>) -> Result<(), io::Error> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()?;
-    let (mut terminate, mut interrupt) = {
-        let _context = runtime.enter();
-        (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        )
-    };
-    let listen = move || {
-        runtime.block_on(async {
-            let mut count = 0;
-            loop {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-                count += 1;
-                if count > 1 || node.group().is_none() {
-                    tracing::warn!("stopping at once");
-                    std::process::exit(if count > 1 { EXIT_INTERRUPTED } else { 0 });
-                }
-                tracing::info!(
-                    "signal received; finishing what was accepted, again to stop at once"
-                );
-                node.order_shutdown(Shutdown::Save);
-            }
-        });
-    };
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(listen)?;
-    Ok(())
+    let mut count = 0;
+    threads::on_signals(move || {
+        count += 1;
+        if count > 1 || node.group().is_none() {
+            tracing::warn!("stopping at once");
+            std::process::exit(if count > 1 { EXIT_INTERRUPTED } else { 0 });
+        }
+        tracing::info!("signal received; finishing what was accepted, again to stop at once");
+        node.order_shutdown(Shutdown::Save);
+        ControlFlow::Continue(())
+    })
 }
 
 fn finish(node: &Node) {

@@ -2,14 +2,12 @@
 sent through the first one and worked on through the last one, by a worker in a process of its own.
 """
 
-import ctypes
 import os
-import signal
-import subprocess
 import sys
 import time
 
 import celery
+import worker_process
 from celery import Celery, chain, chord, group
 
 PREFIX = os.environ.get("BAILIWICK_PREFIX") or sys.argv[1]
@@ -101,24 +99,13 @@ def use():
         assert connection.default_channel.queue_purge("celery") == 0
 
 
-def die_with_parent():
-    """Runs in the worker: the kernel kills it should this process be killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main():
     environment = {**os.environ, "BAILIWICK_PREFIX": PREFIX, "BAILIWICK_PORTS": " ".join(PORTS)}
     here = os.path.dirname(os.path.abspath(__file__))
     words = ["-m", "celery", "-q", "--workdir", here, "-A", "celery_py", "worker", "-P", "threads"]
     words += ["-c", "4", "-l", "critical", "--without-mingle", "-n", "worker@here"]
-    words = [sys.executable, "-B", *words]
-    worker = subprocess.Popen(words, env=environment, preexec_fn=die_with_parent)
-    try:
+    with worker_process.running(words, environment):
         use()
-    finally:
-        worker.terminate()
-        worker.wait(WAIT_S)
     print("celery", celery.__version__, *PORTS, "ok")
 
 

@@ -2,13 +2,12 @@
 worked on through the last one, by a worker with a scheduler in a process of its own.
 """
 
-import ctypes
 import os
-import signal
-import subprocess
 import sys
 import time
 from datetime import timedelta
+
+import worker_process
 
 JOBS = 100
 WAIT_S = 60
@@ -78,12 +77,6 @@ def use(connection, port):
     assert queue.delete() is None
 
 
-def die_with_parent():
-    """Runs in the worker: the kernel kills it should this process be killed."""
-    PR_SET_PDEATHSIG = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main():
     import redis
     import rq
@@ -97,12 +90,8 @@ def main():
     sys.path.insert(0, here)
     import rq_py
 
-    worker = subprocess.Popen([sys.executable, "-B", *words], preexec_fn=die_with_parent)
-    try:
+    with worker_process.running(words):
         rq_py.use(redis.Redis(port=ports[0]), ports[0])
-    finally:
-        worker.terminate()
-        worker.wait(WAIT_S)
     print("rq", rq.VERSION, *ports, "ok")
 
 

@@ -4,12 +4,16 @@
 //! `SIMULATION_FIRST_SEED` and `SIMULATION_SEEDS` choose other seeds; `cargo run --release -p
 //! bailiwick-tests --bin simulate -- --groups 3` runs as many as wanted.
 
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use bailiwick_tests::simulation::several::{BUGS, Summary, violation_of};
 
 /// Groups in a cluster.
 const GROUPS: u32 = 3;
+/// With one group more, there are several to which a prefix can move on; these few seeds are enough to
+/// have shown a bug that clusters of three groups had not.
+const MORE_GROUPS_SEEDS: u64 = 8;
 /// Within so many seeds each planted bug has to be found.
 const FOUND_WITHIN: u64 = 150;
 
@@ -18,20 +22,27 @@ fn number(name: &str, default: u64) -> u64 {
     value.map_or(default, |value| value.parse().expect("a number"))
 }
 
-#[test]
-fn prefixes_that_move_under_faults_break_no_promise() {
-    let first = number("SIMULATION_FIRST_SEED", 1);
-    let seeds = number("SIMULATION_SEEDS", 60);
+/// Runs these seeds, which have to break no promise, and says what they came across.
+fn run(groups: u32, seeds: RangeInclusive<u64>) -> Summary {
     let start = Instant::now();
     let mut total = Summary::default();
-    for seed in first..first + seeds {
-        match violation_of(seed, GROUPS, None) {
+    for seed in seeds.clone() {
+        match violation_of(seed, groups, None) {
             Ok(summary) => total.add(&summary),
             Err(violation) => panic!("{violation}"),
         }
     }
-    let per_second = seeds as f64 / start.elapsed().as_secs_f64();
-    println!("{seeds} seeds, {per_second:.1} a second: {total}");
+    let count = seeds.count();
+    let per_second = count as f64 / start.elapsed().as_secs_f64();
+    println!("{count} seeds of {groups} groups, {per_second:.1} a second: {total}");
+    total
+}
+
+#[test]
+fn prefixes_that_move_under_faults_break_no_promise() {
+    let first = number("SIMULATION_FIRST_SEED", 1);
+    let seeds = number("SIMULATION_SEEDS", 60);
+    let total = run(GROUPS, first..=first + seeds - 1);
     let has_all = total.handoffs > 0
         && total.strays > 0
         && total.swaps > 0
@@ -42,6 +53,12 @@ fn prefixes_that_move_under_faults_break_no_promise() {
         has_all || seeds < 30,
         "many seeds and not everything: {total}"
     );
+}
+
+#[test]
+fn one_group_more_breaks_no_promise_either() {
+    let total = run(GROUPS + 1, 1..=MORE_GROUPS_SEEDS);
+    assert!(total.handoffs > 0 && total.complete_listings > 0, "{total}");
 }
 
 #[test]

@@ -144,18 +144,9 @@ pub(super) fn table(report: &Report) -> Table {
             eprintln!("the first error of the move to {}: {error}", round.to);
         }
     }
-    let verdict = if report.met {
-        "goal: met"
-    } else {
-        "goal: missed"
-    };
-    let mut goal = vec![String::new(); head.len()];
-    verdict.clone_into(&mut goal[0]);
-    goal[6] = format!("<={GOAL_HOLD_MS}");
-    for column in [7, 8, 9] {
-        "0".clone_into(&mut goal[column]);
-    }
-    table.row(goal);
+    let none = [7, 8, 9].map(|column| (column, "0".to_owned()));
+    let hold = (6, format!("<={GOAL_HOLD_MS}"));
+    table.goal(report.met, none.into_iter().chain([hold]));
     table
 }
 

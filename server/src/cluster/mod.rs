@@ -10,6 +10,7 @@
 mod address;
 mod error;
 mod file;
+mod toml;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -71,12 +71,14 @@ mod sorted_set;
 mod stream;
 mod string;
 mod string_multi;
+mod string_ref;
 #[cfg(test)]
 mod string_tests;
 #[cfg(test)]
 mod testing;
 pub mod touch;
 mod transaction;
+mod write_context;
 
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
@@ -84,15 +86,17 @@ pub use command::{
     Absent, Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
     WriteHandler,
 };
-pub use context::{Counters, ReadContext, StringRef, WriteContext, check_string_len, is_option};
+pub use context::{Counters, ReadContext};
 pub use error::CommandError;
 pub use hyperloglog::self_test as self_test_sketches;
 pub use key_positions::Keys;
 pub use node_command::NodeCommand;
-pub use parse::int32;
+pub use parse::{int32, is_option};
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
 pub use script::{STACK_BYTES as SCRIPT_STACK_BYTES, Scripts};
 pub use share::{Page, ScanRequest, scan_request};
+pub use string_ref::{StringRef, check_string_len};
+pub use write_context::WriteContext;
 
 /// Whether all of `string` matches a pattern in Redis's glob dialect.
 #[must_use]

@@ -185,13 +185,18 @@ mod tests {
         );
     }
 
-    #[test]
-    fn looking_at_a_key_leaves_it_idle() {
+    /// With a key `a` that nobody has touched for five seconds.
+    fn with_idle_key() -> Fixture {
         let mut fixture = Fixture::default();
         run(&mut fixture, "SET a 1");
         fixture.now_ms += 5_000;
+        fixture
+    }
+
+    #[test]
+    fn looking_at_a_key_leaves_it_idle() {
         check(
-            &mut fixture,
+            &mut with_idle_key(),
             &[
                 ("OBJECT IDLETIME a", "5"),
                 ("TTL a", "-1"),
@@ -206,11 +211,8 @@ mod tests {
 
     #[test]
     fn a_read_that_may_change_its_key_is_an_access_like_any_other() {
-        let mut fixture = Fixture::default();
-        run(&mut fixture, "SET a 1");
-        fixture.now_ms += 5_000;
         check(
-            &mut fixture,
+            &mut with_idle_key(),
             &[
                 ("OBJECT IDLETIME a", "5"),
                 ("GETEX a", "\"1\""),

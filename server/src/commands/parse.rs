@@ -1,8 +1,10 @@
-//! Arguments to numbers, as strictly as Redis reads them.
+//! Arguments to numbers, as strictly as Redis reads them, and to options.
 //!
 //! Owns integers, times of expiry and database numbers; decimal fractions are in `decimal`. An
 //! integer has one spelling only: no plus sign, no leading zero, no blank. Fails with the error
 //! that the client gets, so a command passes it on with `?`.
+
+use bailiwick_frame::Args;
 
 use super::CommandError;
 use crate::keyspace::parse_canonical_int;
@@ -106,6 +108,13 @@ fn scale(time: i64, unit: Unit) -> Option<i64> {
         Unit::Seconds => time.checked_mul(1000),
         Unit::Milliseconds => Some(time),
     }
+}
+
+/// Whether argument `index` is this option, in any case.
+#[must_use]
+pub fn is_option(args: Args<'_>, index: usize, option: &str) -> bool {
+    args.get(index)
+        .is_some_and(|arg| arg.eq_ignore_ascii_case(option.as_bytes()))
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 //! [`run`] takes a line as one would type it into redis-cli and gives the reply in a compact form:
 //! see [`show`]. Commands of the node are refused, they have no meaning here.
 
-use bailiwick_frame::{Encoder, Limits, Parser, Protocol, Requests};
+use bailiwick_frame::{Args, Encoder, Limits, Parser, Protocol, Requests};
 use bailiwick_replication::GroupId;
 
-use super::{Counters, Handler, ReadContext, Scripts, WriteContext, lookup_logged};
+use super::{
+    Command, Counters, Handler, Outcome, ReadContext, Scripts, WriteContext, lookup_logged,
+};
 use crate::authority::Authority;
 use crate::keyspace::{AccessClock, Keyspace};
 use crate::state::Waiters;
@@ -58,10 +60,29 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
     let args = requests.args(0, &buf);
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
-    let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
     let from = fixture.counters.touches.len();
     let found = lookup_logged(args);
-    let outcome = found.clone().and_then(|command| match command.handler {
+    let outcome = (found.clone()).and_then(|command| execute(fixture, &command, args, &mut out));
+    if let Ok(command) = found {
+        super::events::name(&command, args, &fixture.counters.touches, from);
+    }
+    if let Err(error) = outcome {
+        reply.clear();
+        Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());
+    }
+    fixture.keyspace.check_invariants();
+    reply
+}
+
+/// Runs a command of the keyspace.
+pub(super) fn execute(
+    fixture: &mut Fixture,
+    command: &Command,
+    args: Args<'_>,
+    out: &mut Encoder<'_>,
+) -> Outcome {
+    let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
+    match command.handler {
         Handler::Read(handler) => {
             let context = ReadContext {
                 keyspace: &fixture.keyspace,
@@ -75,7 +96,7 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 may_wait: false,
                 chance: None,
             };
-            handler(&context, args, &mut out)
+            handler(&context, args, out)
         }
         Handler::Write(handler) => {
             let mut context = WriteContext {
@@ -91,21 +112,12 @@ pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
                 may_wait: false,
                 is_proxied: false,
             };
-            let outcome = handler(&mut context, args, &mut out);
+            let outcome = handler(&mut context, args, out);
             fixture.random = context.random;
             outcome
         }
-        Handler::Node(_) | Handler::Container => panic!("no keyspace command: {line}"),
-    });
-    if let Ok(command) = found {
-        super::events::name(&command, args, &fixture.counters.touches, from);
+        Handler::Node(_) | Handler::Container => panic!("no keyspace command: {}", command.name),
     }
-    if let Err(error) = outcome {
-        reply.clear();
-        Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());
-    }
-    fixture.keyspace.check_invariants();
-    reply
 }
 
 /// Runs several lines and compares each reply with the form that [`show`] gives it.

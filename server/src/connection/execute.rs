@@ -16,40 +16,31 @@
 //! When something needs attention (the client is not authenticated, is in MULTI, has its replies
 //! off; the node is loading, paused, monitored), requests are taken one by one through
 //! [`Connection::admit`].
+//!
+//! [`Connection::fate`] decides what is to be done with a request, [`Connection::step`] does it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bailiwick_frame::{Args, Encoder};
 use bailiwick_replication::GroupId;
-use parking_lot::RwLockReadGuard;
 
-use super::push::{ends_listening, listens, runs_while_listening};
+use super::admission::Admission;
+use super::push::ends_listening;
+use super::reads::Reads;
 use super::{Connection, End, FLUSH_BYTES, ReplyMode};
-use crate::commands::{
-    self, CommandError, Counters, Flag, Handler, Known, NodeCommand, ReadContext, ReadHandler,
-    timeout_of,
-};
-use crate::group::{Group, Item, Proposal, ROOT_GROUP};
-use crate::keyspace::AccessClock;
-use crate::node::clients::{Client, ClientFlag, bump};
+use crate::commands::{self, CommandError, Handler, Known, ReadHandler, timeout_of};
+use crate::group::{Item, Proposal, ROOT_GROUP};
+use crate::node;
+use crate::node::clients::bump;
 use crate::node::commands::{Flow, Pending};
-use crate::node::{self, Condition, redact};
-use crate::routing::Route;
-use crate::state::State;
-
-/// How many requests ahead of the one that runs their keys are brought into the cache.
-const PREFETCH: usize = 16;
-/// Longer arguments are hardly keys, and hashing them twice costs more than it saves.
-const PREFETCH_KEY_BYTES: usize = 256;
+use crate::routing::{Route, Routes};
 
 /// Why [`Connection::run_here`] stopped.
 enum Stop {
     /// All requests have been looked at; there may be items to propose.
     End,
-    /// The items gathered must be answered, and large replies sent, before the request at this index is
-    /// looked at.
+    /// The items gathered must be answered, and large replies sent, before the request at this index
+    /// is looked at.
     Propose,
     /// The next request must wait for something first.
     Pending(Pending),
@@ -57,14 +48,41 @@ enum Stop {
     Close,
 }
 
-/// What attention makes of a request.
-pub(super) enum Admission {
-    /// It runs.
-    Run,
+/// How [`Connection::run_here`] goes on.
+enum Step {
+    /// With the next request.
+    On,
+    /// Not at all: this request is to be looked at again.
+    Before(Stop),
+    /// Not at all: this request has been dealt with.
+    Behind(Stop),
+}
+
+/// What is to be done with a request.
+enum Fate {
+    /// It reads or writes keys of this group.
+    Keyed(GroupId, Known),
+    /// It concerns the connection or the node.
+    Own(Known),
+    /// It may have to wait for its keys.
+    Blocking(Known),
+    /// It concerns several groups.
+    Spread,
+    /// It cannot run.
+    Refused(CommandError),
     /// It has been dealt with.
     Done,
     /// It must be looked at again after this.
-    Wait(Pending),
+    Held(Pending),
+    /// It must not overtake what has been gathered.
+    Later,
+}
+
+/// What [`Connection::run_here`] goes by.
+struct Run<'a> {
+    /// `None` if this node's own group serves all keys.
+    routes: Option<Routes>,
+    reads: Reads<'a>,
 }
 
 impl Connection {
@@ -129,6 +147,18 @@ impl Connection {
             // A SELECT among the steps did not happen.
             self.session.set_database(self.database_before_exec);
         }
+        self.note_answered(&mut proposal);
+        if has_items && self.session.reply_mode != ReplyMode::On {
+            proposal.replies.truncate(before);
+            self.after_suppressed_reply();
+        }
+        self.carry_pushes(&mut proposal.replies);
+        self.proposal = Some(proposal);
+    }
+
+    /// Books what a group says of the items that it has answered.
+    fn note_answered(&self, proposal: &mut Proposal) {
+        let worker = &self.guard.worker;
         for (command, error) in proposal.failures.drain(..) {
             bump(&worker.stats.commands[command.id()].failed, 1);
             worker.node.note_error(&error.to_string());
@@ -146,12 +176,6 @@ impl Connection {
                 worker.node.note_duration(command, args, nanos, client);
             }
         }
-        if has_items && self.session.reply_mode != ReplyMode::On {
-            proposal.replies.truncate(before);
-            self.after_suppressed_reply();
-        }
-        self.carry_pushes(&mut proposal.replies);
-        self.proposal = Some(proposal);
     }
 
     /// Runs requests from `next` on, until one must not run here and now. Returns the index of the
@@ -160,192 +184,200 @@ impl Connection {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         let mut out = std::mem::take(&mut proposal.replies);
         let worker = self.guard.worker.clone();
-        let may_be_stale = self.guard.client.has(ClientFlag::Readonly);
-        let routes = worker.node.routes();
         let seats = worker.node.seats.all();
-        let mut reads = Reads::new(
-            (&worker.node, &seats),
-            (self.session.no_touch, may_be_stale),
-            self.now_ns,
-        );
-        let count = proposal.requests.len();
-        let mut stop = Stop::End;
-        let mut prefetched = next;
-        while next < count {
+        let mut run = Run {
+            routes: worker.node.routes(),
+            reads: Reads::new(&worker, &seats, &self.session, self.now_ns),
+        };
+        let stop = loop {
+            if next >= proposal.requests.len() {
+                break Stop::End;
+            }
             if out.len() >= FLUSH_BYTES && proposal.items.is_empty() {
                 // There is nothing to propose; what there is to send leaves before more is gathered.
-                stop = Stop::Propose;
-                break;
+                break Stop::Propose;
             }
-            let Proposal {
-                group,
-                buffer,
-                requests,
-                items,
-                ..
-            } = &mut *proposal;
-            let args = requests.args(next, buffer);
-            let found = commands::lookup(args);
-            if worker.node.attention.any() || self.session.needs_attention() {
-                reads.finish(&worker);
-                if !items.is_empty() {
-                    stop = Stop::Propose;
-                    break;
-                }
-                match self.admit(&found, args, &mut out) {
-                    Admission::Run => {}
-                    Admission::Done => {
-                        next += 1;
-                        continue;
-                    }
-                    Admission::Wait(pending) => {
-                        stop = Stop::Pending(pending);
-                        break;
-                    }
-                }
-            }
-            let command = match found {
-                Ok(command) => command,
-                Err(_) if !items.is_empty() => {
-                    stop = Stop::Propose;
-                    break;
-                }
-                Err(error) => {
-                    self.refuse(&error, args, &mut out);
+            match self.step(&mut run, &mut proposal, next, &mut out) {
+                Step::On => next += 1,
+                Step::Before(stop) => break stop,
+                Step::Behind(stop) => {
                     next += 1;
-                    continue;
+                    break stop;
                 }
-            };
-            if self.session.redirects()
-                && let Some(error) = self.redirect(&command, args)
-            {
-                if !items.is_empty() {
-                    stop = Stop::Propose;
-                    break;
-                }
-                self.refuse(&error, args, &mut out);
-                next += 1;
-                continue;
             }
-            let runs_in = match (&routes, command.handler) {
-                (Some(routes), Handler::Read(_) | Handler::Write(_)) => routes.of(&command, args),
-                _ => Route::Group(ROOT_GROUP),
-            };
-            let runs_in = match runs_in {
-                Route::Group(id) if items.is_empty() || id == *group => id,
-                // What another group does must not be overtaken.
-                _ if !items.is_empty() => {
-                    stop = Stop::Propose;
-                    break;
-                }
-                Route::Group(id) => id,
-                Route::Keyless | Route::Several => {
-                    next += 1;
-                    stop = Stop::Pending(Pending::Spread);
-                    break;
-                }
-            };
-            if timeout_of(&command, args, self.now_ns / 1_000_000).is_some() {
-                if !items.is_empty() {
-                    stop = Stop::Propose;
-                    break;
-                }
-                self.note_command(command);
-                next += 1;
-                stop = Stop::Pending(Pending::Keys);
-                break;
-            }
-            let handler = match items.is_empty() {
-                true => reads.handler(runs_in, (self.session.database, command, args), &worker),
-                false => None,
-            };
-            match (command.handler, handler) {
-                (Handler::Read(_) | Handler::Write(_), Some(handler)) => {
-                    let before = out.len();
-                    self.remember(runs_in, command, args);
-                    if next >= prefetched && next + 1 < count {
-                        prefetched = (next + PREFETCH).min(count);
-                        for ahead in next..prefetched {
-                            reads.prefetch(self.session.database, requests.args(ahead, buffer));
-                        }
-                    }
-                    let mut encoder = Encoder::new(&mut out, self.session.protocol);
-                    let outcome = reads.run(
-                        command,
-                        handler,
-                        self.session.database,
-                        args,
-                        &mut encoder,
-                        &worker,
-                    );
-                    if reads.watches_fast || !command.has(Flag::Fast) {
-                        reads.finish_timed(&worker, Some((args, &self.guard.client)));
-                    }
-                    if let Err(error) = outcome {
-                        out.truncate(before);
-                        Encoder::new(&mut out, self.session.protocol).error(&error.to_string());
-                        bump(&worker.stats.commands[command.id()].failed, 1);
-                        worker.node.note_error(&error.to_string());
-                    }
-                    if self.session.reply_mode != ReplyMode::On {
-                        out.truncate(before);
-                        self.after_suppressed_reply();
-                    }
-                }
-                (Handler::Read(_) | Handler::Write(_), None) => {
-                    reads.finish(&worker);
-                    self.remember(runs_in, command, args);
-                    let database = self.session.database;
-                    *group = runs_in;
+        };
+        run.reads.finish();
+        proposal.replies = out;
+        self.proposal = Some(proposal);
+        (next, stop)
+    }
+
+    /// Looks at the request at `at`, and runs it or gathers it for its group, or says what has to come
+    /// first.
+    #[inline]
+    fn step(
+        &mut self,
+        run: &mut Run<'_>,
+        proposal: &mut Proposal,
+        at: usize,
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let Proposal {
+            group,
+            buffer,
+            requests,
+            items,
+            ..
+        } = proposal;
+        let args = requests.args(at, buffer);
+        let database = self.session.database;
+        match self.fate(run, args, (!items.is_empty()).then_some(*group), out) {
+            Fate::Keyed(id, command) => {
+                let handler = match items.is_empty() {
+                    true => run.reads.handler(id, (database, command, args)),
+                    false => None,
+                };
+                if let Some(handler) = handler {
+                    run.reads.prefetch(database, (requests, buffer), at);
+                    self.read(run, id, (command, handler), args, out);
+                } else {
+                    run.reads.finish();
+                    self.remember(id, command, args);
+                    *group = id;
                     items.push(Item::Command {
-                        request: next,
+                        request: at,
                         database,
                         command,
                     });
                 }
-                (Handler::Node(_) | Handler::Container, _) if !items.is_empty() => {
-                    stop = Stop::Propose;
-                    break;
-                }
-                (Handler::Node(node_command), _) => {
-                    reads.finish(&worker);
-                    let before = out.len();
-                    match self.run_node_command(node_command, command, args, &mut out) {
-                        Flow::Continue if ends_listening(node_command) => {
-                            self.carry_pushes_before(before, &mut out);
-                        }
-                        Flow::Continue => self.carry_pushes(&mut out),
-                        Flow::Propose(id, item) => {
-                            self.end_caching(command);
-                            *group = id;
-                            items.push(item);
-                            next += 1;
-                            stop = Stop::Propose;
-                            break;
-                        }
-                        Flow::Pending(pending) => {
-                            next += 1;
-                            stop = Stop::Pending(pending);
-                            break;
-                        }
-                        Flow::Close => {
-                            stop = Stop::Close;
-                            next += 1;
-                            break;
-                        }
-                    }
-                }
-                (Handler::Container, _) => {
-                    self.refuse(&CommandError::arity(command.name), args, &mut out);
-                }
+                self.note_command(command);
             }
-            self.note_command(command);
-            next += 1;
+            Fate::Own(command) => {
+                run.reads.finish();
+                return self.run_own(command, args, (group, items), out);
+            }
+            Fate::Blocking(command) => {
+                self.note_command(command);
+                return Step::Behind(Stop::Pending(Pending::Keys));
+            }
+            Fate::Spread => return Step::Behind(Stop::Pending(Pending::Spread)),
+            Fate::Refused(error) => self.refuse(&error, args, out),
+            Fate::Done => {}
+            Fate::Held(pending) => return Step::Before(Stop::Pending(pending)),
+            Fate::Later => return Step::Before(Stop::Propose),
         }
-        reads.finish(&worker);
-        proposal.replies = out;
-        self.proposal = Some(proposal);
-        (next, stop)
+        Step::On
+    }
+
+    /// Decides about a request, if items have been gathered, for `gathered`. What needs attention is
+    /// dealt with at once.
+    #[inline]
+    fn fate(
+        &mut self,
+        run: &mut Run<'_>,
+        args: Args<'_>,
+        gathered: Option<GroupId>,
+        out: &mut Vec<u8>,
+    ) -> Fate {
+        let found = commands::lookup(args);
+        if self.guard.worker.node.attention.any() || self.session.needs_attention() {
+            run.reads.finish();
+            if gathered.is_some() {
+                return Fate::Later;
+            }
+            match self.admit(&found, args, out) {
+                Admission::Run => {}
+                Admission::Done => return Fate::Done,
+                Admission::Wait(pending) => return Fate::Held(pending),
+            }
+        }
+        let fate = match found {
+            Ok(command) => self.course(run.routes.as_ref(), command, args),
+            Err(error) => Fate::Refused(error),
+        };
+        match (&fate, gathered) {
+            (_, None) => fate,
+            (Fate::Keyed(id, _), Some(group)) if *id == group => fate,
+            // What another group does, or nobody else, must not be overtaken.
+            (_, Some(_)) => Fate::Later,
+        }
+    }
+
+    /// Where a command runs.
+    #[inline]
+    fn course(&self, routes: Option<&Routes>, command: Known, args: Args<'_>) -> Fate {
+        if self.session.redirects()
+            && let Some(error) = self.redirect(&command, args)
+        {
+            return Fate::Refused(error);
+        }
+        let (Handler::Read(_) | Handler::Write(_)) = command.handler else {
+            return Fate::Own(command);
+        };
+        let id = match routes.map(|routes| routes.of(&command, args)) {
+            None => ROOT_GROUP,
+            Some(Route::Group(id)) => id,
+            Some(Route::Keyless | Route::Several) => return Fate::Spread,
+        };
+        match timeout_of(&command, args, self.now_ns / 1_000_000) {
+            None => Fate::Keyed(id, command),
+            Some(_) => Fate::Blocking(command),
+        }
+    }
+
+    /// Runs a request under the read lock of its group, and writes its reply.
+    #[inline]
+    fn read(
+        &mut self,
+        run: &mut Run<'_>,
+        id: GroupId,
+        (command, handler): (Known, ReadHandler),
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        let before = out.len();
+        self.remember(id, command, args);
+        let (database, client) = (self.session.database, &*self.guard.client);
+        let mut encoder = Encoder::new(out, self.session.protocol);
+        let outcome = run
+            .reads
+            .run((command, handler), database, args, client, &mut encoder);
+        if let Err(error) = outcome {
+            out.truncate(before);
+            self.note_failure(command, &error, out);
+        }
+        if self.session.reply_mode != ReplyMode::On {
+            out.truncate(before);
+            self.after_suppressed_reply();
+        }
+    }
+
+    /// Runs a request about the connection or the node. What it wants of a group becomes an item.
+    fn run_own(
+        &mut self,
+        command: Known,
+        args: Args<'_>,
+        (group, items): (&mut GroupId, &mut Vec<Item>),
+        out: &mut Vec<u8>,
+    ) -> Step {
+        let before = out.len();
+        match command.handler {
+            Handler::Node(which) => match self.run_node_command(which, command, args, out) {
+                Flow::Continue if ends_listening(which) => self.carry_pushes_before(before, out),
+                Flow::Continue => self.carry_pushes(out),
+                Flow::Propose(id, item) => {
+                    self.end_caching(command);
+                    *group = id;
+                    items.push(item);
+                    return Step::Behind(Stop::Propose);
+                }
+                Flow::Pending(pending) => return Step::Behind(Stop::Pending(pending)),
+                Flow::Close => return Step::Behind(Stop::Close),
+            },
+            _ => self.refuse(&CommandError::arity(command.name), args, out),
+        }
+        self.note_command(command);
+        Step::On
     }
 
     fn note_command(&mut self, command: Known) {
@@ -376,315 +408,5 @@ impl Connection {
             ReplyMode::SkipThis => ReplyMode::On,
             mode => mode,
         };
-    }
-
-    /// Looks at a request under attention.
-    pub(super) fn admit(
-        &mut self,
-        found: &Result<Known, CommandError>,
-        args: Args<'_>,
-        out: &mut Vec<u8>,
-    ) -> Admission {
-        let node = self.guard.worker.node.clone();
-        let command = match found {
-            Ok(command) => *command,
-            Err(error) => {
-                self.break_transaction();
-                self.refuse(error, args, out);
-                return Admission::Done;
-            }
-        };
-        if !self.session.is_authenticated && node.settings.load().requirepass.is_empty() {
-            // The password has been taken away since this client connected.
-            self.session.is_authenticated = true;
-        }
-        if !self.session.is_authenticated && !command.has(Flag::NoAuth) {
-            self.break_transaction();
-            self.refuse(
-                &CommandError::text("NOAUTH Authentication required."),
-                args,
-                out,
-            );
-            return Admission::Done;
-        }
-        if node.attention.has(Condition::Loading) && !command.has(Flag::Loading) {
-            self.break_transaction();
-            self.refuse(&CommandError::Loading, args, out);
-            return Admission::Done;
-        }
-        if self.session.only_listens() && !runs_while_listening(&command) {
-            self.break_transaction();
-            self.refuse(&listens(&command), args, out);
-            return Admission::Done;
-        }
-        if self.session.queued.is_some() && !runs_in_multi(&command) {
-            if self.session.redirects()
-                && let Some(error) = self.redirect(&command, args)
-            {
-                self.break_transaction();
-                self.refuse(&error, args, out);
-            } else {
-                self.queue(command, args, out);
-            }
-            return Admission::Done;
-        }
-        if let Some(until_ms) = self.paused_until_ms(&command) {
-            return Admission::Wait(Pending::Pause { until_ms });
-        }
-        // EXEC is shown behind what it runs.
-        let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
-        if node.attention.has(Condition::Monitored) && !is_exec {
-            self.show(&command, args);
-        }
-        Admission::Run
-    }
-
-    /// Shows a request to those who monitor.
-    pub(super) fn show(&self, command: &Known, args: Args<'_>) {
-        if command.has(Flag::SkipMonitor) || command.has(Flag::Admin) {
-            return;
-        }
-        let (database, address) = (self.session.database, &self.guard.client.address);
-        let node = &self.guard.worker.node;
-        let monitors = &node.monitors;
-        redact::with_shown(command, args, |args| {
-            let limits = node.settings.load().client_output_buffer_limit;
-            monitors.feed(node::now_us(), database, (address, args), &limits);
-        });
-    }
-
-    fn paused_until_ms(&self, command: &Known) -> Option<i64> {
-        let node = &self.guard.worker.node;
-        if !node.attention.has(Condition::Paused) {
-            return None;
-        }
-        let now_ms = node::now_ms();
-        if node.pause.is_over(now_ms) {
-            node.attention.set(Condition::Paused, false);
-            return None;
-        }
-        let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
-        let writes = command.is_write() || is_exec && self.has_queued_write();
-        node.pause.until_ms(writes, now_ms)
-    }
-}
-
-/// What is not queued between MULTI and EXEC.
-fn runs_in_multi(command: &Known) -> bool {
-    matches!(
-        command.handler,
-        Handler::Node(
-            NodeCommand::Exec
-                | NodeCommand::Discard
-                | NodeCommand::Multi
-                | NodeCommand::Watch
-                | NodeCommand::Quit
-                | NodeCommand::Reset
-        )
-    )
-}
-
-/// A run of reads of one group, under one lock, one clock reading, and one set of counters.
-struct Reads<'a> {
-    node: &'a node::Node,
-    seats: &'a BTreeMap<GroupId, Arc<Group>>,
-    touch: bool,
-    /// The client asked for the state of this node, whatever others have.
-    may_be_stale: bool,
-    /// Whether even a fast command can be slow enough to be noted, so each is timed by itself.
-    watches_fast: bool,
-    /// The clock when the batch began.
-    started_ns: i64,
-    view: Option<View<'a>>,
-}
-
-struct View<'a> {
-    group: &'a Group,
-    state: RwLockReadGuard<'a, State>,
-    clock: AccessClock,
-    now_ms: i64,
-    counters: Counters,
-    /// The command being timed, its calls so far, and when the first began.
-    timed: Option<(Known, u64, i64)>,
-    /// The last clock reading.
-    now_ns: i64,
-}
-
-impl<'a> Reads<'a> {
-    fn new(
-        (node, seats): (&'a node::Node, &'a BTreeMap<GroupId, Arc<Group>>),
-        (no_touch, may_be_stale): (bool, bool),
-        started_ns: i64,
-    ) -> Self {
-        Self {
-            node,
-            seats,
-            touch: !no_touch,
-            may_be_stale,
-            watches_fast: node.watches_fast.load(Ordering::Relaxed),
-            started_ns,
-            view: None,
-        }
-    }
-
-    /// What runs for a request here and now, without the log: a read, or a command that finds
-    /// nothing to change. `None` if the group has to be asked.
-    fn handler(
-        &mut self,
-        id: GroupId,
-        (database, command, args): (usize, Known, Args<'_>),
-        worker: &crate::worker::Worker,
-    ) -> Option<ReadHandler> {
-        match command.handler {
-            Handler::Read(handler) => self
-                .may_run(id, (&command, args), worker)
-                .then_some(handler),
-            Handler::Write(_) if !self.may_be_stale => {
-                let handler = command.handler_if_absent(args)?;
-                let runs = self.may_run(id, (&command, args), worker);
-                let view = self.view.as_ref().filter(|_| runs)?;
-                let (keyspace, key) = (&view.state.keyspace, args.arg(1));
-                let entry = keyspace.get(database, key, view.now_ms);
-                entry.is_none().then_some(handler)
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether a read may run here and now. Locks the group's state if it was not. Otherwise what
-    /// it shows may be out of date, or the keys are not the group's, and the group has to be asked.
-    fn may_run(
-        &mut self,
-        id: GroupId,
-        (command, args): (&Known, Args<'_>),
-        worker: &crate::worker::Worker,
-    ) -> bool {
-        if self.seats.is_empty() {
-            // Nothing is loaded, which [`Reads::run`] says.
-            return true;
-        }
-        if self.view.as_ref().is_some_and(|view| view.group.id() != id) {
-            self.finish(worker);
-        }
-        if self.view.is_none() {
-            let Some(group) = self.seats.get(&id) else {
-                return false;
-            };
-            let state = group.readable(self.may_be_stale);
-            self.view = state.map(|state| View::new(group, state, self.started_ns));
-            if self.node.notices.wants_misses()
-                && let Some(view) = &self.view
-            {
-                view.counters.touches.switch_on();
-            }
-        }
-        let view = self.view.as_ref();
-        view.is_some_and(|view| view.state.stray(command, args).is_none())
-    }
-
-    /// Starts to bring into the cache what a request will look at: for most, its first argument.
-    fn prefetch(&mut self, database: usize, args: Args<'_>) {
-        let key = args.get(1).filter(|key| key.len() <= PREFETCH_KEY_BYTES);
-        if let (Some(key), Some(view)) = (key, &self.view) {
-            view.state.keyspace.prefetch(database, key);
-        }
-    }
-
-    fn run(
-        &mut self,
-        command: Known,
-        handler: ReadHandler,
-        database: usize,
-        args: Args<'_>,
-        encoder: &mut Encoder<'_>,
-        worker: &crate::worker::Worker,
-    ) -> commands::Outcome {
-        let touch = self.touch;
-        let view = self.view.as_mut().ok_or(CommandError::Loading)?;
-        view.time(command, worker);
-        let context = ReadContext {
-            keyspace: &view.state.keyspace,
-            authority: &view.state.authority,
-            scripts: &view.state.scripts,
-            database,
-            now_ms: view.now_ms,
-            clock: &view.clock,
-            touch,
-            counters: &view.counters,
-            may_wait: false,
-            chance: None,
-        };
-        handler(&context, args, encoder)
-    }
-
-    /// Lets go of the lock and books what was counted.
-    fn finish(&mut self, worker: &crate::worker::Worker) {
-        if self.view.is_some() {
-            self.finish_timed(worker, None);
-            self.let_go();
-        }
-    }
-
-    fn let_go(&mut self) {
-        if let Some(view) = self.view.take() {
-            drop(view.state);
-            view.group.totals().add(&view.counters);
-            if view.counters.touches.is_on() {
-                self.node.notices.missed(&view.counters.touches.take());
-            }
-        }
-    }
-
-    /// Books the time of the command that was running, which was `request` and this client's.
-    fn finish_timed(
-        &mut self,
-        worker: &crate::worker::Worker,
-        request: Option<(Args<'_>, &Client)>,
-    ) {
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        let Some((command, calls, nanos)) = view.stop_timing(worker) else {
-            return;
-        };
-        if let Some((args, client)) = request {
-            self.node
-                .note_duration(command, args, nanos / calls, Some(client));
-        }
-    }
-}
-
-impl<'a> View<'a> {
-    fn new(group: &'a Group, state: RwLockReadGuard<'a, State>, now_ns: i64) -> Self {
-        // Log time may be ahead of the clock, and what has expired by it is gone.
-        let now_ms = (now_ns / 1_000_000).max(state.time_ms);
-        Self {
-            clock: AccessClock::new(group.tuning().access, now_ms, now_ms as u32),
-            group,
-            state,
-            now_ms,
-            counters: Counters::default(),
-            timed: None,
-            now_ns,
-        }
-    }
-
-    fn time(&mut self, command: Known, worker: &crate::worker::Worker) {
-        match &mut self.timed {
-            Some((timed, calls, _)) if timed.id() == command.id() => *calls += 1,
-            _ => {
-                self.stop_timing(worker);
-                self.timed = Some((command, 1, self.now_ns));
-            }
-        }
-    }
-
-    fn stop_timing(&mut self, worker: &crate::worker::Worker) -> Option<(Known, u64, u64)> {
-        let (command, calls, since_ns) = self.timed.take()?;
-        self.now_ns = node::now_ns();
-        // A clock that was set back in between must not count as an eternity.
-        let nanos = (self.now_ns - since_ns).max(0) as u64;
-        worker.stats.ran(command.id(), calls, nanos);
-        Some((command, calls, nanos))
     }
 }

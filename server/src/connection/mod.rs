@@ -4,6 +4,8 @@
 //! writes the replies with one system call where it can. While it waits for a request it holds no
 //! buffer. Which requests run here and which wait for the group is decided in `execute`.
 
+mod admission;
+mod ask;
 mod blocking;
 mod execute;
 mod follow;
@@ -12,11 +14,13 @@ mod listing;
 mod node_command;
 mod orphans;
 mod push;
+mod reads;
 mod redirect;
 mod session;
 mod spread;
 mod track;
 mod transaction;
+mod waiting;
 
 use std::future::poll_fn;
 use std::io;

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bailiwick_frame::{Args, Encoder};
+use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::GroupId;
 
-use super::follow::{deadline, follow};
+use super::ask::{ask_on, prepared};
 use super::{Connection, End, ReplyMode};
-use crate::commands::{CommandError, Known, NodeCommand, lookup, lookup_logged};
-use crate::group::{Arguments, Item};
+use crate::commands::{CommandError, Known, NodeCommand, lookup};
+use crate::group::Arguments;
 use crate::keyspace::WatchState;
 use crate::node;
 use crate::node::clients::{ClientFlag, bump};
@@ -157,20 +157,14 @@ impl Connection {
         let args = proposal.requests.args(request, &proposal.buffer);
         let mut errand = Arguments::default();
         errand.push_named(b"_WATCH", args.from(1));
-        let ticket = worker.ticket();
-        let mut asking = ticket.proposal();
+        let (ticket, mut asking, _) = prepared(
+            &worker,
+            errand.get(0),
+            self.session.database,
+            Protocol::Resp2,
+        );
         asking.group = group;
-        asking.set_request(errand.get(0));
-        asking.items.push(Item::Command {
-            request: 0,
-            database: self.session.database,
-            command: lookup_logged(errand.get(0)).expect("the table has this command"),
-        });
-        let mut answered = ticket.submit(asking).await;
-        if let Some(strayed) = answered.strayed.pop() {
-            let deadline = deadline(&worker);
-            answered = follow(&worker, (ticket, answered), strayed.stray, deadline).await;
-        }
+        let answered = ask_on(&worker, (ticket, asking)).await;
         let outcome = watch_states(&answered.replies, args.len() - 1);
         let mut reply = Vec::new();
         if let Ok(command) = lookup(args) {

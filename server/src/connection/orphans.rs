@@ -13,8 +13,8 @@ use bailiwick_replication::GroupId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::blocking::{give_up, is_unanswered};
 use super::join::all;
+use super::waiting::{give_up, is_unanswered};
 use crate::commands::Unblocked;
 use crate::state::WaiterId;
 use crate::worker::Worker;

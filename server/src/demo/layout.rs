@@ -1,8 +1,7 @@
 //! Which nodes a demo has, and how they are told of each other.
 //!
-//! Owns the choice of ports, of the groups' members and of the prefixes. A demo that finds a cluster
-//! in its directory goes on with that one. It fails where there are no free ports, or the directory
-//! cannot be used.
+//! Owns the choice of ports, of the groups' members and of the prefixes. It fails where there are no
+//! free ports, or the directory cannot be used.
 //!
 //! **Regions.** Each has a group of all its nodes, which owns the keys that begin with the region's
 //! name and a colon. The root group, which owns all other keys and decides about prefixes, is spread
@@ -13,35 +12,72 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bailiwick_replication::NodeId;
 
-use super::DemoError;
 use super::relay::{Relay, Target};
 use crate::cluster::{Address, Cluster, DEFAULT_GROUP, GroupEntry, NodeEntry, PrefixEntry};
 use crate::config::{ConfigError, DemoShape, Regions, Settings};
 
-/// The cluster that lives in this directory, or a new one of this shape on free ports.
+/// The cluster that lives in this directory, if there is one.
 ///
 /// # Errors
-/// See the module.
-pub(super) fn cluster_in(data: &Path, shape: &DemoShape) -> Result<Cluster, DemoError> {
-    let path = data.join("cluster.toml");
-    if path.exists() {
-        return Ok(Cluster::load(&path).map_err(ConfigError::from)?);
-    }
+/// Its file cannot be used.
+pub(super) fn cluster_in(data: &Path) -> Result<Option<Cluster>, ConfigError> {
+    let path = file_in(data);
+    let cluster = path.exists().then(|| Cluster::load(&path));
+    Ok(cluster.transpose()?)
+}
+
+/// Makes a cluster of this shape at these addresses, pairs of one for clients and one for other nodes,
+/// live in the directory.
+///
+/// # Errors
+/// The directory cannot be used.
+pub(super) fn settle(
+    data: &Path,
+    shape: &DemoShape,
+    addresses: Vec<(Address, Address)>,
+) -> io::Result<Cluster> {
     let cluster = match shape {
-        DemoShape::Group(nodes) => one_group(free_addresses(*nodes)?),
-        DemoShape::Regions(regions) => {
-            let count = regions.names.len() as u32 * regions.nodes_each;
-            with_regions(regions, free_addresses(count)?)
-        }
+        DemoShape::Group(_) => one_group(addresses),
+        DemoShape::Regions(regions) => with_regions(regions, addresses),
     };
-    fs::write(&path, cluster.to_toml())?;
+    fs::write(file_in(data), cluster.to_toml())?;
     Ok(cluster)
+}
+
+/// Removes a cluster that does not run, with all it has written.
+///
+/// # Errors
+/// The directory cannot be used.
+pub(super) fn clear(data: &Path, cluster: &Cluster) -> io::Result<()> {
+    for node in &cluster.nodes {
+        match fs::remove_dir_all(directory_of(data, node.id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_file(file_in(data))
+}
+
+/// Where a node has its data.
+pub(super) fn directory_of(data: &Path, node: NodeId) -> PathBuf {
+    data.join(format!("node-{node}"))
+}
+
+fn file_in(data: &Path) -> PathBuf {
+    data.join("cluster.toml")
+}
+
+/// How many nodes a demo of this shape has.
+pub(super) fn nodes_of(shape: &DemoShape) -> usize {
+    match shape {
+        DemoShape::Group(nodes) => *nodes as usize,
+        DemoShape::Regions(regions) => regions.names.len() * regions.nodes_each as usize,
+    }
 }
 
 /// A relay between the regions of a cluster.
@@ -83,20 +119,6 @@ pub(super) fn allow_for(round_trip: Duration, settings: &mut Settings) {
     let period_ms = PERIOD_ROUND_TRIPS * round_trip.as_millis() as u64;
     settings.election_period_ms = settings.election_period_ms.max(period_ms);
     settings.lease_duration_ms = settings.lease_duration_ms.max(period_ms);
-}
-
-/// Pairs of addresses, for clients and for other nodes.
-fn free_addresses(nodes: u32) -> io::Result<Vec<(Address, Address)>> {
-    // All are held until all are chosen, so that no two are the same.
-    let listeners: Vec<TcpListener> = (0..2 * nodes)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect::<Result<_, _>>()?;
-    let addresses: Vec<SocketAddr> = listeners
-        .iter()
-        .map(TcpListener::local_addr)
-        .collect::<Result<_, _>>()?;
-    let pairs = addresses.chunks_exact(2);
-    Ok(pairs.map(|pair| (pair[0].into(), pair[1].into())).collect())
 }
 
 fn one_group(addresses: Vec<(Address, Address)>) -> Cluster {
@@ -169,6 +191,8 @@ fn node(id: NodeId, region: &str, (client, peer): (Address, Address)) -> NodeEnt
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn addresses(count: u16) -> Vec<(Address, Address)> {

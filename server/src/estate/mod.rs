@@ -16,12 +16,11 @@ pub mod steward;
 mod surroundings;
 
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use bailiwick_replication::link::{Frame, Hello};
 use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 
-use crate::commands::SCRIPT_STACK_BYTES;
 use crate::directory::keys::{KeyError, KeyRing, NodeKey};
 use crate::directory::membership::NodeFacts;
 use crate::directory::record::{GroupRecord, Member};
@@ -31,6 +30,7 @@ use crate::node::Node;
 use crate::proxy::wire::PROXY_SERVICE;
 use crate::proxy::{Groups, Patience, Proxy};
 use crate::pubsub::{PUBSUB_SERVICE, PubSub};
+use crate::threads::spawn_early;
 pub use census::Census;
 use registry::{Event, Registry};
 use steward::Steward;
@@ -102,18 +102,11 @@ impl Estate {
 
     /// Takes part: begins to listen to other nodes.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> Vec<JoinHandle<()>> {
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            let builder = thread::Builder::new().name(name.to_owned());
-            builder
-                .stack_size(SCRIPT_STACK_BYTES)
-                .spawn(run)
-                .expect("the system has room for a few threads at the start")
-        };
         let mut threads = self.proxy.start(node);
         let (registry, of) = (self.registry.clone(), node.clone());
-        threads.push(spawn("registry", Box::new(move || registry.run(&of))));
+        threads.push(spawn_early("registry", move || registry.run(&of)));
         let (steward, of) = (self.steward.clone(), node.clone());
-        threads.push(spawn("steward", Box::new(move || steward.run(&of))));
+        threads.push(spawn_early("steward", move || steward.run(&of)));
         let (pubsub, of) = (node.pubsub.clone(), node.clone());
         pubsub.connect(self.host.links().clone());
         assert!(
@@ -122,7 +115,7 @@ impl Estate {
         );
         node.notices
             .set_neighbours(Arc::new(Surroundings::new(node, &self.host)));
-        threads.push(spawn("pubsub", Box::new(move || pubsub.run(&*of.notices))));
+        threads.push(spawn_early("pubsub", move || pubsub.run(&*of.notices)));
         self.host.set_services(self.clone());
         threads
     }

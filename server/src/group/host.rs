@@ -7,6 +7,7 @@
 //! session; where too much has come, the session is ended when the seat is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -348,13 +349,13 @@ fn start_links(
     let cluster = &config.cluster;
     let own = cluster.node(config.node);
     let own = &own.expect("the node was found in the cluster's file").peer;
-    let unusable = |reason: String| RecoverError::Listen {
+    let unusable = |source| RecoverError::Listen {
         address: own.to_string(),
-        reason,
+        source,
     };
-    let resolved = own.resolve().map_err(|error| unusable(error.to_string()))?;
+    let resolved = own.resolve().map_err(unusable)?;
     let listen = resolved.first().copied();
-    let listen = listen.ok_or_else(|| unusable("the name has no address".to_owned()))?;
+    let listen = listen.ok_or_else(|| unusable(io::ErrorKind::NotFound.into()))?;
     let others = cluster.nodes.iter().filter(|node| node.id != config.node);
     let link_config = LinkConfig {
         cluster: cluster.id(),
@@ -370,7 +371,7 @@ fn start_links(
             .collect(),
         limits: LinkLimits::default(),
     };
-    Links::start(link_config, switchboard).map_err(|error| unusable(error.to_string()))
+    Links::start(link_config, switchboard).map_err(unusable)
 }
 
 /// The directory of a node of a cluster, which keeps to the node that it was made for.

@@ -99,12 +99,12 @@ pub enum RecoverError {
         reason: String,
     },
     /// The address for other nodes cannot be listened on.
-    #[error("cannot listen for other nodes on {address}: {reason}")]
+    #[error("cannot listen for other nodes on {address}: {source}")]
     Listen {
         /// The address in the cluster's file.
         address: String,
         /// What is wrong.
-        reason: String,
+        source: std::io::Error,
     },
     /// The load was given up because nobody wants its outcome any more.
     #[error("the load was given up")]

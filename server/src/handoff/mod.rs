@@ -27,7 +27,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use bailiwick_replication::GroupId;
@@ -39,8 +39,8 @@ pub use source::{Source, Stage};
 pub use step::{Answer, End, Step};
 
 use crate::authority::{Authority, Phase};
-use crate::commands::SCRIPT_STACK_BYTES;
 use crate::node::Node;
+use crate::threads;
 
 /// Prefixes that are copied away from this node at once.
 const MAX_SOURCES: usize = 4;
@@ -114,15 +114,11 @@ impl Handoffs {
     /// Starts the thread that looks for work. For a node of a cluster, once.
     pub fn start(node: &Arc<Node>) -> JoinHandle<()> {
         let node = node.clone();
-        thread::Builder::new()
-            .name("handoffs".to_owned())
-            .stack_size(SCRIPT_STACK_BYTES)
-            .spawn(move || {
-                while node.handoffs.wait() {
-                    look(&node);
-                }
-            })
-            .expect("the system has room for a few threads at the start")
+        threads::spawn_early("handoffs", move || {
+            while node.handoffs.wait() {
+                look(&node);
+            }
+        })
     }
 
     /// Makes the thread look at once: a group's authority may have changed.
@@ -256,13 +252,10 @@ fn look(node: &Arc<Node>) {
             continue;
         };
         let (spawned, job_node) = (key.clone(), node.clone());
-        let started = thread::Builder::new()
-            .name("handoff".to_owned())
-            .stack_size(SCRIPT_STACK_BYTES)
-            .spawn(move || {
-                let end = job::run(&job_node, &spawned, &progress);
-                job_node.handoffs.note_end(&spawned, &end);
-            });
+        let started = threads::spawn("handoff", move || {
+            let end = job::run(&job_node, &spawned, &progress);
+            job_node.handoffs.note_end(&spawned, &end);
+        });
         if let Err(error) = started {
             let reason = format!("no thread: {error}");
             node.handoffs.note_end(&key, &End::Failed(reason));

@@ -1,38 +1,23 @@
-//! All logical databases of a group, and the counters that WATCH relies on.
+//! All logical databases of a group.
 //!
 //! **Realms.** The keys under each prefix that the group serves stand in a [`Realm`] of their own;
 //! the longest prefix of a key decides. A command does not notice: it names a database and a key.
 //! Whether a key may be touched at all is not decided here but by the group's authority, whose fence
 //! every command passes; a key that is in no realm is absent.
 //!
-//! **WATCH without a registry.** Every write stamps the entry with the next value of a counter that
-//! is part of the replicated state. [`Keyspace::watch_state`] of a key that is present is that
-//! stamp; of an absent key it is the counter's value at the last *creation* of any key in the same
-//! one of [`CREATION_SLOTS`] slots. If the state of a key is the same twice, nothing has written the
-//! key in between. The converse does not hold for absent keys: creating another key of the slot
-//! looks like a change, which costs a needless retry once in several thousand creations.
+//! What WATCH relies on is in `watch`, how tables are changed and counted in `change`.
 
 use std::collections::BTreeMap;
 
+use super::change::Totals;
 use super::realm::Realm;
 use super::undo::Undo;
+use super::watch::CREATION_SLOTS;
 use super::{
     AccessClock, Awaited, Edit, Entry, Expiry, Garbage, KeyHash, NewValue, Object, Stamp, Table,
     Visibility,
 };
 use crate::directory::PrefixMap;
-
-/// Slots for the creation counter; 16 KiB for the whole keyspace.
-pub const CREATION_SLOTS: usize = 4096;
-
-/// What WATCH remembers of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WatchState(pub u64);
-
-impl WatchState {
-    /// Unlike any that a keyspace gives.
-    pub const CHANGED: Self = Self(u64::MAX);
-}
 
 /// The logical databases of a group.
 ///
@@ -52,7 +37,7 @@ pub struct Keyspace {
     /// Of the visible realms, by database.
     pub(super) totals: Vec<Totals>,
     /// Of all realms.
-    memory_bytes: usize,
+    pub(super) memory_bytes: usize,
     /// Counts writes; wraps around.
     pub(super) version: u32,
     /// The last fencing token that was given, or a higher one.
@@ -68,13 +53,6 @@ pub struct Keyspace {
     pub awaited: Awaited,
     /// What has changed, while somebody may want to take it back.
     pub(super) undo: Option<Box<Undo>>,
-}
-
-/// How many keys a database has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Totals {
-    pub(super) len: usize,
-    pub(super) expiring: usize,
 }
 
 impl Keyspace {
@@ -154,13 +132,6 @@ impl Keyspace {
     #[must_use]
     pub fn entry(&self, database: usize, key: &[u8]) -> Option<&Entry> {
         self.table_of(database, key)?.get(key)
-    }
-
-    /// Starts to bring the entry of `key` into the cache, see [`Table::prefetch`].
-    pub fn prefetch(&self, database: usize, key: &[u8]) {
-        if let Some(table) = self.table_of(database, key) {
-            table.prefetch(key);
-        }
     }
 
     /// Sets `key`, replacing what is there.
@@ -349,21 +320,6 @@ impl Keyspace {
         std::mem::take(&mut self.garbage)
     }
 
-    /// What WATCH remembers of `key`: equal states mean that nothing wrote the key in between.
-    #[must_use]
-    pub fn watch_state(&self, database: usize, key: &[u8], now_ms: i64) -> WatchState {
-        WatchState(match self.get(database, key, now_ms) {
-            Some(entry) => 1 << 32 | u64::from(entry.version()),
-            None => u64::from(self.creations[self.creation_slot(database, key)]),
-        })
-    }
-
-    /// The counters that a checkpoint must carry so that WATCH decides alike on every replica.
-    #[must_use]
-    pub fn watch_counters(&self) -> (u32, &[u32]) {
-        (self.version, &self.creations)
-    }
-
     /// A fencing token that is higher than all that were given before.
     pub fn next_fence(&mut self) -> u64 {
         self.fence += 1;
@@ -379,17 +335,6 @@ impl Keyspace {
     /// Makes all future tokens higher than `fence`.
     pub fn raise_fence(&mut self, fence: u64) {
         self.fence = self.fence.max(fence);
-    }
-
-    /// Restores what [`Keyspace::watch_counters`] gave; false if it does not fit this version.
-    #[must_use]
-    pub fn restore_watch_counters(&mut self, version: u32, creations: &[u32]) -> bool {
-        if creations.len() != CREATION_SLOTS {
-            return false;
-        }
-        self.version = version;
-        self.creations.copy_from_slice(creations);
-        true
     }
 
     /// Restores an entry from a checkpoint, with the version it had; false if it has no realm.
@@ -441,14 +386,6 @@ impl Keyspace {
         assert_eq!(self.memory_bytes, memory_bytes);
     }
 
-    pub(super) fn stamp(&mut self, access: u32) -> Stamp {
-        self.version = self.version.wrapping_add(1);
-        Stamp {
-            version: self.version,
-            access,
-        }
-    }
-
     /// The slots of the realms that are not arriving, by prefix.
     pub(super) fn visible_slots(&self) -> impl Iterator<Item = usize> {
         self.index.iter().map(|(_, &slot)| slot as usize)
@@ -460,70 +397,9 @@ impl Keyspace {
         slots.filter(|&slot| self.realms[slot].visibility == Visibility::Served)
     }
 
-    /// Changes a table of a realm for the sake of one key, creating the table if need be.
-    pub(super) fn change_in<R>(
-        &mut self,
-        slot: usize,
-        database: usize,
-        key: &[u8],
-        change: impl FnOnce(&mut Table) -> R,
-    ) -> R {
-        self.add_tables(slot, database);
-        if self.undo.is_some() {
-            self.remember(slot, database, key);
-        }
-        self.realms[slot].note(database, key);
-        self.awaited.note_set(database, key);
-        self.change_table(slot, database, change)
-    }
-
-    /// Changes a table of a realm for the sake of one key, if it is there. Whether those who wait for
-    /// the key are to be told is known to the caller.
-    pub(super) fn change_present<R>(
-        &mut self,
-        slot: usize,
-        database: usize,
-        key: &[u8],
-        change: impl FnOnce(&mut Table) -> R,
-    ) -> Option<R> {
-        if database >= self.realms[slot].tables.len() {
-            return None;
-        }
-        if self.undo.is_some() {
-            self.remember(slot, database, key);
-        }
-        let realm = &mut self.realms[slot];
-        realm.note(database, key);
-        Some(self.change_table(slot, database, change))
-    }
-
-    /// Takes a realm out of the totals.
-    pub(super) fn discount(&mut self, slot: usize) {
-        let realm = &self.realms[slot];
-        for (table, totals) in realm.tables.iter().zip(&mut self.totals) {
-            self.memory_bytes -= table.memory_bytes();
-            if realm.is_visible() {
-                totals.len -= table.len();
-                totals.expiring -= table.expiring_len();
-            }
-        }
-    }
-
-    /// Brings a realm into the totals.
-    pub(super) fn count(&mut self, slot: usize) {
-        let realm = &self.realms[slot];
-        for (table, totals) in realm.tables.iter().zip(&mut self.totals) {
-            self.memory_bytes += table.memory_bytes();
-            if realm.is_visible() {
-                totals.len += table.len();
-                totals.expiring += table.expiring_len();
-            }
-        }
-    }
-
     /// The table that holds a key if it is there.
     #[inline]
-    fn table_of(&self, database: usize, key: &[u8]) -> Option<&Table> {
+    pub(super) fn table_of(&self, database: usize, key: &[u8]) -> Option<&Table> {
         self.realms[self.slot(key)?].tables.get(database)
     }
 
@@ -539,64 +415,5 @@ impl Keyspace {
     fn find_slot(&self, key: &[u8]) -> Option<usize> {
         let (_, &slot) = self.index.longest(key)?;
         Some(slot as usize)
-    }
-
-    fn change<R>(
-        &mut self,
-        database: usize,
-        key: &[u8],
-        change: impl FnOnce(&mut Table) -> R,
-    ) -> Option<R> {
-        let slot = self.slot(key)?;
-        self.change_present(slot, database, key, change)
-    }
-
-    /// Changes a table, and the totals with it.
-    pub(super) fn change_table<R>(
-        &mut self,
-        slot: usize,
-        database: usize,
-        change: impl FnOnce(&mut Table) -> R,
-    ) -> R {
-        let realm = &mut self.realms[slot];
-        let is_visible = realm.is_visible();
-        let table = &mut realm.tables[database];
-        let before = (table.len(), table.expiring_len(), table.memory_bytes());
-        let result = change(table);
-        // Each sum holds at least what the table had before.
-        self.memory_bytes = self.memory_bytes - before.2 + table.memory_bytes();
-        if is_visible {
-            let totals = &mut self.totals[database];
-            totals.len = totals.len - before.0 + table.len();
-            totals.expiring = totals.expiring - before.1 + table.expiring_len();
-        }
-        if table.has_discarded() {
-            let discarded = table.take_discarded().into_iter();
-            self.garbage.extend(discarded.map(Garbage::Entry));
-        }
-        result
-    }
-
-    /// Makes sure that a realm has tables up to that of `database`.
-    fn add_tables(&mut self, slot: usize, database: usize) {
-        let tables = &mut self.realms[slot].tables;
-        while tables.len() <= database {
-            let table = Table::new(self.seed);
-            self.memory_bytes += table.memory_bytes();
-            tables.push(table);
-        }
-    }
-
-    fn note_creation(&mut self, database: usize, key: &[u8], version: u32) {
-        let slot = self.creation_slot(database, key);
-        let before = std::mem::replace(&mut self.creations[slot], version);
-        if let Some(undo) = &mut self.undo {
-            undo.note_creation(slot, before);
-        }
-    }
-
-    fn creation_slot(&self, database: usize, key: &[u8]) -> usize {
-        let hash = self.hash(key).0;
-        (hash as usize).wrapping_add(database.wrapping_mul(257)) % CREATION_SLOTS
     }
 }

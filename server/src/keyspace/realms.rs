@@ -87,15 +87,6 @@ impl Keyspace {
         }
     }
 
-    /// Lets WATCH take every absent key for changed.
-    pub fn forget_absences(&mut self) {
-        let version = self.stamp(0).version;
-        if let Some(undo) = &mut self.undo {
-            undo.note_absences(&self.creations);
-        }
-        self.creations.fill(version);
-    }
-
     /// The realms, by prefix.
     #[must_use]
     pub fn realms(&self) -> BTreeMap<&[u8], Visibility> {

@@ -14,6 +14,7 @@
 //! leader is lost, or told twice by two leaders. Invalidations are never lost without the copies being
 //! given up: see [`Tracking`] and `watching`.
 
+mod invalidation;
 mod tracking;
 mod watching;
 

@@ -23,17 +23,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use bailiwick_frame::{Encoder, Protocol};
 use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
+use super::invalidation::Tracked;
 use crate::commands::touch::{Touch, What};
 use crate::config::OutputBufferLimits;
-use crate::node::clients::{Client, ClientFlag, Clients};
-use crate::pubsub::Push;
-
-/// The channel by which clients of RESP2 hear of changes.
-const CHANNEL: &[u8] = b"__redis__:invalidate";
+use crate::node::clients::{Client, Clients};
 
 /// Of the keys that a full table may hold, the one-in-so-many that are given up besides its excess.
 const GIVEN_UP_SHARE: usize = 64;
@@ -80,13 +76,6 @@ struct Table {
     keys: HashMap<Box<[u8]>, Readers>,
     prefixes: BTreeMap<Box<[u8]>, BTreeSet<u64>>,
     items: usize,
-}
-
-struct Tracked {
-    client: Arc<Client>,
-    redirect: Option<u64>,
-    no_loop: bool,
-    broadcast: bool,
 }
 
 /// Those who have read a key.
@@ -151,12 +140,7 @@ impl Tracking {
     pub fn enable(&self, client: &Arc<Client>, mode: &Mode) {
         let mut guard = self.table.lock();
         let table = &mut *guard;
-        let tracked = Tracked {
-            client: client.clone(),
-            redirect: mode.redirect,
-            no_loop: mode.no_loop,
-            broadcast: mode.broadcast,
-        };
+        let tracked = Tracked::new(client, mode);
         table.clients.insert(client.id, tracked);
         for prefix in &mode.prefixes {
             let clients = table.prefixes.entry(prefix.clone()).or_default();
@@ -324,67 +308,9 @@ impl Tracking {
         }
     }
 
-    /// Tells a client, or whom it wants to be told, of keys; of all keys without any.
     fn send(&self, tracked: &Tracked, keys: Option<&[&[u8]]>) {
-        let limits = self.limits.load();
-        let own = tracked.client.protocol();
-        let Some(redirect) = tracked.redirect else {
-            // There is no way to tell it anything between replies.
-            if own == Protocol::Resp3 {
-                let write = |out: &mut Encoder<'_>| write_push(out, keys);
-                Push::new(write).send(&tracked.client, &limits);
-            }
-            return;
-        };
-        let Some(target) = self.clients.get(redirect) else {
-            tracked
-                .client
-                .redirect_is_broken
-                .store(true, Ordering::Relaxed);
-            if own == Protocol::Resp3 {
-                let write = |out: &mut Encoder<'_>| write_broken(out, redirect);
-                Push::new(write).send(&tracked.client, &limits);
-            }
-            return;
-        };
-        if target.protocol() == Protocol::Resp3 {
-            let write = |out: &mut Encoder<'_>| write_push(out, keys);
-            Push::new(write).send(&target, &limits);
-        } else if target.has(ClientFlag::Pubsub) {
-            let write = |out: &mut Encoder<'_>| write_message(out, keys);
-            Push::new(write).send(&target, &limits);
-        }
+        tracked.tell(keys, &self.clients, &self.limits.load());
     }
-}
-
-fn write_push(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
-    out.push(2);
-    out.bulk(b"invalidate");
-    write_keys(out, keys);
-}
-
-fn write_message(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
-    out.push(3);
-    out.bulk(b"message");
-    out.bulk(CHANNEL);
-    write_keys(out, keys);
-}
-
-/// Null stands for all keys.
-fn write_keys(out: &mut Encoder<'_>, keys: Option<&[&[u8]]>) {
-    match keys {
-        Some(keys) => {
-            out.array(keys.len());
-            keys.iter().for_each(|key| out.bulk(key));
-        }
-        None => out.null(),
-    }
-}
-
-fn write_broken(out: &mut Encoder<'_>, redirect: u64) {
-    out.push(2);
-    out.bulk(b"tracking-redir-broken");
-    out.integer(redirect as i64);
 }
 
 #[cfg(test)]

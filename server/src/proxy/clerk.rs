@@ -21,7 +21,7 @@ use bytes::Bytes;
 use super::wire::{Parcel, Section};
 use crate::commands::{self, Counters, Handler, ReadContext};
 use crate::group::{Item, Mailbox, Proposal};
-use crate::keyspace::AccessClock;
+use crate::keyspace::{AccessClock, LOOK_AHEAD};
 use crate::state::{ProxiedReply, State};
 
 /// When an answer has so many bytes, what is left of the parcel is for another one.
@@ -29,9 +29,6 @@ const ANSWER_TARGET_BYTES: usize = 64 << 20;
 /// The longest reply that travels. An answer has at most this and twice the target, and stays below the
 /// bound of a message.
 const REPLY_MAX_BYTES: usize = 512 << 20;
-
-/// Of so many requests at once the entries are brought into the cache.
-const LOOK_AHEAD: usize = 16;
 
 /// A parcel whose sections are with the group.
 struct Job {

@@ -18,11 +18,12 @@
 //! group's. An answer may come late, when the clients were answered by somebody else, or when the
 //! node has been started again: it must never be taken for the answer to another parcel.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
 
+use super::lane::{Heard, Kind, Lane, Open, Sent};
 use super::outcome;
 use super::parcel::{Load, pack_reads, pack_writes};
 use super::wire::{Message, Parcel};
@@ -34,8 +35,6 @@ use crate::state::Origin;
 const PARCEL_TARGET_BYTES: usize = 1 << 20;
 /// Parcels of a kind that are on their way to a group at once.
 const MAX_OPEN: usize = 16;
-/// The most doublings of the wait before a parcel is sent again.
-const MAX_DOUBLINGS: u32 = 4;
 /// Parcels of one life of the node are numbered from its incarnation, shifted by so many bits.
 const LIFE_BITS: u32 = 20;
 /// How long a parcel that nobody took waits before somebody else is asked, in nanoseconds.
@@ -72,73 +71,6 @@ pub struct Courier {
     up: BTreeSet<NodeId>,
     messages: Vec<(NodeId, Message)>,
     answered: Vec<Box<Proposal>>,
-}
-
-/// What concerns one group.
-#[derive(Default)]
-struct Lane {
-    reads: Kind,
-    writes: Kind,
-    heard: Heard,
-    /// Counts those asked in turn when the leader is not known.
-    turn: usize,
-    /// Since when no member can be reached.
-    unreachable_since: Option<u64>,
-}
-
-/// What members said last of who leads.
-#[derive(Clone, Copy, Default)]
-struct Heard {
-    /// `None` if they did not know, or it turned out to be wrong.
-    leader: Option<NodeId>,
-    at: u64,
-}
-
-/// Reads or writes.
-#[derive(Default)]
-struct Kind {
-    /// Each with its deadline, the earliest first.
-    waiting: VecDeque<(u64, Load)>,
-    open: BTreeMap<u64, Open>,
-    last: u64,
-}
-
-/// A parcel whose clients wait.
-struct Open {
-    loads: Vec<Load>,
-    body: Bytes,
-    deadline: u64,
-    sent: Option<Sent>,
-    /// Not to be sent before this.
-    not_before: u64,
-    /// How often it was sent.
-    times: u32,
-    /// How often that was answered with `Elsewhere`: `bounced <= times`. While a group elects a leader
-    /// this happens every few milliseconds, and says nothing about how long an answer takes.
-    bounced: u32,
-}
-
-impl Open {
-    /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of each
-    /// sending there is one such answer at most.
-    fn was_taken(&self) -> bool {
-        self.unanswered() > 0
-    }
-
-    /// How often it was sent without an answer.
-    fn unanswered(&self) -> u32 {
-        self.times - self.bounced
-    }
-
-    /// When it is to be sent again unless there is an answer.
-    fn resend_at(&self, sent_at: u64, resend_ns: u64) -> u64 {
-        sent_at + (resend_ns << self.unanswered().saturating_sub(1).min(MAX_DOUBLINGS))
-    }
-}
-
-struct Sent {
-    to: NodeId,
-    at: u64,
 }
 
 impl Courier {
@@ -371,15 +303,7 @@ impl Courier {
                 } else {
                     pack_writes(&loads, self.origin, kind.last, floor)
                 };
-                let open = Open {
-                    loads,
-                    body,
-                    deadline,
-                    sent: None,
-                    not_before: 0,
-                    times: 0,
-                    bounced: 0,
-                };
+                let open = Open::new(loads, body, deadline);
                 kind.open.insert(kind.last, open);
             }
         }
@@ -478,30 +402,6 @@ impl Courier {
             fail_from(&mut load.proposal, load.answered, error);
             self.answered.push(load.proposal);
         }
-    }
-}
-
-impl Lane {
-    fn kind(&mut self, reads: bool) -> &mut Kind {
-        if reads {
-            &mut self.reads
-        } else {
-            &mut self.writes
-        }
-    }
-
-    fn kinds(&mut self) -> [&mut Kind; 2] {
-        [&mut self.reads, &mut self.writes]
-    }
-
-    fn is_idle(&self) -> bool {
-        self.reads.is_idle() && self.writes.is_idle()
-    }
-}
-
-impl Kind {
-    fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.open.is_empty()
     }
 }
 

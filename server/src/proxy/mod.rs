@@ -13,6 +13,7 @@
 pub mod clerk;
 mod courier;
 mod desk;
+mod lane;
 mod outcome;
 mod parcel;
 mod service;

@@ -1,7 +1,7 @@
 //! Joins the courier and the desk with the links.
 
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bailiwick_replication::link::{Frame, Links};
@@ -11,11 +11,11 @@ use parking_lot::{Condvar, Mutex};
 use super::courier::{Courier, Groups, Patience};
 use super::desk::Desk;
 use super::wire::Message;
-use crate::commands::SCRIPT_STACK_BYTES;
 use crate::group::bells::{Bells, Call};
 use crate::group::{Proposal, clock, deliver};
 use crate::node::Node;
 use crate::state::{Origin, PROXIED, WaiterId};
+use crate::threads::spawn_early;
 
 /// How often it is looked whether something has to be sent again.
 const TICK: Duration = Duration::from_millis(5);
@@ -72,19 +72,12 @@ impl Proxy {
 
     /// Starts the threads.
     pub fn start(self: &Arc<Self>, node: &Arc<Node>) -> Vec<JoinHandle<()>> {
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            let builder = thread::Builder::new().name(name.to_owned());
-            builder
-                .stack_size(SCRIPT_STACK_BYTES)
-                .spawn(run)
-                .expect("the system has room for a few threads at the start")
-        };
         let _ = self.bells.set(node.seats.bells.clone());
         let (desk, node, links) = (self.desk.clone(), node.clone(), self.links.clone());
         let proxy = self.clone();
         vec![
-            spawn("desk", Box::new(move || desk.run(node, links))),
-            spawn("courier", Box::new(move || proxy.run())),
+            spawn_early("desk", move || desk.run(node, links)),
+            spawn_early("courier", move || proxy.run()),
         ]
     }
 

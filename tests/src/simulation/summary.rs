@@ -1,22 +1,30 @@
 //! What runs came across, in numbers: by them a person sees whether the seeds tried anything.
 
-use std::fmt;
-
-use super::SECOND;
-
-/// Makes a `Summary` of these counters, and what adds two of them up.
+/// Makes a `Summary` of these counters, each with what it is called in a line of text, adds two of
+/// them up and writes that line. The simulated time is among them without being named.
 macro_rules! summary {
-    ($($(#[$about:meta])* $counter:ident,)*) => {
+    ($($(#[$about:meta])* $counter:ident: $called:literal,)*) => {
         /// What a run came across.
         #[derive(Clone, Copy, Debug, Default)]
         pub struct Summary {
             $($(#[$about])* pub $counter: u64,)*
+            /// How much time was simulated, in nanoseconds.
+            pub simulated_ns: u64,
         }
 
         impl Summary {
             /// Adds another run.
             pub fn add(&mut self, other: &Self) {
                 $(self.$counter += other.$counter;)*
+                self.simulated_ns += other.simulated_ns;
+            }
+        }
+
+        impl std::fmt::Display for Summary {
+            fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(out, "{} s simulated", self.simulated_ns / $crate::simulation::SECOND)?;
+                $(write!(out, ", {} {}", self.$counter, $called)?;)*
+                Ok(())
             }
         }
     };
@@ -25,47 +33,23 @@ pub(super) use summary;
 
 summary! {
     /// Requests of clients.
-    operations,
+    operations: "operations",
     /// Of these, answered with what was asked for.
-    answered,
+    answered: "answered",
     /// Reads that asked nobody, under the lease.
-    reads_under_lease,
+    reads_under_lease: "under the lease",
     /// Watched values that were set.
-    swaps,
+    swaps: "swaps",
     /// Entries that were applied.
-    entries,
-    /// Changes of members and leaders that were carried out.
-    changes,
-    /// Requests that a node let go of when it left the group.
-    passed_on,
-    /// Checkpoints that were taken over from another node.
-    transfers,
-    /// Directories that were emptied.
-    wipes,
+    entries: "entries",
     /// Messages that arrived.
-    messages,
-    /// How much time was simulated, in nanoseconds.
-    simulated_ns,
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            out,
-            "{} s simulated, {} operations ({} answered, {} under the lease, {} swaps), {} entries, \
-             {} messages, {} changes, {} requests passed on, {} checkpoints moved, {} directories \
-             emptied",
-            self.simulated_ns / SECOND,
-            self.operations,
-            self.answered,
-            self.reads_under_lease,
-            self.swaps,
-            self.entries,
-            self.messages,
-            self.changes,
-            self.passed_on,
-            self.transfers,
-            self.wipes,
-        )
-    }
+    messages: "messages",
+    /// Changes of members and leaders that were carried out.
+    changes: "changes",
+    /// Requests that a node let go of when it left the group.
+    passed_on: "requests passed on",
+    /// Checkpoints that were taken over from another node.
+    transfers: "checkpoints moved",
+    /// Directories that were emptied.
+    wipes: "directories emptied",
 }

@@ -3,8 +3,8 @@
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 
-use crate::commands::testing::{Fixture, check, run, show};
-use crate::commands::{CommandError, Handler, ReadContext, WriteContext, lookup_logged};
+use crate::commands::testing::{Fixture, check, execute, run, show};
+use crate::commands::{CommandError, Handler, WriteContext, lookup_logged};
 use crate::keyspace::AccessClock;
 use crate::routing::spread::Words;
 
@@ -14,42 +14,10 @@ pub(super) fn call(fixture: &mut Fixture, words: &[&str]) -> Result<String, Comm
     let args: Args<'_> = words.args();
     let mut reply = Vec::new();
     let mut out = Encoder::new(&mut reply, fixture.protocol);
-    let clock = AccessClock::new(Default::default(), fixture.now_ms, 1);
-    let command = lookup_logged(args)?;
-    let outcome = match command.handler {
-        Handler::Read(handler) => {
-            let context = ReadContext {
-                keyspace: &fixture.keyspace,
-                authority: &fixture.authority,
-                scripts: &fixture.scripts,
-                database: fixture.database,
-                now_ms: fixture.now_ms,
-                clock: &clock,
-                touch: true,
-                counters: &fixture.counters,
-                may_wait: false,
-                chance: None,
-            };
-            handler(&context, args, &mut out)
-        }
-        Handler::Write(handler) => {
-            let mut context = WriteContext {
-                keyspace: &mut fixture.keyspace,
-                authority: &mut fixture.authority,
-                scripts: &mut fixture.scripts,
-                database: fixture.database,
-                now_ms: fixture.now_ms,
-                random: fixture.random,
-                clock: &clock,
-                counters: &fixture.counters,
-                waiters: &mut fixture.waiters,
-                may_wait: false,
-                is_proxied: false,
-            };
-            handler(&mut context, args, &mut out)
-        }
-        _ => panic!("no keyspace command"),
-    };
+    // Each command has the same random numbers, so that what two of them do can be compared.
+    let random = fixture.random;
+    let outcome = execute(fixture, &*lookup_logged(args)?, args, &mut out);
+    fixture.random = random;
     fixture.keyspace.check_invariants();
     outcome.map(|()| show(&reply))
 }
