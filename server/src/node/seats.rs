@@ -53,8 +53,8 @@ impl Seats {
         let _ = self.on_authority.set(Arc::new(call));
     }
 
-    /// From now on gives this one, on a replica's thread, the requests that wait for a group that is
-    /// added later when this node is no member of it any more. It must not wait.
+    /// From now on gives this one, on a replica's thread, the requests that wait for a group that
+    /// is added later when this node is no member of it any more. It must not wait.
     pub fn on_leaving(&self, pass_on: Arc<PassOn>) {
         let _ = self.on_leaving.set(pass_on);
     }

@@ -6,11 +6,11 @@
 //! decided nothing has changed, so a crash at any step leaves the old members or the new ones.
 //! Whoever gave the order asks each new leader again; a change that is there already is done.
 //!
-//! **The root group** changes no faster than it can be told. A record of its members is believed if a
-//! member of those before has signed it; were all of them exchanged before anybody heard of it, nobody
-//! would be left whose word counts. So its leader lets a member go only when its own directory knows
-//! the present ones. *Invariant: whoever leads when a member goes stays, and was a member in a
-//! configuration that its directory knows*, and so can make the next one known.
+//! **The root group** changes no faster than it can be told. A record of its members is believed if
+//! a member of those before has signed it; were all of them exchanged before anybody heard of it,
+//! nobody would be left whose word counts. So its leader lets a member go only when its own
+//! directory knows the present ones. *Invariant: whoever leads when a member goes stays, and was a
+//! member in a configuration that its directory knows*, and so can make the next one known.
 
 use std::sync::mpsc::Sender;
 

@@ -41,7 +41,8 @@ impl Flight {
     }
 }
 
-/// To whom a flight is sent: a leadership. Ballots count up from the beginning in each configuration.
+/// To whom a flight is sent: a leadership. Ballots count up from the beginning in each
+/// configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Post {
     pub(super) leader: NodeId,

@@ -10,8 +10,8 @@
 //! * *A leader logs a member's own proposal only in the configuration in which it was sent*
 //!   ([`Member::forget_forwarded_before_the_seal`]). What comes late, or waits while the members
 //!   change, is dropped; who still is a member sends it again.
-//! * *Nothing of a configuration stands in the log behind its SEAL.* The leader that proposes a SEAL
-//!   proposes nothing after it, and whoever leads after that one applies the SEAL first.
+//! * *Nothing of a configuration stands in the log behind its SEAL.* The leader that proposes a
+//!   SEAL proposes nothing after it, and whoever leads after that one applies the SEAL first.
 //!
 //! So a flight that does not stand in the log up to the SEAL never will. This node has applied the
 //! log up to there, or it would not know that it was left out: what stood there was answered, and
