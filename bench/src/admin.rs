@@ -36,8 +36,8 @@ impl Admin {
         })
     }
 
-    /// Asks and returns the text of the answer, without type and line ends; of an array, each element
-    /// on a line, those of arrays in it, too, and an empty line for what is null.
+    /// Asks and returns the text of the answer, without type and line ends; of an array, each
+    /// element on a line, those of arrays in it, too, and an empty line for what is null.
     ///
     /// # Errors
     /// If the connection fails or the server answers with an error.

@@ -1,4 +1,5 @@
-//! Bailiwick nodes that form a cluster on this machine: three in one group, or as a [`Plan`] has it.
+//! Bailiwick nodes that form a cluster on this machine: three in one group, or as a [`Plan`] has
+//! it.
 //!
 //! Owns their processes, addresses and the directory that holds the cluster file and each node's
 //! data. A node can be killed and started again on its old data. All of it goes when `Cluster` is
@@ -110,8 +111,8 @@ impl Cluster {
         Self::start_as(&Plan::one_group(), program, arguments)
     }
 
-    /// Starts the nodes of a plan with empty data directories on a disk, and waits until each of them
-    /// answers for all prefixes.
+    /// Starts the nodes of a plan with empty data directories on a disk, and waits until each of
+    /// them answers for all prefixes.
     ///
     /// # Errors
     /// See the module.

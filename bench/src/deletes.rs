@@ -1,11 +1,11 @@
 //! `latency-of-deletes`: how long others wait while something large goes or grows.
 //!
 //! Values of very many elements are made, one of each type, and go in each of the ways a value can
-//! go; then the keyspace itself grows and is flushed. Meanwhile two other connections ask PING and GET
-//! without a break, and the longest time that one of them waited is what counts. Each event has a
-//! window of the same kind before it in which nothing happens: what the machine does to requests
-//! anyway can be seen there. An event is repeated, and the least of the longest waits is shown beside
-//! the greatest: what the event itself costs others, it costs them in every run.
+//! go; then the keyspace itself grows and is flushed. Meanwhile two other connections ask PING and
+//! GET without a break, and the longest time that one of them waited is what counts. Each event has
+//! a window of the same kind before it in which nothing happens: what the machine does to requests
+//! anyway can be seen there. An event is repeated, and the least of the longest waits is shown
+//! beside the greatest: what the event itself costs others, it costs them in every run.
 //!
 //! How it fails: an error reply, or a server that ends.
 
@@ -77,7 +77,8 @@ struct Event {
 struct Waits {
     /// That others waited while nothing happened: the greatest of all runs.
     quiet_ms: f64,
-    /// That others waited during the event and shortly after it, in the run in which that was least.
+    /// That others waited during the event and shortly after it, in the run in which that was
+    /// least.
     others_least_ms: f64,
     /// The same, in the run in which it was most.
     others_most_ms: f64,

@@ -1,9 +1,9 @@
 //! `directory`: how long a node that joins takes to learn of all prefixes.
 //!
 //! Three nodes form the root group, and a fourth one belongs to no group. While the fourth is down,
-//! clients create many prefixes; then it starts with an empty data directory, pulls the signed records
-//! from the others, checks each of them, and the clock stops when it knows all. Shown beside it is how
-//! long after the last order the nodes that were up knew all.
+//! clients create many prefixes; then it starts with an empty data directory, pulls the signed
+//! records from the others, checks each of them, and the clock stops when it knows all. Shown
+//! beside it is how long after the last order the nodes that were up knew all.
 //!
 //! How it fails: nodes that do not know all by `--limit`, or end.
 

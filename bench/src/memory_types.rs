@@ -1,7 +1,8 @@
 //! `memory types`: what hashes, lists, sets and sorted sets take, beside Redis.
 //!
 //! A fresh server is filled with values of one type and size, of elements of 16 bytes that are no
-//! numbers, and what its resident set grew by is divided by the elements. One server runs at a time.
+//! numbers, and what its resident set grew by is divided by the elements. One server runs at a
+//! time.
 //!
 //! How it fails: a server that ends, or answers with an error.
 

@@ -3,9 +3,9 @@
 //! Two groups on this machine; a prefix with many keys moves from the one to the other and back.
 //! Meanwhile clients on a node of either group read and write random keys of it at a fixed rate,
 //! each request's wait counted from when it was due, and others increment counters of their own and
-//! know what each answer must be. Afterwards every key is read, and the keys are counted: none may be
-//! missing. The longest wait is the hold, when the source has stopped and the destination has not
-//! begun; the wait before the move shows what the machine adds by itself.
+//! know what each answer must be. Afterwards every key is read, and the keys are counted: none may
+//! be missing. The longest wait is the hold, when the source has stopped and the destination has
+//! not begun; the wait before the move shows what the machine adds by itself.
 //!
 //! How it fails: a move that does not end by `--limit`, or a node that ends.
 

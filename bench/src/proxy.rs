@@ -1,8 +1,8 @@
 //! `proxy`: what it costs to ask a node that has to ask another one.
 //!
 //! Two nodes on this machine, each a group by itself; all keys belong to one of them, the *owner*.
-//! Runs alternate between asking the owner and asking the other node, which passes every request on.
-//! Throughput and latencies are what clients see; the processor time of both nodes says what a
+//! Runs alternate between asking the owner and asking the other node, which passes every request
+//! on. Throughput and latencies are what clients see; the processor time of both nodes says what a
 //! request costs whichever way it goes. The two nodes and the load generator share the machine, so
 //! the throughput of the longer way suffers from all the work there is, which on machines of their
 //! own it would not.

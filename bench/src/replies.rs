@@ -1,8 +1,8 @@
 //! Counts replies in a byte stream, at any split of it.
 //!
 //! Owns just enough of RESP to know where a reply ends: simple strings, integers, bulk strings,
-//! arrays of these, the null forms and errors. Values are skipped, never kept, so counting costs the load generator
-//! next to nothing.
+//! arrays of these, the null forms and errors. Values are skipped, never kept, so counting costs
+//! the load generator next to nothing.
 //!
 //! Not done here: other aggregates (no request of the generator is answered by one) and validation
 //! of what a value holds.

@@ -45,7 +45,8 @@ struct Shared {
 }
 
 impl Writer {
-    /// Connects and begins to write to a key that does not exist yet, with a pause after each write.
+    /// Connects and begins to write to a key that does not exist yet, with a pause after each
+    /// write.
     ///
     /// # Errors
     /// If the node cannot be reached.

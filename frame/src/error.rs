@@ -8,7 +8,8 @@
 /// A request that cannot be parsed. The text is what stands after `-ERR ` in the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    /// The number after `*` is no number, or more than [`Limits::max_args`](crate::Limits::max_args).
+    /// The number after `*` is no number, or more than
+    /// [`Limits::max_args`](crate::Limits::max_args).
     #[error("Protocol error: invalid multibulk length")]
     InvalidMultibulkLength,
     /// The number after `$` is no number, negative, or more than

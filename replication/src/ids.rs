@@ -35,8 +35,8 @@ impl fmt::Display for LogIndex {
     }
 }
 
-/// A node, for the life of its data directory: its number in the cluster's file, or, for a node that
-/// runs alone, chosen at random when the directory is created.
+/// A node, for the life of its data directory: its number in the cluster's file, or, for a node
+/// that runs alone, chosen at random when the directory is created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 

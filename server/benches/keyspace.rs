@@ -1,5 +1,5 @@
-//! Micro-benchmarks of the keyspace: what realms add to a look-up and to a write, and what a page of
-//! a scan over many realms costs.
+//! Micro-benchmarks of the keyspace: what realms add to a look-up and to a write, and what a page
+//! of a scan over many realms costs.
 
 use std::hint::black_box;
 

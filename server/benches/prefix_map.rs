@@ -1,5 +1,5 @@
-//! Micro-benchmarks of the look-up by longest prefix, with 100,000 prefixes of several kinds, and of
-//! a change beside a clone that readers hold.
+//! Micro-benchmarks of the look-up by longest prefix, with 100,000 prefixes of several kinds, and
+//! of a change beside a clone that readers hold.
 
 use std::hint::black_box;
 

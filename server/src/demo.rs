@@ -1,14 +1,14 @@
 //! `bailiwick demo`: a small cluster inside one process, to play with.
 //!
 //! Each node is a whole node with its own ports, threads and data directory; only the process and
-//! its log are shared. A node that is told to `SHUTDOWN` by its client ends alone, as if its machine
-//! were gone; the others go on as long as they are a majority. An interruption ends the process, and
-//! removes the data unless a directory for it was named.
+//! its log are shared. A node that is told to `SHUTDOWN` by its client ends alone, as if its
+//! machine were gone; the others go on as long as they are a majority. An interruption ends the
+//! process, and removes the data unless a directory for it was named.
 //!
-//! `nodes` starts and ends them, at ports that `ports` finds. With regions (`layout` says how they are
-//! made up), nodes of different regions reach each other only through a relay that keeps their words
-//! for as long as the way would take (`relay`), and the display (`picture`) shows where prefixes live
-//! and what that costs whom (`probe`).
+//! `nodes` starts and ends them, at ports that `ports` finds. With regions (`layout` says how they
+//! are made up), nodes of different regions reach each other only through a relay that keeps their
+//! words for as long as the way would take (`relay`), and the display (`picture`) shows where
+//! prefixes live and what that costs whom (`probe`).
 
 mod layout;
 mod nodes;

@@ -23,8 +23,8 @@ pub(crate) fn spawn_early(name: &str, run: impl FnOnce() + Send + 'static) -> Jo
     spawn(name, run).expect("the system has room for a few threads at the start")
 }
 
-/// Says on a thread of its own when the process is told to end, by SIGTERM or SIGINT, each time until
-/// `heard` has heard enough.
+/// Says on a thread of its own when the process is told to end, by SIGTERM or SIGINT, each time
+/// until `heard` has heard enough.
 ///
 /// # Errors
 /// The system lacks something basic.

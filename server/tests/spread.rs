@@ -1,5 +1,6 @@
 //! Requests that concern several groups, over real processes: three nodes that form the root group,
-//! of which node 2 is also the group `eu` and node 3 the group `us`, each with a prefix of that name.
+//! of which node 2 is also the group `eu` and node 3 the group `us`, each with a prefix of that
+//! name.
 
 mod node;
 

@@ -1,8 +1,8 @@
 //! Several connections to one server, and all that each of them is sent.
 //!
 //! A step sends requests over one connection and then gathers what all connections received, up to
-//! the answer to a PING that tells that there is no more. So scripts with messages that come unasked
-//! can be played to two servers and compared.
+//! the answer to a PING that tells that there is no more. So scripts with messages that come
+//! unasked can be played to two servers and compared.
 
 use anyhow::{Context, Result};
 use bailiwick_frame::Protocol;
@@ -49,8 +49,8 @@ impl Audience {
         self.clients[number].hello(Protocol::Resp3).map(drop)
     }
 
-    /// Sends requests, one a line, over a connection, and returns what each connection received, its
-    /// replies before what it did not ask for, which is where Redis's versions differ.
+    /// Sends requests, one a line, over a connection, and returns what each connection received,
+    /// its replies before what it did not ask for, which is where Redis's versions differ.
     ///
     /// # Errors
     /// A connection is broken.

@@ -1,10 +1,11 @@
 //! Blocking commands on Bailiwick and on Redis: the same schedule, the same replies to the same
 //! clients.
 //!
-//! A schedule is made from a seed. Some clients block, others act, one step at a time. Who is served
-//! by a step is learnt from Redis, where a client that is still flagged as blocked after the step has
-//! got nothing; then the same clients must get the same replies here. A client that goes on waiting
-//! is waited for until both servers show it as blocked, so that the order of arrival is the same.
+//! A schedule is made from a seed. Some clients block, others act, one step at a time. Who is
+//! served by a step is learnt from Redis, where a client that is still flagged as blocked after the
+//! step has got nothing; then the same clients must get the same replies here. A client that goes
+//! on waiting is waited for until both servers show it as blocked, so that the order of arrival is
+//! the same.
 //!
 //! Left out is what Redis 7.0 does otherwise than 7.2, which Bailiwick follows: a client that waits
 //! for several keys is served from the first of its keys that has something, not from the one that

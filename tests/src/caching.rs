@@ -1,5 +1,6 @@
-//! A client that keeps copies of what it reads, as client libraries do, and gives up what it is told to
-//! give up. It believes its copies, so a test that finds it with an old one has found missed news.
+//! A client that keeps copies of what it reads, as client libraries do, and gives up what it is
+//! told to give up. It believes its copies, so a test that finds it with an old one has found
+//! missed news.
 
 use std::collections::HashMap;
 use std::thread;
@@ -19,7 +20,8 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Over this connection, tracking with these options, which begin with a space if there are any.
+    /// Over this connection, tracking with these options, which begin with a space if there are
+    /// any.
     ///
     /// # Errors
     /// The server does not want it.

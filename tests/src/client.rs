@@ -151,7 +151,8 @@ impl Client {
         })
     }
 
-    /// In which version replies are read. Changes nothing at the server: see [`hello`](Self::hello).
+    /// In which version replies are read. Changes nothing at the server: see
+    /// [`hello`](Self::hello).
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;
     }

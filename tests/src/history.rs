@@ -1,9 +1,10 @@
 //! What clients asked of a store, when, and what they were told.
 //!
 //! Owns the record of operations on single keys: the moments of the call and of the answer, and an
-//! outcome that never claims more than the client knows. [`linearizability`](crate::linearizability)
-//! judges it. Nothing here looks at a clock: times are numbers that the caller gives, in any unit
-//! that never runs back, so a simulation records with its own.
+//! outcome that never claims more than the client knows.
+//! [`linearizability`](crate::linearizability) judges it. Nothing here looks at a clock: times are
+//! numbers that the caller gives, in any unit that never runs back, so a simulation records with
+//! its own.
 //!
 //! The rule for outcomes: what was answered is [`Outcome::Answered`]; what was refused by an error
 //! that promises that nothing has happened is [`Outcome::Refused`]; everything else, a lost

@@ -107,8 +107,8 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// Held while something is installed: several tests need the same.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// The file whose lock is held while something is installed into a directory. The installation may make
-/// the directory anew, so the file is not in it.
+/// The file whose lock is held while something is installed into a directory. The installation may
+/// make the directory anew, so the file is not in it.
 fn lock_beside(directory: &Path) -> Result<File> {
     let path = directory.with_extension("lock");
     if let Some(parent) = path.parent() {

@@ -1,8 +1,8 @@
 //! A network between nodes that can be made to fail while it runs.
 //!
 //! Owns one listening port for each ordered pair of nodes: what node *a* opens towards node *b*
-//! goes through the port (*a*, *b*) to *b*'s real peer port, and so each connection of a pair can be
-//! hurt by itself. A link's outgoing connection carries data one way and mere signs of life the
+//! goes through the port (*a*, *b*) to *b*'s real peer port, and so each connection of a pair can
+//! be hurt by itself. A link's outgoing connection carries data one way and mere signs of life the
 //! other, so holding the port (*a*, *b*) keeps *a*'s messages from *b* while *b*'s still reach *a*.
 //!
 //! What a [`Rule`] can do: *cut* resets connections and refuses new ones, as a host does whose

@@ -110,8 +110,8 @@ fn a_client_that_has_gone_or_was_killed_takes_no_element() {
     wait_until_blocked(&server, 0);
     let mut heir = server.connect().unwrap();
     wait_for(&server, &mut heir, "BLPOP l 0", 1);
-    // That the others have gone is said by steps of the log, which may stand behind the first pushes;
-    // so at most two elements are handed to nobody.
+    // That the others have gone is said by steps of the log, which may stand behind the first
+    // pushes; so at most two elements are handed to nobody.
     heir.set_timeout(Duration::from_millis(20)).unwrap();
     let element = (1..).find_map(|number| {
         other.run(&format!("RPUSH l {number}")).unwrap();

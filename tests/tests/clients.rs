@@ -1,6 +1,6 @@
 //! Client libraries as their users have them: redis-py, ioredis and node-redis, at the versions
-//! pinned in `clients/`, each in RESP2 and RESP3. redis-rs has its own file, since it is a library of
-//! ours.
+//! pinned in `clients/`, each in RESP2 and RESP3. redis-rs has its own file, since it is a library
+//! of ours.
 //!
 //! The libraries are installed below Cargo's directory for test files, once per version.
 

@@ -73,8 +73,8 @@ fn a_torn_tail_loses_the_last_writes_and_nothing_before_them() {
         let end = used_bytes(&log);
         let cut = loop {
             let cut = rng.u64(1..20_000).min(end / 2);
-            // A log that ends where a record ends is not torn. A record may end in some zeros, and the
-            // length at its beginning begins with some; both look like the room behind the log.
+            // A log that ends where a record ends is not torn. A record may end in some zeros, and
+            // the length at its beginning begins with some; both look like the room behind the log.
             if ends.iter().all(|&e| !(e..=e + 16).contains(&(end - cut))) {
                 break cut;
             }

@@ -1,7 +1,7 @@
-//! Frameworks as their users have them, at the versions pinned in `clients/`: queues of jobs (BullMQ,
-//! Celery, RQ) and caches (Django's own, django-redis). None of them knows of clusters; each is used
-//! through a node that runs alone, through followers, and with its keys at home in another region
-//! than those who ask for them.
+//! Frameworks as their users have them, at the versions pinned in `clients/`: queues of jobs
+//! (BullMQ, Celery, RQ) and caches (Django's own, django-redis). None of them knows of clusters;
+//! each is used through a node that runs alone, through followers, and with its keys at home in
+//! another region than those who ask for them.
 //!
 //! The scripts in `clients/` say what is done. Only RQ gives its keys names that nobody can choose.
 

@@ -1,5 +1,5 @@
-//! Keyspace notifications and client-side caching, as Redis has them: scripts for several connections
-//! are played to both.
+//! Keyspace notifications and client-side caching, as Redis has them: scripts for several
+//! connections are played to both.
 
 #![allow(
     clippy::unwrap_used,

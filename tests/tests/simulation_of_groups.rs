@@ -1,5 +1,5 @@
-//! Whole clusters of several groups in simulation: some seeds without a bug, and bugs that have to be
-//! found.
+//! Whole clusters of several groups in simulation: some seeds without a bug, and bugs that have to
+//! be found.
 //!
 //! `SIMULATION_FIRST_SEED` and `SIMULATION_SEEDS` choose other seeds; `cargo run --release -p
 //! bailiwick-tests --bin simulate -- --groups 3` runs as many as wanted.
@@ -11,8 +11,8 @@ use bailiwick_tests::simulation::several::{BUGS, Summary, violation_of};
 
 /// Groups in a cluster.
 const GROUPS: u32 = 3;
-/// With one group more, there are several to which a prefix can move on; these few seeds are enough to
-/// have shown a bug that clusters of three groups had not.
+/// With one group more, there are several to which a prefix can move on; these few seeds are enough
+/// to have shown a bug that clusters of three groups had not.
 const MORE_GROUPS_SEEDS: u64 = 8;
 /// Within so many seeds each planted bug has to be found.
 const FOUND_WITHIN: u64 = 150;

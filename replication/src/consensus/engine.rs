@@ -1,5 +1,5 @@
-//! The engine: the crate's instance, or its stand-in where there is only one member, and its numbering
-//! of members.
+//! The engine: the crate's instance, or its stand-in where there is only one member, and its
+//! numbering of members.
 //!
 //! An instance lives from [`Replica::start_engine`] to [`Replica::stop_engine`]; a new one on the
 //! same log looks like a restarted node to everybody else. Configurations begin here, because each

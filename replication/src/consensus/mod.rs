@@ -195,10 +195,10 @@ impl Replica {
         if has_promised && !planted::is_on(Planted::NoWaitAfterRestart) {
             replica.quarantined_until = now + options.timing.lease_ns;
         }
-        // The applied state may be ahead of what was stored as decided: that goes to disk lazily, or
-        // a checkpoint was received and the crash came before the log took note. In the latter case
-        // the log may hold, below the checkpoint, entries that never were decided; so it has to
-        // begin behind it. One cannot tell the cases apart.
+        // The applied state may be ahead of what was stored as decided: that goes to disk lazily,
+        // or a checkpoint was received and the crash came before the log took note. In the latter
+        // case the log may hold, below the checkpoint, entries that never were decided; so it has
+        // to begin behind it. One cannot tell the cases apart.
         {
             let mut log = replica.log.lock();
             let is_trusting = planted::is_on(Planted::TrustsLogBelowCheckpoint);

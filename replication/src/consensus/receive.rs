@@ -34,8 +34,8 @@ impl Replica {
                 decided,
                 entries,
             } => {
-                // What a node in an earlier configuration holds behind that one's end is void, which
-                // it will notice when it gets there. We have been there.
+                // What a node in an earlier configuration holds behind that one's end is void,
+                // which it will notice when it gets there. We have been there.
                 let present = self.log.lock().meta.configuration.id;
                 if configuration >= present
                     || planted::is_on(Planted::EntriesOfEarlierConfiguration)

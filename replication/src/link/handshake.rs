@@ -136,7 +136,8 @@ impl Answer {
             return Err(HandshakeError::Malformed);
         }
         let text = String::from_utf8_lossy(&body[1 + IDENTITY_BYTES..]);
-        // The text goes into logs and replies, where control characters could pass for others' lines.
+        // The text goes into logs and replies, where control characters could pass for others'
+        // lines.
         let text = text
             .chars()
             .map(|c| if c.is_control() { ' ' } else { c })

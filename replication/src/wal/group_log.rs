@@ -38,8 +38,8 @@ const RECORD_KEY: &[u8] = b"group";
 pub(super) const FLOOR_KEY: &[u8] = b"floor";
 
 impl Wal {
-    /// Writes all of `write` to the log of a group, atomically. With `sync` it is durable on return,
-    /// and so is all that any group appended before.
+    /// Writes all of `write` to the log of a group, atomically. With `sync` it is durable on
+    /// return, and so is all that any group appended before.
     ///
     /// `Full` leaves the log as it was; entries are refused at the reserve, everything else goes
     /// below it. Asserts that the entries leave no hole, are not compacted, and are within
@@ -83,8 +83,8 @@ impl Wal {
         self.space.would_admit(bytes)
     }
 
-    /// Entries of a group from the first of the range on: all, or as many as have `max_bytes`, but at
-    /// least one. `Missing` unless all of the range are there.
+    /// Entries of a group from the first of the range on: all, or as many as have `max_bytes`, but
+    /// at least one. `Missing` unless all of the range are there.
     pub(super) fn read_range(
         &self,
         group: GroupId,

@@ -1,8 +1,8 @@
 //! What the group does to which a prefix comes: it takes in chunks, and commits or aborts.
 //!
-//! Copying is tried in numbered attempts, and only the latest one can be committed. So a driver that
-//! was thought dead cannot finish what another one has begun anew, and once an attempt has been
-//! aborted, whoever aborted it knows for good that it will never be served here.
+//! Copying is tried in numbered attempts, and only the latest one can be committed. So a driver
+//! that was thought dead cannot finish what another one has begun anew, and once an attempt has
+//! been aborted, whoever aborted it knows for good that it will never be served here.
 
 use bailiwick_replication::GroupId;
 
@@ -174,8 +174,8 @@ impl Authority {
         }
     }
 
-    /// Refuses if the prefix has arrived at this epoch or a later one, be it that it has gone on or was
-    /// dropped since.
+    /// Refuses if the prefix has arrived at this epoch or a later one, be it that it has gone on or
+    /// was dropped since.
     fn refuse_committed(&self, prefix: &[u8], epoch: u64) -> Result<(), Refusal> {
         let domain = self.domain_or_empty(prefix);
         let owned = domain.owned;

@@ -6,20 +6,20 @@
 //! first, under the same lock or within the same entry, so a group never serves a key that it does
 //! not own at that point of its log.
 //!
-//! **Domains.** A prefix is of interest to a group for two reasons, and can be for both at once: the
-//! group *owns* it (serves its keys, or is about to, or has just ceased to), or it owns the parent
-//! prefix and has *delegated* it to some group, possibly to itself. Of all these prefixes the
-//! longest that a key begins with decides.
+//! **Domains.** A prefix is of interest to a group for two reasons, and can be for both at once:
+//! the group *owns* it (serves its keys, or is about to, or has just ceased to), or it owns the
+//! parent prefix and has *delegated* it to some group, possibly to itself. Of all these prefixes
+//! the longest that a key begins with decides.
 //!
 //! **Epochs.** Each time a prefix changes hands its epoch rises by one, also when it is dropped and
-//! when it is created anew, so of two statements about a prefix the one with the higher epoch is the
-//! newer one. All commands of one move carry the same epoch: the one at which the destination will
-//! serve, one above that at which the source does.
+//! when it is created anew, so of two statements about a prefix the one with the higher epoch is
+//! the newer one. All commands of one move carry the same epoch: the one at which the destination
+//! will serve, one above that at which the source does.
 //!
 //! **A move** takes part in three groups, which may coincide: the parent's owner decides it
-//! ([`Moving`]), the source leaves ([`Phase`]), the destination arrives ([`Arriving`]). The order of
-//! their steps is the driver's business; each step here only checks what its own group knows, and
-//! answers a repetition as it answered the first time. What makes the order safe: a destination
+//! ([`Moving`]), the source leaves ([`Phase`]), the destination arrives ([`Arriving`]). The order
+//! of their steps is the driver's business; each step here only checks what its own group knows,
+//! and answers a repetition as it answered the first time. What makes the order safe: a destination
 //! commits only an attempt that it has not aborted, and a source thaws only after the destination
 //! has said that it aborted.
 //!

@@ -1,8 +1,8 @@
 //! What the owner of a parent prefix decides: creating a prefix, moving it, dropping it.
 //!
 //! These are the entries that order claims: of two groups that want the same prefix, the one whose
-//! entry comes first has it, and the other one is told so. While the parent prefix is frozen nothing
-//! is decided, because what was decided so far is on its way to the next owner.
+//! entry comes first has it, and the other one is told so. While the parent prefix is frozen
+//! nothing is decided, because what was decided so far is on its way to the next owner.
 
 use bailiwick_replication::GroupId;
 
@@ -11,8 +11,8 @@ use super::{
 };
 
 impl Authority {
-    /// Creates a prefix for the group `to`. Its keys have been this group's and stay here in a realm
-    /// of their own, from where they are moved if `to` is another group.
+    /// Creates a prefix for the group `to`. Its keys have been this group's and stay here in a
+    /// realm of their own, from where they are moved if `to` is another group.
     pub fn delegate(&mut self, prefix: &[u8], to: GroupId) -> Result<Effect, Refusal> {
         if prefix.is_empty() || prefix.len() > MAX_PREFIX_BYTES {
             return Err(Refusal::Invalid("a prefix has 1 to 512 bytes"));
@@ -165,8 +165,8 @@ impl Authority {
         Ok(())
     }
 
-    /// Ends the delegation of a prefix whose keys are here. What is retired has an epoch of its own,
-    /// so that a record of its end is newer than that of its last owner.
+    /// Ends the delegation of a prefix whose keys are here. What is retired has an epoch of its
+    /// own, so that a record of its end is newer than that of its last owner.
     fn retire(&mut self, prefix: &[u8], epoch: u64) {
         let mut domain = self.domain_or_empty(prefix);
         domain.owned = None;

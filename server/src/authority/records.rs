@@ -1,5 +1,5 @@
-//! The only ways in which an authority is written: one record at a time, each with what follows from
-//! it.
+//! The only ways in which an authority is written: one record at a time, each with what follows
+//! from it.
 //!
 //! The digest is the sum of the hashes of all records, so that it costs little to keep and replicas
 //! with many prefixes can compare themselves often.

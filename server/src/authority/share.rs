@@ -3,8 +3,8 @@
 //! A listing over several groups is complete if each prefix was listed by the group that serves it,
 //! and by no other. No single node knows that for certain: a directory can be out of date. But what
 //! the groups say is enough. Every prefix was handed out by the owner of its parent, which knows at
-//! which epoch and to whom; so the parts fit together exactly when each group serves what the others
-//! say it does. Both sides are digests, so what is compared does not grow with the number of
+//! which epoch and to whom; so the parts fit together exactly when each group serves what the
+//! others say it does. Both sides are digests, so what is compared does not grow with the number of
 //! prefixes.
 //!
 //! A listing is about the keys with a certain beginning, its *head*. Who serves the head itself is
@@ -37,8 +37,8 @@ pub enum Head {
 pub struct Share {
     /// Whether the head is served here.
     pub head: Head,
-    /// What is served, each prefix at its epoch: a wrapping sum of hashes of the two. What is frozen
-    /// is not served.
+    /// What is served, each prefix at its epoch: a wrapping sum of hashes of the two. What is
+    /// frozen is not served.
     pub served: u64,
     /// What was handed out, to each group: the same sums, by group. The group itself can be among
     /// them.

@@ -11,8 +11,8 @@ use std::str::FromStr;
 
 /// Where a node can be reached.
 ///
-/// Invariant: `port > 0`; the host is a name of letters, digits, `-`, `_` and `.`, in lower case, or
-/// an IP address that is not unspecified.
+/// Invariant: `port > 0`; the host is a name of letters, digits, `-`, `_` and `.`, in lower case,
+/// or an IP address that is not unspecified.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Address {
     host: String,

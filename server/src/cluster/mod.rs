@@ -3,9 +3,9 @@
 //!
 //! [`Cluster`] is a value that has been checked as a whole; whoever has one can rely on its
 //! invariants. It says where a cluster *starts*: members that joined a group later, and prefixes
-//! that were moved, stand in the groups' logs, not here. Reading the file is in [`file`]; a file that does not fit is refused with
-//! every fault in it ([`ClusterError`]), each with its line. Not here: flags, data directories, and
-//! anything that opens a connection.
+//! that were moved, stand in the groups' logs, not here. Reading the file is in [`file`]; a file
+//! that does not fit is refused with every fault in it ([`ClusterError`]), each with its line. Not
+//! here: flags, data directories, and anything that opens a connection.
 
 mod address;
 mod error;

@@ -1,8 +1,8 @@
-//! Tables of TOML, with what is wrong with them: keys and values of the expected kinds, and where each
-//! stands.
+//! Tables of TOML, with what is wrong with them: keys and values of the expected kinds, and where
+//! each stands.
 //!
-//! What is missing or of another kind is noted as a [`Fault`] and read as `None`, so that the reader
-//! goes on. What values mean is known to `file` alone.
+//! What is missing or of another kind is noted as a [`Fault`] and read as `None`, so that the
+//! reader goes on. What values mean is known to `file` alone.
 
 use std::collections::HashSet;
 

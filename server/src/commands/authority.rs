@@ -2,8 +2,8 @@
 //!
 //! Each is one step of one group, decided by the group's [`Authority`](crate::authority::Authority)
 //! and carried out on its keyspace. A step that has taken effect answers OK when it is repeated.
-//! `epoch` is always that of the move: the epoch at which the destination will serve the prefix, one
-//! above that at which the source does. Numbers are decimal.
+//! `epoch` is always that of the move: the epoch at which the destination will serve the prefix,
+//! one above that at which the source does. Numbers are decimal.
 //!
 //! | where | command |
 //! |---|---|

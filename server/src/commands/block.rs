@@ -1,8 +1,8 @@
 //! Waiting for keys: what blocking commands have in common, and the internal commands around them.
 //!
-//! A blocking command as such never waits: in a transaction or a script it answers at once. The node
-//! that has the client wraps the request into `_BLOCK`, which runs it and, if it finds nothing,
-//! registers the client as a [`Waiter`](crate::state::Waiter). A handler says so by
+//! A blocking command as such never waits: in a transaction or a script it answers at once. The
+//! node that has the client wraps the request into `_BLOCK`, which runs it and, if it finds
+//! nothing, registers the client as a [`Waiter`](crate::state::Waiter). A handler says so by
 //! [`nothing_there`]. Clients cannot use the internal commands:
 //!
 //! | command | what it does | reply |
@@ -91,7 +91,8 @@ const BAD_TIMEOUT_MS: CommandError =
 const TIMEOUT_OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
 const TIMEOUT_NEGATIVE: CommandError = CommandError::text("ERR timeout is negative");
 const MALFORMED: CommandError = CommandError::text("ERR malformed internal command");
-/// The longest request whose client may wait, in bytes: as long as it waits, every replica keeps it.
+/// The longest request whose client may wait, in bytes: as long as it waits, every replica keeps
+/// it.
 const WAITING_MAX_BYTES: usize = 256 << 10;
 const TOO_LONG: CommandError =
     CommandError::text("ERR a request of more than 256 KiB cannot wait for keys");
@@ -99,9 +100,9 @@ const TOO_LONG: CommandError =
 /// What a command does that has found nothing it could reply with: it waits, or, where nobody may
 /// wait, replies with what `answer` writes.
 ///
-/// It runs again whenever there is cause for a look, so what it has changed so far must be all right
-/// once and many times, and must not be noted as a change of an awaited key, which would be cause
-/// for another look.
+/// It runs again whenever there is cause for a look, so what it has changed so far must be all
+/// right once and many times, and must not be noted as a change of an awaited key, which would be
+/// cause for another look.
 pub(super) fn nothing_there(
     may_wait: bool,
     awaits: impl FnOnce() -> Awaits,
@@ -244,8 +245,8 @@ impl Blocked {
         })
     }
 
-    /// The IDs behind which a request waits for entries of streams, the last arguments of its own if
-    /// it has to be made anew: what "the newest" was when it arrived does not change.
+    /// The IDs behind which a request waits for entries of streams, the last arguments of its own
+    /// if it has to be made anew: what "the newest" was when it arrived does not change.
     pub fn ids(reply: &[u8]) -> impl Iterator<Item = &[u8]> {
         let text = reply.strip_prefix(b"+BLOCKED ").unwrap_or_default();
         let words = text.trim_ascii_end().split(|&byte| byte == b' ');

@@ -47,8 +47,8 @@ pub(super) static COMMANDS: &[Command] = &[
     },
 ];
 
-/// What Redis's administrators do to slots and nodes. Slots follow from prefixes here, and nodes are
-/// members of groups, so all of this is refused.
+/// What Redis's administrators do to slots and nodes. Slots follow from prefixes here, and nodes
+/// are members of groups, so all of this is refused.
 const REFUSED: Command = Command {
     flags: Flag::Admin as u32 | Flag::Stale as u32 | Flag::NoAsyncLoading as u32,
     group: Group::Cluster,

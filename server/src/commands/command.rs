@@ -100,8 +100,8 @@ pub enum Group {
     Pubsub,
 }
 
-/// What becomes of a command that reads or writes the keyspace and concerns several groups: its keys
-/// belong to several, or it has none and is about all keys there are.
+/// What becomes of a command that reads or writes the keyspace and concerns several groups: its
+/// keys belong to several, or it has none and is about all keys there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
     /// It is refused: it would have to be done everywhere at one moment, or nowhere.

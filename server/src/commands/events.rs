@@ -1,7 +1,7 @@
 //! What Redis calls the things that happen to keys.
 //!
-//! Most commands are called what they are; this module knows the others, and the order in which Redis
-//! tells of several events of one command where it is not that of what was done.
+//! Most commands are called what they are; this module knows the others, and the order in which
+//! Redis tells of several events of one command where it is not that of what was done.
 
 use std::borrow::Cow;
 

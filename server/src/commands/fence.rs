@@ -2,12 +2,13 @@
 //!
 //! A lock that expires can be lost without its holder noticing. What helps is a number that grows
 //! with every holder, and a resource that refuses who comes with a lower one than it has seen. `SET
-//! key value NX PX ms FENCE` replies with such a *token*; `FENCE key` tells that of the present holder.
+//! key value NX PX ms FENCE` replies with such a *token*; `FENCE key` tells that of the present
+//! holder.
 //!
 //! Tokens of a key grow for ever: also after it has expired or been removed, after failures and
-//! elections, because the counter they come from is part of the replicated state, and when its prefix
-//! moves to another group, because the counter's value goes along (`Keyspace::next_fence`). They do not
-//! go along with DUMP, since another cluster counts for itself.
+//! elections, because the counter they come from is part of the replicated state, and when its
+//! prefix moves to another group, because the counter's value goes along (`Keyspace::next_fence`).
+//! They do not go along with DUMP, since another cluster counts for itself.
 
 use bailiwick_frame::{Args, Encoder};
 

@@ -245,8 +245,8 @@ pub(super) fn take_one<R>(list: &mut List, end: End, f: impl FnOnce(Element<'_>)
     result
 }
 
-/// Replies with up to `count` elements of an end, the outermost first, and removes them. Returns how
-/// many.
+/// Replies with up to `count` elements of an end, the outermost first, and removes them. Returns
+/// how many.
 pub(super) fn write_and_remove(
     list: &mut List,
     end: End,

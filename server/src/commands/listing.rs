@@ -1,8 +1,8 @@
 //! What keys there are: KEYS, SCAN, RANDOMKEY, DBSIZE.
 //!
-//! SCAN's guarantee is that of [`Keyspace::scan`](crate::keyspace::Keyspace::scan): a key that is there
-//! throughout is returned, and returned once. Expired keys that were not removed yet are passed
-//! over, but DBSIZE counts them, as in Redis.
+//! SCAN's guarantee is that of [`Keyspace::scan`](crate::keyspace::Keyspace::scan): a key that is
+//! there throughout is returned, and returned once. Expired keys that were not removed yet are
+//! passed over, but DBSIZE counts them, as in Redis.
 
 use bailiwick_frame::{Args, Encoder};
 

@@ -1,7 +1,7 @@
 //! Members chosen at random: SRANDMEMBER, and SPOP, which takes them out.
 //!
-//! SPOP chooses by the random sequence of its log entry and among members in their own order, so all
-//! replicas take out the same ones.
+//! SPOP chooses by the random sequence of its log entry and among members in their own order, so
+//! all replicas take out the same ones.
 
 use bailiwick_frame::{Args, Encoder};
 

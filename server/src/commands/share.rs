@@ -2,9 +2,9 @@
 //! `_FLUSH`.
 //!
 //! Nodes ask each other this; clients cannot ([`Flag::Internal`]). Replies are bulk strings that
-//! begin with the group's [`Share`], by which the asking node sees whether the answers of all groups
-//! fit together. The commands name no keys, so the fence lets them pass: what a group does not serve
-//! it says in its share.
+//! begin with the group's [`Share`], by which the asking node sees whether the answers of all
+//! groups fit together. The commands name no keys, so the fence lets them pass: what a group does
+//! not serve it says in its share.
 
 use bailiwick_frame::{Args, Encoder};
 

@@ -2,12 +2,12 @@
 //!
 //! The work has four steps: options, elements, order, output. What BY and GET name is looked up in
 //! the state in which the command runs, so SORT with STORE does the same on every replica. Numbers
-//! are compared with the element itself as tie-break, as in Redis; where Redis leaves the order open
-//! (equal weights of ALPHA BY), elements keep the order in which they stood.
+//! are compared with the element itself as tie-break, as in Redis; where Redis leaves the order
+//! open (equal weights of ALPHA BY), elements keep the order in which they stood.
 //!
 //! Keys that patterns make up are not known before the command runs. They must belong to the group
-//! that serves the sorted key; Redis, in cluster mode, refuses such patterns altogether. The check is
-//! made for each key before it is looked at, so what is refused has changed nothing.
+//! that serves the sorted key; Redis, in cluster mode, refuses such patterns altogether. The check
+//! is made for each key before it is looked at, so what is refused has changed nothing.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -295,8 +295,8 @@ fn compare(one: &(Weight<'_>, Cow<'_, [u8]>), other: &(Weight<'_>, Cow<'_, [u8]>
 }
 
 /// What a pattern names for an element: the element itself for `#`; else the string at the key that
-/// the pattern becomes when the element takes the place of its first `*`, or the field behind `->` of
-/// the hash there.
+/// the pattern becomes when the element takes the place of its first `*`, or the field behind `->`
+/// of the hash there.
 fn look_up<'a>(
     ctx: &ReadContext<'a>,
     pattern: &[u8],
@@ -335,8 +335,8 @@ fn hash_of(entry: &Entry) -> Option<&Hash> {
     }
 }
 
-/// Refuses a key that the group does not serve. Nobody can ask elsewhere in the name of the command,
-/// so the refusal is the client's.
+/// Refuses a key that the group does not serve. Nobody can ask elsewhere in the name of the
+/// command, so the refusal is the client's.
 fn check_place(ctx: &ReadContext<'_>, key: &[u8]) -> Outcome {
     if ctx.authority.is_open() {
         return Ok(());

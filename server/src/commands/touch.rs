@@ -1,10 +1,11 @@
-//! What commands did to keys, for those who want to be told: keyspace notifications and clients that
-//! keep copies of values.
+//! What commands did to keys, for those who want to be told: keyspace notifications and clients
+//! that keep copies of values.
 //!
-//! Nothing is noted unless somebody asked for it, which costs a look at one flag. What is noted is no
-//! part of the state and follows from it and the entry alone, so every replica notes the same.
+//! Nothing is noted unless somebody asked for it, which costs a look at one flag. What is noted is
+//! no part of the state and follows from it and the entry alone, so every replica notes the same.
 //!
-//! A touch says what happened to a key; what Redis calls that is decided in [`events`](super::events).
+//! A touch says what happened to a key; what Redis calls that is decided in
+//! [`events`](super::events).
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};

@@ -1,8 +1,8 @@
 //! The rows of the commands around a transaction.
 //!
 //! Queueing belongs to the connection, which hands EXEC's commands to the log as one proposal
-//! together with the watched keys' states. `_WATCH` asks a group for those states, as 64-bit numbers
-//! behind each other.
+//! together with the watched keys' states. `_WATCH` asks a group for those states, as 64-bit
+//! numbers behind each other.
 
 use bailiwick_frame::{Args, Encoder};
 

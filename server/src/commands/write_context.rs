@@ -1,5 +1,5 @@
-//! What a command may see and change while it runs. Whatever changes a key here counts the change and
-//! notes it for those who want to be told; what goes past these methods has to do so itself.
+//! What a command may see and change while it runs. Whatever changes a key here counts the change
+//! and notes it for those who want to be told; what goes past these methods has to do so itself.
 
 use super::context::{held, next_random};
 use super::touch::What;
@@ -79,7 +79,8 @@ impl WriteContext<'_> {
         self.get(key).map(StringRef::of).transpose()
     }
 
-    /// As [`WriteContext::string`], for commands that tell whoever listens of a key that is not there.
+    /// As [`WriteContext::string`], for commands that tell whoever listens of a key that is not
+    /// there.
     pub fn read_string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, CommandError> {
         let found = self.string(key)?;
         if found.is_none() {
@@ -284,8 +285,8 @@ impl WriteContext<'_> {
         }
     }
 
-    /// Notes what was done to a key, for those who want to be told; for what went past the methods of
-    /// this context.
+    /// Notes what was done to a key, for those who want to be told; for what went past the methods
+    /// of this context.
     pub fn note(&self, database: usize, key: &[u8], what: What) {
         self.counters.touches.note(database, key, what);
     }

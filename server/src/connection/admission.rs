@@ -1,6 +1,6 @@
-//! Requests that need a closer look before they run: those of a client that is not authenticated, is
-//! in MULTI, only listens or has its replies off, and all of them while the node is loading, paused
-//! or monitored.
+//! Requests that need a closer look before they run: those of a client that is not authenticated,
+//! is in MULTI, only listens or has its replies off, and all of them while the node is loading,
+//! paused or monitored.
 //!
 //! A request is admitted, answered here (refused or queued), or held up by a pause.
 

@@ -1,24 +1,24 @@
 //! Requests that wait for keys: BLPOP and what is like it.
 //!
-//! The request goes to the group of its keys wrapped into `_BLOCK`, which either runs it or registers
-//! this client as a waiter in the group's state (`state::waiters`). Then the connection waits here,
-//! holding up nobody else: for the bell that the group's log rings (`group::bells`), for the end of
-//! its time, for `CLIENT UNBLOCK`, for the end of the node, and for the end of the client, for whose
-//! sake it reads ahead. What the client sends meanwhile waits its turn. What it is to be sent unasked
-//! is sent meanwhile; no reply of a request that waits is remembered for tracking, so it does not
-//! matter whether news of its keys stands before it or behind.
+//! The request goes to the group of its keys wrapped into `_BLOCK`, which either runs it or
+//! registers this client as a waiter in the group's state (`state::waiters`). Then the connection
+//! waits here, holding up nobody else: for the bell that the group's log rings (`group::bells`),
+//! for the end of its time, for `CLIENT UNBLOCK`, for the end of the node, and for the end of the
+//! client, for whose sake it reads ahead. What the client sends meanwhile waits its turn. What it
+//! is to be sent unasked is sent meanwhile; no reply of a request that waits is remembered for
+//! tracking, so it does not matter whether news of its keys stands before it or behind.
 //!
 //! **The log decides.** Whoever wants the waiting to end says so by `_UNBLOCK`, which finds the
-//! request either waiting still, and then nothing was done for it, or served before; then that reply
-//! is the client's, although its time was over. So no element is lost between the two.
+//! request either waiting still, and then nothing was done for it, or served before; then that
+//! reply is the client's, although its time was over. So no element is lost between the two.
 //!
-//! **Where the reply comes from.** If this node applies the group's log, the bell brings it. If not,
-//! it stays with the group until it is fetched by `_LOOK`, for which the bell is rung, too; as that
-//! may be lost, there is a look every [`LOOK_AGAIN`].
+//! **Where the reply comes from.** If this node applies the group's log, the bell brings it. If
+//! not, it stays with the group until it is fetched by `_LOOK`, for which the bell is rung, too; as
+//! that may be lost, there is a look every [`LOOK_AGAIN`].
 //!
-//! **Keys that go to another group.** The waiter is dismissed there, and the request made anew where
-//! the keys are now, with the time of its first arrival, by which it stands in its old order among
-//! those who have come along.
+//! **Keys that go to another group.** The waiter is dismissed there, and the request made anew
+//! where the keys are now, with the time of its first arrival, by which it stands in its old order
+//! among those who have come along.
 //!
 //! **How it fails.** If the group cannot be asked whether the request was served, the client hears
 //! `-UNCERTAIN`, and the waiter is given up in the background (`orphans`), as is that of a client
@@ -113,8 +113,8 @@ impl Connection {
         }
     }
 
-    /// Makes the request until it is served, or its time is over. The reply, and how long it took to
-    /// execute.
+    /// Makes the request until it is served, or its time is over. The reply, and how long it took
+    /// to execute.
     async fn wait_for_keys(
         &mut self,
         command: Known,

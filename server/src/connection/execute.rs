@@ -6,12 +6,13 @@
 //! command or the end of the batch, go to the group together, are answered in order, and cost one
 //! log entry. So a connection always reads its own writes, and a pipeline costs one commit.
 //!
-//! A proposal is for one group. Where prefixes have other owners (`routing`), what belongs to another
-//! group begins the next proposal once this one is answered, so nothing is overtaken; what concerns
-//! several groups stands by itself (`spread`).
+//! A proposal is for one group. Where prefixes have other owners (`routing`), what belongs to
+//! another group begins the next proposal once this one is answered, so nothing is overtaken; what
+//! concerns several groups stands by itself (`spread`).
 //!
-//! In a group of several nodes, reads run at once where the leader's lease holds, or where the client
-//! asked for it with READONLY; elsewhere they go the way of writes, without an entry in the log.
+//! In a group of several nodes, reads run at once where the leader's lease holds, or where the
+//! client asked for it with READONLY; elsewhere they go the way of writes, without an entry in the
+//! log.
 //!
 //! When something needs attention (the client is not authenticated, is in MULTI, has its replies
 //! off; the node is loading, paused, monitored), requests are taken one by one through
@@ -39,8 +40,8 @@ use crate::routing::{Route, Routes};
 enum Stop {
     /// All requests have been looked at; there may be items to propose.
     End,
-    /// The items gathered must be answered, and large replies sent, before the request at this index
-    /// is looked at.
+    /// The items gathered must be answered, and large replies sent, before the request at this
+    /// index is looked at.
     Propose,
     /// The next request must wait for something first.
     Pending(Pending),
@@ -194,7 +195,8 @@ impl Connection {
                 break Stop::End;
             }
             if out.len() >= FLUSH_BYTES && proposal.items.is_empty() {
-                // There is nothing to propose; what there is to send leaves before more is gathered.
+                // There is nothing to propose; what there is to send leaves before more is
+                // gathered.
                 break Stop::Propose;
             }
             match self.step(&mut run, &mut proposal, next, &mut out) {
@@ -212,8 +214,8 @@ impl Connection {
         (next, stop)
     }
 
-    /// Looks at the request at `at`, and runs it or gathers it for its group, or says what has to come
-    /// first.
+    /// Looks at the request at `at`, and runs it or gathers it for its group, or says what has to
+    /// come first.
     #[inline]
     fn step(
         &mut self,
@@ -269,8 +271,8 @@ impl Connection {
         Step::On
     }
 
-    /// Decides about a request, if items have been gathered, for `gathered`. What needs attention is
-    /// dealt with at once.
+    /// Decides about a request, if items have been gathered, for `gathered`. What needs attention
+    /// is dealt with at once.
     #[inline]
     fn fate(
         &mut self,

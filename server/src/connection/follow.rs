@@ -2,9 +2,9 @@
 //!
 //! A group that does not serve a key does nothing and says so, with what it knows of the key's
 //! whereabouts. The connection asks there, or where the directory says by now; while a prefix is
-//! being moved, it waits ([`Pursuit`] decides). So a move costs a client time and no error, unless it
-//! takes longer than the request timeout, which all that strayed of a pipeline have together. The
-//! replies take the places that were kept for them.
+//! being moved, it waits ([`Pursuit`] decides). So a move costs a client time and no error, unless
+//! it takes longer than the request timeout, which all that strayed of a pipeline have together.
+//! The replies take the places that were kept for them.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,8 @@ use crate::routing::pursuit::{Next, Pursuit};
 use crate::worker::{Ticket, Worker};
 
 impl Connection {
-    /// Has the items that strayed executed where they belong. Those for which there is no time left keep
-    /// the error that stands for them.
+    /// Has the items that strayed executed where they belong. Those for which there is no time left
+    /// keep the error that stands for them.
     pub(super) async fn follow_strays(&mut self, proposal: &mut Proposal) {
         let strayed = std::mem::take(&mut proposal.strayed);
         let replies = std::mem::take(&mut proposal.replies);

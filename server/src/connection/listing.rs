@@ -1,9 +1,9 @@
 //! Listings over several groups: SCAN, KEYS, DBSIZE, RANDOMKEY, FLUSHDB and FLUSHALL.
 //!
-//! All groups that can have matching keys are asked at the same time, by commands that clients do not
-//! have; whether the answers fit together is decided in [`listing`]. A round is repeated while
-//! prefixes change hands under it, until it is complete or time is up. So a client gets all there is,
-//! or an error that names a prefix, and never a part of it.
+//! All groups that can have matching keys are asked at the same time, by commands that clients do
+//! not have; whether the answers fit together is decided in [`listing`]. A round is repeated while
+//! prefixes change hands under it, until it is complete or time is up. So a client gets all there
+//! is, or an error that names a prefix, and never a part of it.
 //!
 //! On the cluster port a listing is of this node's share alone, because cluster clients ask every
 //! node and add up. What moves from node to node meanwhile is theirs to find, as in Redis Cluster.
@@ -162,7 +162,8 @@ impl Asking {
         Ok(())
     }
 
-    /// Puts a question to all groups that have keys with this head, until their answers fit together.
+    /// Puts a question to all groups that have keys with this head, until their answers fit
+    /// together.
     async fn listing(
         &self,
         head: &[u8],

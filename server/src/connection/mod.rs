@@ -222,8 +222,8 @@ impl Connection {
             .expect("the proposal is here while the connection runs")
     }
 
-    /// Waits for bytes and appends them to the buffer. What the client is to be sent unasked is sent
-    /// meanwhile.
+    /// Waits for bytes and appends them to the buffer. What the client is to be sent unasked is
+    /// sent meanwhile.
     async fn receive(&mut self) -> Result<(), End> {
         let received = loop {
             let woken = poll_fn(|context| self.poll_wake(context)).await?;

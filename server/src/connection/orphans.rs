@@ -1,8 +1,9 @@
-//! Waiters of clients that wait no longer: they have gone, or could not be told what became of them.
+//! Waiters of clients that wait no longer: they have gone, or could not be told what became of
+//! them.
 //!
-//! Each is given up in its group's log, again and again until the group has answered. One that is not
-//! found may still be on its way there, behind a message that was lost; so it is given up once more
-//! when nothing of that time can be on its way.
+//! Each is given up in its group's log, again and again until the group has answered. One that is
+//! not found may still be on its way there, behind a message that was lost; so it is given up once
+//! more when nothing of that time can be on its way.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

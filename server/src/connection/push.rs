@@ -43,8 +43,8 @@ impl Connection {
         }
     }
 
-    /// Puts all that is there before the reply that begins at `at`: it came up while the client still
-    /// listened, and must not be heard after it was told that it does not.
+    /// Puts all that is there before the reply that begins at `at`: it came up while the client
+    /// still listened, and must not be heard after it was told that it does not.
     pub(super) fn carry_pushes_before(&mut self, at: usize, out: &mut Vec<u8>) {
         let feed = &self.guard.client.feed;
         if feed.has_pending() {

@@ -1,11 +1,12 @@
 //! Reads that run here and now, on the connection's own thread.
 //!
-//! [`Reads`] is what a run of them shares: the read lock of one group's state, which is taken for the
-//! first and let go of behind the last, one time at which keys expire, and one set of counters. The
-//! clock is read when the command changes, not for each request, except for those that can be slow.
+//! [`Reads`] is what a run of them shares: the read lock of one group's state, which is taken for
+//! the first and let go of behind the last, one time at which keys expire, and one set of counters.
+//! The clock is read when the command changes, not for each request, except for those that can be
+//! slow.
 //!
-//! What it cannot do is left to the group: to show the state where another replica may know more, and
-//! keys that the group does not serve.
+//! What it cannot do is left to the group: to show the state where another replica may know more,
+//! and keys that the group does not serve.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -123,8 +124,8 @@ impl<'a> Reads<'a> {
         view.is_some_and(|view| view.state.stray(command, args).is_none())
     }
 
-    /// Starts to bring into the cache what the request at `at` and those behind it will look at: for
-    /// most, their first argument.
+    /// Starts to bring into the cache what the request at `at` and those behind it will look at:
+    /// for most, their first argument.
     #[inline]
     pub(super) fn prefetch(
         &mut self,

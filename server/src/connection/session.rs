@@ -46,8 +46,8 @@ pub struct Queued {
 }
 
 impl Queued {
-    /// Adds a request, unless the transaction is broken: it will not run. If all of them would take more
-    /// than `max_bytes`, it is broken, holds nothing any more, and the answer is false.
+    /// Adds a request, unless the transaction is broken: it will not run. If all of them would take
+    /// more than `max_bytes`, it is broken, holds nothing any more, and the answer is false.
     #[must_use]
     pub fn push(
         &mut self,

@@ -1,8 +1,8 @@
 //! Requests that concern several groups: taken apart, or put to all of them.
 //!
-//! What each group gets and what the answers add up to is decided in [`spread`]; here the groups are
-//! asked, all at the same time. Keys that stray are followed one by one. Requests about the keys of
-//! all groups go on in [`listing`](super::listing).
+//! What each group gets and what the answers add up to is decided in [`spread`]; here the groups
+//! are asked, all at the same time. Keys that stray are followed one by one. Requests about the
+//! keys of all groups go on in [`listing`](super::listing).
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};

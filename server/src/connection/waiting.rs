@@ -1,9 +1,9 @@
 //! A request that may wait in a group's state, as its client's node sees it: where it waits, since
 //! when, and what can be known about it.
 //!
-//! What is asked of the group is [`ask`](Waiting::ask), which makes the request, `look`, which fetches a
-//! reply that was kept, and `end`, which has the waiter removed. A `Waiting` that is dropped before it
-//! is settled leaves an [`Orphan`], so that nothing stays behind in the group.
+//! What is asked of the group is [`ask`](Waiting::ask), which makes the request, `look`, which
+//! fetches a reply that was kept, and `end`, which has the waiter removed. A `Waiting` that is
+//! dropped before it is settled leaves an [`Orphan`], so that nothing stays behind in the group.
 
 use std::rc::Rc;
 
@@ -161,8 +161,8 @@ impl Waiting {
         }
     }
 
-    /// It waits in the group that has answered. If this node applies that group's log, the bell will
-    /// be rung, or has been.
+    /// It waits in the group that has answered. If this node applies that group's log, the bell
+    /// will be rung, or has been.
     fn note_place(&self, answered: &Proposal) {
         if self.is_kept {
             return;

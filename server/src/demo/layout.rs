@@ -1,14 +1,14 @@
 //! Which nodes a demo has, and how they are told of each other.
 //!
-//! Owns the choice of ports, of the groups' members and of the prefixes. It fails where there are no
-//! free ports, or the directory cannot be used.
+//! Owns the choice of ports, of the groups' members and of the prefixes. It fails where there are
+//! no free ports, or the directory cannot be used.
 //!
 //! **Regions.** Each has a group of all its nodes, which owns the keys that begin with the region's
-//! name and a colon. The root group, which owns all other keys and decides about prefixes, is spread
-//! over the regions, one node in each: no region is so important that its loss would keep the others
-//! from creating and moving prefixes. The price is that keys of the root group cost a round trip
-//! between regions wherever they are asked for, as does each decision about a prefix; that is what
-//! the display shows for keys without a home.
+//! name and a colon. The root group, which owns all other keys and decides about prefixes, is
+//! spread over the regions, one node in each: no region is so important that its loss would keep
+//! the others from creating and moving prefixes. The price is that keys of the root group cost a
+//! round trip between regions wherever they are asked for, as does each decision about a prefix;
+//! that is what the display shows for keys without a home.
 
 use std::fs;
 use std::io;
@@ -31,8 +31,8 @@ pub(super) fn cluster_in(data: &Path) -> Result<Option<Cluster>, ConfigError> {
     Ok(cluster.transpose()?)
 }
 
-/// Makes a cluster of this shape at these addresses, pairs of one for clients and one for other nodes,
-/// live in the directory.
+/// Makes a cluster of this shape at these addresses, pairs of one for clients and one for other
+/// nodes, live in the directory.
 ///
 /// # Errors
 /// The directory cannot be used.

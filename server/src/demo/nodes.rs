@@ -1,9 +1,9 @@
 //! The nodes of a demo: starting and ending all of them.
 //!
-//! A demo that finds a cluster in its directory goes on with that one, at its ports, and fails if one
-//! of them is taken. A new one chooses its ports. **Another process may take one of them before the
-//! node listens there**; then what was started is ended, what it has written is removed, and all is
-//! begun anew at other ports.
+//! A demo that finds a cluster in its directory goes on with that one, at its ports, and fails if
+//! one of them is taken. A new one chooses its ports. **Another process may take one of them before
+//! the node listens there**; then what was started is ended, what it has written is removed, and
+//! all is begun anew at other ports.
 
 use std::error::Error;
 use std::io;

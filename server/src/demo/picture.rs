@@ -2,8 +2,8 @@
 //! on its keys costs from each region.
 //!
 //! On a terminal it is a table that is redrawn in place. Elsewhere a line is written when a prefix
-//! has come to live somewhere else or is led by somebody else, as soon as it has been measured there
-//! from all regions; costs alone change all the time and are no news.
+//! has come to live somewhere else or is led by somebody else, as soon as it has been measured
+//! there from all regions; costs alone change all the time and are no news.
 //!
 //! Everything is asked of nodes of this process that run. While none does, nothing is known.
 

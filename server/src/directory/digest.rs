@@ -1,8 +1,9 @@
 //! [`DigestTree`]: sums over many numbers, by which two nodes find what one of them lacks.
 //!
-//! Each record adds its hash to the *leaf* that its topic's hash names, to the *branch* above it and
-//! to the root. Two nodes whose roots are equal have the same records; otherwise they compare
-//! branches, then leaves, and exchange what is in those that differ. A change costs three additions.
+//! Each record adds its hash to the *leaf* that its topic's hash names, to the *branch* above it
+//! and to the root. Two nodes whose roots are equal have the same records; otherwise they compare
+//! branches, then leaves, and exchange what is in those that differ. A change costs three
+//! additions.
 //!
 //! Sums are good against chance, not against an author who looks for records that cancel out: those
 //! would only hide his own. Nothing here can fail.

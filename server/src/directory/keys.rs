@@ -1,10 +1,10 @@
 //! The keys that nodes sign with: a node's own, and whose public key is whose.
 //!
 //! A key belongs to a node *with its data directory*: whoever has lost the directory is somebody
-//! else to the groups, and has another key. The secret lies in a file of the data directory, made at
-//! the first start, readable by its owner alone. [`KeyRing`] *pins*: the first key that is introduced
-//! for a node and disk stays, so whoever comes later with another is an impostor; a key that the
-//! cluster's file gives is binding for all disks of that node.
+//! else to the groups, and has another key. The secret lies in a file of the data directory, made
+//! at the first start, readable by its owner alone. [`KeyRing`] *pins*: the first key that is
+//! introduced for a node and disk stays, so whoever comes later with another is an impostor; a key
+//! that the cluster's file gives is binding for all disks of that node.
 //!
 //! Not here: where random bytes come from, and how keys travel
 //! ([`Record::Key`](super::record::Record::Key)). A file that is damaged refuses the start; it is
@@ -213,8 +213,8 @@ impl KeyRing {
         Self::default()
     }
 
-    /// Takes a key from the cluster's file: the only one for this node, whatever its disk. Pins that
-    /// contradict it are forgotten.
+    /// Takes a key from the cluster's file: the only one for this node, whatever its disk. Pins
+    /// that contradict it are forgotten.
     pub fn give(&mut self, node: NodeId, key: PublicKey) {
         self.given.insert(node, key);
         self.pinned

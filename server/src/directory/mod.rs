@@ -1,9 +1,9 @@
 //! The directory: each node's copy of who owns which prefix and who is in which group.
 //!
-//! [`Directory`] joins what is known: signed records that flood from node to node and are checked up
-//! to the root group (`store`), and what the node's own replicas say, unsigned and never passed on.
-//! For each prefix the higher epoch wins, for each group the higher configuration. Readers get a
-//! [`View`], without a lock; writers are serialized.
+//! [`Directory`] joins what is known: signed records that flood from node to node and are checked
+//! up to the root group (`store`), and what the node's own replicas say, unsigned and never passed
+//! on. For each prefix the higher epoch wins, for each group the higher configuration. Readers get
+//! a [`View`], without a lock; writers are serialized.
 //!
 //! **Map.** [`prefix_map`] finds the longest prefix, `view` is what readers see, [`record`] what
 //! travels, [`keys`] whose signature is whose, `store` what is believed, `pen` what waits, `digest`
@@ -116,8 +116,8 @@ struct Writer {
 }
 
 impl Directory {
-    /// A directory that believes in `anchor`, a configuration of the root group (usually the first),
-    /// and in the keys that the ring has.
+    /// A directory that believes in `anchor`, a configuration of the root group (usually the
+    /// first), and in the keys that the ring has.
     ///
     /// # Panics
     ///
@@ -179,8 +179,8 @@ impl Directory {
         })
     }
 
-    /// Takes what a replica of this node knows of a prefix: who has it since `epoch`, or that it was
-    /// dropped then. It is used for look-ups, and never passed on.
+    /// Takes what a replica of this node knows of a prefix: who has it since `epoch`, or that it
+    /// was dropped then. It is used for look-ups, and never passed on.
     pub fn learn_prefix(&self, prefix: &[u8], epoch: u64, group: Option<GroupId>) {
         self.change(|writer| {
             if writer
@@ -200,8 +200,8 @@ impl Directory {
     }
 
     /// Signs anew, as `me`, records whose authors are entitled no longer, as far as members of
-    /// `groups` are and `me` is known to be one, and at most `limit`. The caller makes them known to
-    /// others.
+    /// `groups` are and `me` is known to be one, and at most `limit`. The caller makes them known
+    /// to others.
     ///
     /// # Errors
     /// None that can occur with records that are believed.

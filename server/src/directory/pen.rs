@@ -1,10 +1,10 @@
 //! [`Pen`]: records that cannot be believed yet, because what would entitle their author, or the
 //! author's key, has not come.
 //!
-//! Records of different nodes overtake each other: a prefix is delegated by a group whose own record
-//! is still on its way. The pen holds such records until something changes. It is bounded as a whole
-//! and for each sender, so that nobody can push out what others sent; the oldest of the sender goes
-//! first. What waits too long is dropped with the reason why it waited.
+//! Records of different nodes overtake each other: a prefix is delegated by a group whose own
+//! record is still on its way. The pen holds such records until something changes. It is bounded as
+//! a whole and for each sender, so that nobody can push out what others sent; the oldest of the
+//! sender goes first. What waits too long is dropped with the reason why it waited.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 

@@ -1,17 +1,18 @@
 //! [`PrefixMap`]: byte-string prefixes and what belongs to each; a key finds the longest of them.
 //!
 //! This is the look-up on the path of every request, so it takes no lock and allocates nothing; and
-//! it is a value that is replaced as a whole (behind an `ArcSwap`), so a clone costs one pointer and
-//! a change copies only the nodes on the way to it, and not even those when nobody else holds them.
+//! it is a value that is replaced as a whole (behind an `ArcSwap`), so a clone costs one pointer
+//! and a change copies only the nodes on the way to it, and not even those when nobody else holds
+//! them.
 //!
 //! # How a key finds its prefix
 //!
 //! The prefixes stand in byte order in a B+ tree. The last of them that is not behind the key, its
 //! *predecessor*, is the longest that matches, or begins with it: whatever matches the key and is
-//! not behind the predecessor is a prefix of that too. Each prefix knows the length of its *parent*,
-//! the next shorter one, so if the predecessor does not match, the search goes on with the key cut
-//! to the parent's length, or to what the key and the predecessor have in common. Keys mostly lie
-//! behind their prefix without another in between, and then one search is all.
+//! not behind the predecessor is a prefix of that too. Each prefix knows the length of its
+//! *parent*, the next shorter one, so if the predecessor does not match, the search goes on with
+//! the key cut to the parent's length, or to what the key and the predecessor have in common. Keys
+//! mostly lie behind their prefix without another in between, and then one search is all.
 //!
 //! A node searches the eight bytes behind what all in it have in common, in one array (`index`),
 //! so that a search waits for memory about once a level, and the upper levels stay in the cache.
@@ -120,8 +121,8 @@ impl<T> PrefixMap<T> {
 }
 
 impl<T: Clone> PrefixMap<T> {
-    /// Sets the value of `prefix` and returns the one it had. Takes time with the number of prefixes
-    /// directly below a new one.
+    /// Sets the value of `prefix` and returns the one it had. Takes time with the number of
+    /// prefixes directly below a new one.
     pub fn insert(&mut self, prefix: &[u8], value: T) -> Option<T> {
         let parent = self.parent(prefix).map(|(parent, _)| parent.len());
         let has_below = self.has_below(prefix);

@@ -5,13 +5,14 @@
 //!
 //! A record is version, kind, its fields, the author (node and disk) and an ed25519 signature over
 //! all bytes before it, which begin with `SIGNED_FOR` so that a signature is good for nothing
-//! else. Numbers are LEB128 or little-endian, bytes follow their length. Every field has a bound, so
-//! a record is at most [`RECORD_BYTES_MAX`]. There is one encoding of a record: bytes that decode
-//! and encode to something else are refused, so that a record cannot be spread in several shapes.
+//! else. Numbers are LEB128 or little-endian, bytes follow their length. Every field has a bound,
+//! so a record is at most [`RECORD_BYTES_MAX`]. There is one encoding of a record: bytes that
+//! decode and encode to something else are refused, so that a record cannot be spread in several
+//! shapes.
 //!
 //! Owned here: what a record says and how it stands in bytes. Not here: whether it may be believed
-//! ([`Directory`](super::Directory)). Decoding allocates at most what it was given, and fails at the
-//! first byte that does not fit.
+//! ([`Directory`](super::Directory)). Decoding allocates at most what it was given, and fails at
+//! the first byte that does not fit.
 
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;
@@ -204,8 +205,8 @@ impl Record {
         })
     }
 
-    /// A number that equal records share, whoever wrote them, and others in practice do not. Keys of
-    /// one node all have the same: nodes that pinned different ones will not agree by talking.
+    /// A number that equal records share, whoever wrote them, and others in practice do not. Keys
+    /// of one node all have the same: nodes that pinned different ones will not agree by talking.
     pub(super) fn content_hash(&self, author: Member) -> u64 {
         let mut bytes = Vec::with_capacity(64);
         match self {

@@ -4,16 +4,16 @@
 //!
 //! A record must be signed by its author with the key that is pinned for it, and the author must be
 //! *entitled*: for a prefix a member of the group that owns the parent prefix, for a group a member
-//! of the root group, for the root group itself a member of the configuration before. All of this is
-//! judged by signed records alone, and in the end by the first configuration of the root group, the
-//! *anchor*, which the caller vouches for. Of two records about the same topic the higher sequence
-//! wins; records of one sequence that say different things prove a lying author, and one of them
-//! wins everywhere (the smaller content hash), so that directories still converge.
+//! of the root group, for the root group itself a member of the configuration before. All of this
+//! is judged by signed records alone, and in the end by the first configuration of the root group,
+//! the *anchor*, which the caller vouches for. Of two records about the same topic the higher
+//! sequence wins; records of one sequence that say different things prove a lying author, and one
+//! of them wins everywhere (the smaller content hash), so that directories still converge.
 //!
 //! # Authors that are entitled no longer
 //!
-//! A parent prefix moves, a member leaves: then records that were rightly signed have authors whom a
-//! newcomer cannot check. They stay believed here, and are *orphans* until a present member signs
+//! A parent prefix moves, a member leaves: then records that were rightly signed have authors whom
+//! a newcomer cannot check. They stay believed here, and are *orphans* until a present member signs
 //! them again ([`Store::orphans`]). The digest tells orphans from others, so that the new signature
 //! reaches everybody.
 //!
@@ -389,8 +389,8 @@ impl Store {
         record.members.contains(&member)
     }
 
-    /// Finds out whose authors are entitled since the record about `topic` came. The root group's own
-    /// record was judged by the configuration before it, for good.
+    /// Finds out whose authors are entitled since the record about `topic` came. The root group's
+    /// own record was judged by the configuration before it, for good.
     fn judge_dependents(&mut self, topic: &Topic, is_replaced: bool) {
         let dependents: Vec<Topic> = match topic {
             Topic::Key(_) => Vec::new(),

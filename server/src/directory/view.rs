@@ -1,9 +1,9 @@
 //! [`View`]: what a node knows of prefixes and groups at one moment, for readers.
 //!
-//! A view never changes; the directory replaces it. Its parts share memory with the views before and
-//! after it, so a change costs no copy of the whole. Owned here: look-ups, by key, prefix, group and
-//! name. Not here: whether a record may be believed. Nothing can fail: a key is always somebody's,
-//! because the root group owns the empty prefix.
+//! A view never changes; the directory replaces it. Its parts share memory with the views before
+//! and after it, so a change costs no copy of the whole. Owned here: look-ups, by key, prefix,
+//! group and name. Not here: whether a record may be believed. Nothing can fail: a key is always
+//! somebody's, because the root group owns the empty prefix.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
 //! The census: which nodes there are, what they say of themselves, and who seems to be gone.
 //!
 //! [`Census`] has this node's [`Gossip`]: the registry's thread drives it and carries its messages,
-//! and anybody may look. What is looked up with requests stands in a [`Roll`], which is read without a
-//! lock and made anew each time the gossip has had its turn. Not here: links, and what this node says
-//! of itself, which the registry knows. Nothing that decides about authority depends on it.
+//! and anybody may look. What is looked up with requests stands in a [`Roll`], which is read
+//! without a lock and made anew each time the gossip has had its turn. Not here: links, and what
+//! this node says of itself, which the registry knows. Nothing that decides about authority depends
+//! on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,9 +1,10 @@
 //! What a node tells others of its groups, and what it learns from its own replicas, without I/O.
 //!
 //! The herald joins the directory with its flood: it tells the directory what replicas here know,
-//! signs and spreads what the groups have decided that this node leads, signs anew what has lost its
-//! author, and says in which groups the node should have a seat and has none. Links, clock, random
-//! numbers, and the seats themselves belong to whoever drives it: the registry, or the simulator.
+//! signs and spreads what the groups have decided that this node leads, signs anew what has lost
+//! its author, and says in which groups the node should have a seat and has none. Links, clock,
+//! random numbers, and the seats themselves belong to whoever drives it: the registry, or the
+//! simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,7 +22,8 @@ use crate::state::State;
 /// Records signed in one look; the next ones follow in the next.
 const MAX_PUBLISHED: usize = 4096;
 
-/// How often it is looked for records without an author, if there were none of ours, in nanoseconds.
+/// How often it is looked for records without an author, if there were none of ours, in
+/// nanoseconds.
 const ADOPT_NS: u64 = 1_000_000_000;
 
 /// How often it is looked whether what was published is believed by now, in nanoseconds.
@@ -196,9 +198,9 @@ impl Herald {
         vacant
     }
 
-    /// Signs what lost its author and is a matter of a group that this node leads; true if there was
-    /// something. That a record lost its author can become known long after the group last changed,
-    /// so this is looked at again and again.
+    /// Signs what lost its author and is a matter of a group that this node leads; true if there
+    /// was something. That a record lost its author can become known long after the group last
+    /// changed, so this is looked at again and again.
     fn adopt_orphans(&mut self) -> bool {
         if self.led.is_empty() || self.directory.with_store(Store::orphan_count) == 0 {
             return false;
@@ -371,7 +373,8 @@ mod tests {
         assert_eq!(author(&herald, b"a:b:"), Some(NodeId(2)));
     }
 
-    /// Node 2 was a member with node 1 before node 3 came and leads; only node 2 is known to be one.
+    /// Node 2 was a member with node 1 before node 3 came and leads; only node 2 is known to be
+    /// one.
     #[test]
     fn a_member_of_before_makes_known_what_the_leader_cannot() {
         let anchor = group(ROOT_GROUP, 1, &[1, 2]);

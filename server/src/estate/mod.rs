@@ -1,10 +1,10 @@
 //! A node's part in its cluster beside its groups' logs: the directory and how it spreads, requests
 //! for other groups, and seats in groups that come to be.
 //!
-//! [`Estate`] joins the sans-IO parts (`directory`, `proxy`) with links and threads. Its own thread,
-//! the *registry*, floods records, publishes what the groups say that this node leads, takes seats,
-//! and keeps the [`Census`] of nodes. A second one, the *steward*, does what has to wait for other
-//! groups' answers.
+//! [`Estate`] joins the sans-IO parts (`directory`, `proxy`) with links and threads. Its own
+//! thread, the *registry*, floods records, publishes what the groups say that this node leads,
+//! takes seats, and keeps the [`Census`] of nodes. A second one, the *steward*, does what has to
+//! wait for other groups' answers.
 //!
 //! Not here: what prefixes there are and who decides about them (`authority`), and moving them
 //! (`handoff`).

@@ -1,8 +1,8 @@
 //! The registry: the thread that keeps the directory.
 //!
-//! It drives the herald (`herald`): carries messages between it and the links, shows it the groups of
-//! this node, and takes the seats that it says are this node's. It also carries gossip, and knows what
-//! to say in it of this node.
+//! It drives the herald (`herald`): carries messages between it and the links, shows it the groups
+//! of this node, and takes the seats that it says are this node's. It also carries gossip, and
+//! knows what to say in it of this node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,8 +26,9 @@ use crate::run;
 
 /// From look to look at most.
 const TICK: Duration = Duration::from_millis(50);
-/// How many times as long as a look took the group is left alone after it: a look can go over all of
-/// its prefixes, and commits of a group with very many should not wait for looks most of the time.
+/// How many times as long as a look took the group is left alone after it: a look can go over all
+/// of its prefixes, and commits of a group with very many should not wait for looks most of the
+/// time.
 const REST: u64 = 4;
 /// From turn to turn of the gossip, in nanoseconds at least.
 const GOSSIP_NS: u64 = 50_000_000;

@@ -1,8 +1,8 @@
 //! How a connection whose request waits for keys learns that it waits no longer.
 //!
 //! Each such request hangs up a [`Bell`] under its number, before it is submitted. The thread that
-//! applies a group's log rings the bells of those it concerns, **before it lets go of the state**: so
-//! whoever looks at the state and does not find his waiter there has been told why. Requests of
+//! applies a group's log rings the bells of those it concerns, **before it lets go of the state**:
+//! so whoever looks at the state and does not find his waiter there has been told why. Requests of
 //! other groups' clients are rung for by the proxy, when the group's leader says that a reply is to
 //! be fetched; such a call may be lost, and the connection asks by itself from time to time.
 //!

@@ -233,8 +233,8 @@ impl Held {
 }
 
 impl Switchboard {
-    /// From now on a group hears what concerns it, beginning with the links that are up and what has
-    /// come over them. The links to be cut, as something that came is lost.
+    /// From now on a group hears what concerns it, beginning with the links that are up and what
+    /// has come over them. The links to be cut, as something that came is lost.
     #[must_use]
     pub(super) fn connect(&self, group: GroupId, inbox: Arc<Inbox>) -> Vec<NodeId> {
         let mut ends = self.ends.write();

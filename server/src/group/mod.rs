@@ -15,9 +15,9 @@
 //!
 //! Invariant: an entry is applied after it is decided, and answered after it is applied.
 //!
-//! **Failure.** A full disk refuses the writes of a commit and leaves everything as it was; reads go
-//! on, and writes resume when there is room. A log that fails in any other way stops the process:
-//! what it may have acknowledged and what is on disk could differ from then on.
+//! **Failure.** A full disk refuses the writes of a commit and leaves everything as it was; reads
+//! go on, and writes resume when there is room. A log that fails in any other way stops the
+//! process: what it may have acknowledged and what is on disk could differ from then on.
 
 mod alone;
 mod answer;

@@ -1,8 +1,9 @@
 //! Who is told what the entries of a group's log did to keys.
 //!
-//! Touches are collected only while the observer wants them, and handed over by the thread that applied
-//! the entries, in their order, after the state was let go and before anybody is answered. So whoever
-//! hears of a write after it was acknowledged hears of it late because he is slow, not because of us.
+//! Touches are collected only while the observer wants them, and handed over by the thread that
+//! applied the entries, in their order, after the state was let go and before anybody is answered.
+//! So whoever hears of a write after it was acknowledged hears of it late because he is slow, not
+//! because of us.
 
 use bailiwick_replication::GroupId;
 

@@ -2,9 +2,9 @@
 //!
 //! As fast as it can, if it has the machine for itself. Otherwise what it took, of processors and
 //! disks, it would take from members that serve clients, if they share the machine with it, or from
-//! this node's own clients: a commit waits for whoever is before it on the disk, so time to spare on a
-//! processor does not mean that nobody is kept waiting. So it rests after each step of work, for a
-//! bounded time in all, and only while the group goes on without it.
+//! this node's own clients: a commit waits for whoever is before it on the disk, so time to spare
+//! on a processor does not mean that nobody is kept waiting. So it rests after each step of work,
+//! for a bounded time in all, and only while the group goes on without it.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -35,8 +35,8 @@ struct Usage {
     own: u64,
 }
 
-/// One catching up, with what is known of the processors and of the group's log. Where the system does
-/// not tell how busy it is, there are no rests.
+/// One catching up, with what is known of the processors and of the group's log. Where the system
+/// does not tell how busy it is, there are no rests.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
     looked_at: Option<Instant>,
@@ -49,8 +49,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Sleeps for as long as becomes a step of work that took so long, when the group's log was last
-    /// heard to be `there`.
+    /// Sleeps for as long as becomes a step of work that took so long, when the group's log was
+    /// last heard to be `there`.
     pub(super) fn rest(&mut self, worked: Duration, there: LogIndex) {
         let now = Instant::now();
         self.look(now);
@@ -104,9 +104,9 @@ fn usage() -> Option<Usage> {
     parse(&all, &own)
 }
 
-/// The first line of `/proc/stat` has ticks of all processors, as user, nice, system, idle, waiting for
-/// a disk, which is idle, too, and others. A thread's `stat` has behind the name, in parentheses, eleven
-/// fields and then ticks as user and system.
+/// The first line of `/proc/stat` has ticks of all processors, as user, nice, system, idle, waiting
+/// for a disk, which is idle, too, and others. A thread's `stat` has behind the name, in
+/// parentheses, eleven fields and then ticks as user and system.
 fn parse(all: &str, own: &str) -> Option<Usage> {
     let all = numbers(all.lines().next()?.strip_prefix("cpu ")?);
     let own = own.rsplit_once(") ")?.1;

@@ -1,8 +1,8 @@
 //! A node's seat in a group of a cluster: what the rest of the node talks to.
 //!
 //! Owns the inbox of the replica's thread, and how a member comes up from what its node's data
-//! directory holds of the group. Calls that need an answer from the replica's thread block, and are not for threads
-//! that serve connections.
+//! directory holds of the group. Calls that need an answer from the replica's thread block, and are
+//! not for threads that serve connections.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -311,8 +311,8 @@ fn others(host: &Host) -> Vec<NodeId> {
 
 impl Charter {
     /// A group of which the data directory has something; what else there is to know comes with the
-    /// directory. Groups of the cluster's file are numbered in its order; where the file was changed
-    /// since, no more than a preference is wrong.
+    /// directory. Groups of the cluster's file are numbered in its order; where the file was
+    /// changed since, no more than a preference is wrong.
     #[must_use]
     pub fn known(host: &Host, id: GroupId) -> Self {
         let entry = host.cluster().groups.get(id.0 as usize);

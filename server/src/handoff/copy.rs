@@ -4,16 +4,16 @@
 //! and sent again in rounds, each of which should be shorter than the one before. When a round has
 //! become so short that clients can wait for it, it is time to freeze.
 //!
-//! The source does not walk over its keys to say what they add up to: the ledger knows what was sent
-//! last of each key. If it and the destination agree, and there are as many keys as the ledger has,
-//! the destination has everything.
+//! The source does not walk over its keys to say what they add up to: the ledger knows what was
+//! sent last of each key. If it and the destination agree, and there are as many keys as the ledger
+//! has, the destination has everything.
 
 use crate::group::planted::{self, Planted};
 use crate::state::{ExportPosition, Exported, State};
 
 /// The bytes of a chunk, a little more or less, unless a single key has more. Writers wait while it
-/// is read out: about a millisecond if keys and values are small. Tests have few keys, and shall see
-/// many chunks.
+/// is read out: about a millisecond if keys and values are small. Tests have few keys, and shall
+/// see many chunks.
 pub(super) const CHUNK_BYTES: usize = if cfg!(test) { 400 } else { 128 * 1024 };
 /// Changed keys that are taken from the keyspace together.
 const TAKEN_KEYS: usize = 2048;
@@ -58,7 +58,8 @@ pub struct Copying {
 }
 
 impl Copying {
-    /// Of a prefix, from the beginning, in chunks of about so many bytes. Changes are remembered from now on.
+    /// Of a prefix, from the beginning, in chunks of about so many bytes. Changes are remembered
+    /// from now on.
     #[must_use]
     pub fn new(prefix: &[u8], state: &State, chunk_bytes: usize) -> Self {
         state.keyspace.track_changes(prefix);

@@ -1,18 +1,19 @@
-//! How prefixes change hands: what the leader of a group does so that its log's decisions come true.
+//! How prefixes change hands: what the leader of a group does so that its log's decisions come
+//! true.
 //!
 //! A change of hands is a decision in the log of the group that owns the parent prefix. Everything
 //! that follows is driven from outside the state machines, by the node that leads the group
-//! concerned: [`Parent`] for the group that has decided it, [`Source`] for the one that is to let go
-//! ([`authority`](crate::authority) has the rules that each step obeys). The destination only
+//! concerned: [`Parent`] for the group that has decided it, [`Source`] for the one that is to let
+//! go ([`authority`](crate::authority) has the rules that each step obeys). The destination only
 //! answers. A driver keeps nothing that matters: whoever leads next goes on from what the logs say.
 //!
-//! [`Handoffs`] finds what there is to do and runs each job on a thread of its own, a bounded number
-//! at once, because a job waits for groups far away. [`order`] carries out what operators ask for,
-//! and [`bootstrap`] what the cluster's file does.
+//! [`Handoffs`] finds what there is to do and runs each job on a thread of its own, a bounded
+//! number at once, because a job waits for groups far away. [`order`] carries out what operators
+//! ask for, and [`bootstrap`] what the cluster's file does.
 //!
-//! **How it fails.** A job that meets a refusal or cannot reach a group ends, undoes what it can, and
-//! is tried again after a pause that grows. A job on a node that has ceased to lead ends at its next
-//! step and changes nothing more.
+//! **How it fails.** A job that meets a refusal or cannot reach a group ends, undoes what it can,
+//! and is tried again after a pause that grows. A job on a node that has ceased to lead ends at its
+//! next step and changes nothing more.
 
 pub mod bootstrap;
 mod copy;
@@ -48,8 +49,8 @@ const MAX_SOURCES: usize = 4;
 const MAX_PARENTS: usize = 4;
 /// How often it is looked for work while there is some.
 const BUSY: Duration = Duration::from_millis(20);
-/// How often it is looked for work otherwise. Whatever a log has decided calls at once, so this only
-/// finds what comes with a change of leaders.
+/// How often it is looked for work otherwise. Whatever a log has decided calls at once, so this
+/// only finds what comes with a change of leaders.
 const IDLE: Duration = Duration::from_millis(250);
 /// The pause after the first failure of a job; it doubles with each further one.
 const FIRST_REST: Duration = Duration::from_millis(50);

@@ -1,5 +1,5 @@
-//! What operators ask for: groups and prefixes are created, moved and dropped by an entry in the log
-//! of the group that has the right to decide.
+//! What operators ask for: groups and prefixes are created, moved and dropped by an entry in the
+//! log of the group that has the right to decide.
 //!
 //! Whoever asks need not know which group that is: the directory says, and if that is out of date,
 //! the group that was asked wrongly says where to go on. An order is carried out when it is logged;

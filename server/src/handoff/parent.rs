@@ -12,8 +12,8 @@ use crate::authority::{Delegated, Moving};
 use crate::routing::errand::Reply;
 use crate::state::State;
 
-/// One look after a delegation that changes hands. It ends with [`End::Later`] while the destination
-/// does not serve yet.
+/// One look after a delegation that changes hands. It ends with [`End::Later`] while the
+/// destination does not serve yet.
 #[derive(Debug)]
 pub struct Parent {
     own: GroupId,

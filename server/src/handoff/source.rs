@@ -11,10 +11,10 @@
 //!   depart   _DEPART
 //! ```
 //!
-//! **Attempts.** One [`Source`] is one attempt, and has a number that no other attempt has: the index
-//! at which the group's log was when it began, behind an entry of its own, with the node's id. What
-//! a dead predecessor has on the way can therefore never be taken for a part of a later attempt, and
-//! later leaders have higher numbers.
+//! **Attempts.** One [`Source`] is one attempt, and has a number that no other attempt has: the
+//! index at which the group's log was when it began, behind an entry of its own, with the node's
+//! id. What a dead predecessor has on the way can therefore never be taken for a part of a later
+//! attempt, and later leaders have higher numbers.
 //!
 //! **Why nothing is lost, and nobody else serves.** What is frozen is thawed only after the
 //! destination has logged that it will not commit the attempt for which it was frozen; and the
@@ -136,7 +136,8 @@ impl Source {
         }
     }
 
-    /// With chunks of about so many bytes. For simulations, which have few keys and want many chunks.
+    /// With chunks of about so many bytes. For simulations, which have few keys and want many
+    /// chunks.
     #[must_use]
     pub fn with_chunks_of(mut self, bytes: usize) -> Self {
         self.chunk_bytes = bytes;
@@ -163,8 +164,8 @@ impl Source {
             && self.open < MAX_OPEN
     }
 
-    /// What to do after this answer to what was asked last, or none where it sends ahead. The state is that of the own group on
-    /// this node, and has everything applied that was answered before.
+    /// What to do after this answer to what was asked last, or none where it sends ahead. The state
+    /// is that of the own group on this node, and has everything applied that was answered before.
     pub fn next(&mut self, state: &State, answer: Option<Answer>) -> Step {
         let Some((target, phase)) = leaving(state, &self.prefix) else {
             return Step::End(End::Done);

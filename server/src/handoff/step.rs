@@ -1,7 +1,7 @@
 //! What the state machines of this module ask of whoever drives them.
 //!
-//! They touch no thread, clock or link: each call of their `next` is given the group's state and the
-//! reply to what was asked last, and says what is to be done now.
+//! They touch no thread, clock or link: each call of their `next` is given the group's state and
+//! the reply to what was asked last, and says what is to be done now.
 
 use bailiwick_replication::GroupId;
 

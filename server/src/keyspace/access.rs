@@ -3,8 +3,8 @@
 //! Thirty-two bits an entry, in one of two readings. *Recency* (LRU policies, and the default):
 //! seconds on the node's clock, for `OBJECT IDLETIME`. *Frequency* (LFU policies): sixteen bits of
 //! minutes and eight bits of a logarithmic counter that decays with time, as Redis defines it, for
-//! `OBJECT FREQ`. The clock feeds eviction only; it is no part of the replicated state, so nodes may
-//! differ in it.
+//! `OBJECT FREQ`. The clock feeds eviction only; it is no part of the replicated state, so nodes
+//! may differ in it.
 
 use std::cell::Cell;
 
@@ -57,8 +57,8 @@ impl AccessClock {
         }
     }
 
-    /// The access field of an entry that was last used `idle_s` seconds ago, and so often, as far as
-    /// the policy records either; of one created now if it does not.
+    /// The access field of an entry that was last used `idle_s` seconds ago, and so often, as far
+    /// as the policy records either; of one created now if it does not.
     #[must_use]
     pub fn backdated(&self, idle_s: Option<u32>, frequency: Option<u8>) -> u32 {
         match (self.policy, idle_s, frequency) {

@@ -7,9 +7,9 @@
 //!
 //! **Order.** The elements of a value have one order, which everything that walks it follows. It
 //! depends on the content, on the representation and on the keyspace's hash seed, never on how a
-//! table grew or where it lies in memory: replicas that applied the same log show, choose and digest
-//! the same. A value restored from a checkpoint has the same order and the same representation as
-//! the one that was written, and every later change does the same to both.
+//! table grew or where it lies in memory: replicas that applied the same log show, choose and
+//! digest the same. A value restored from a checkpoint has the same order and the same
+//! representation as the one that was written, and every later change does the same to both.
 //!
 //! **Large values** are made of pieces behind `Arc`, so that `Clone` is cheap: a value that a
 //! checkpoint shares is cloned when a command first touches it, and then copies the pieces that it
@@ -21,8 +21,8 @@ use super::value::Object;
 /// A value of several elements, whatever its type.
 ///
 /// An element has one or more *parts*: a list's and a set's has one, a hash's is a field and its
-/// value, a sorted set's is a member and its score (eight bytes, little-endian). A stream's elements,
-/// as far as this trait goes, are the pieces in which a checkpoint keeps it.
+/// value, a sorted set's is a member and its score (eight bytes, little-endian). A stream's
+/// elements, as far as this trait goes, are the pieces in which a checkpoint keeps it.
 pub trait Elements {
     /// Number of elements.
     fn len(&self) -> usize;
@@ -50,8 +50,8 @@ pub trait Elements {
     /// Calls `visit` with the parts of up to `count` elements from number `from` on, in order.
     fn visit(&self, from: usize, count: usize, visit: &mut dyn FnMut(&[u8]));
 
-    /// Number of pieces in which a checkpoint keeps the value: its elements, unless what commands do
-    /// later depends on more than these.
+    /// Number of pieces in which a checkpoint keeps the value: its elements, unless what commands
+    /// do later depends on more than these.
     fn pieces(&self) -> usize {
         self.len()
     }
@@ -78,8 +78,9 @@ pub trait Aggregate: Elements + Clone + Default {
     /// An object that holds the value.
     fn into_object(self) -> Object;
 
-    /// The value with these parts, as [`Elements::visit_pieces`] gave them, in a representation; `None` if
-    /// nobody wrote them like that. `seed` is the keyspace's. May be left with parts to read.
+    /// The value with these parts, as [`Elements::visit_pieces`] gave them, in a representation;
+    /// `None` if nobody wrote them like that. `seed` is the keyspace's. May be left with parts to
+    /// read.
     fn restore(representation: u8, parts: &mut Parts<'_>, seed: u64) -> Option<Self>;
 }
 

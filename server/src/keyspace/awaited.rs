@@ -2,8 +2,8 @@
 //!
 //! Owned by the [`Keyspace`](super::Keyspace), because every change of a key passes there, whatever
 //! command it comes from: a push, a rename, a copy, a restored value, a script. Who waits, and what
-//! a touched key is good for, is not decided here. Derived from the state's waiters, so no part of a
-//! checkpoint. Fails never.
+//! a touched key is good for, is not decided here. Derived from the state's waiters, so no part of
+//! a checkpoint. Fails never.
 
 use std::collections::BTreeMap;
 

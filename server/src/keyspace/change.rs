@@ -1,5 +1,5 @@
-//! How tables are changed: whatever changes one keeps the sums over all of them, tells those who keep
-//! track of keys (an undo, a handoff, clients that wait), and hands on what is to be released.
+//! How tables are changed: whatever changes one keeps the sums over all of them, tells those who
+//! keep track of keys (an undo, a handoff, clients that wait), and hands on what is to be released.
 
 use super::{Garbage, Keyspace, Table};
 
@@ -28,8 +28,8 @@ impl Keyspace {
         self.change_table(slot, database, change)
     }
 
-    /// Changes a table of a realm for the sake of one key, if it is there. Whether those who wait for
-    /// the key are to be told is known to the caller.
+    /// Changes a table of a realm for the sake of one key, if it is there. Whether those who wait
+    /// for the key are to be told is known to the caller.
     pub(super) fn change_present<R>(
         &mut self,
         slot: usize,

@@ -2,8 +2,8 @@
 //!
 //! **Realms.** The keys under each prefix that the group serves stand in a [`Realm`] of their own;
 //! the longest prefix of a key decides. A command does not notice: it names a database and a key.
-//! Whether a key may be touched at all is not decided here but by the group's authority, whose fence
-//! every command passes; a key that is in no realm is absent.
+//! Whether a key may be touched at all is not decided here but by the group's authority, whose
+//! fence every command passes; a key that is in no realm is absent.
 //!
 //! What WATCH relies on is in `watch`, how tables are changed and counted in `change`.
 
@@ -21,9 +21,9 @@ use crate::directory::PrefixMap;
 
 /// The logical databases of a group.
 ///
-/// Invariants: `index` and `staged` together name each slot of `realms` that is not vacant once; `only`
-/// is the slot of the one visible realm, if there is just one; `totals` and `memory_bytes` are sums over the
-/// tables.
+/// Invariants: `index` and `staged` together name each slot of `realms` that is not vacant once;
+/// `only` is the slot of the one visible realm, if there is just one; `totals` and `memory_bytes`
+/// are sums over the tables.
 pub struct Keyspace {
     pub(super) seed: u64,
     /// The slots of the visible realms.

@@ -16,8 +16,9 @@
 //! access clock that feeds eviction and `OBJECT IDLETIME`.
 //!
 //! All `unsafe` code of the server's request path is in this file. What it relies on:
-//! `key_len`, `value_len`, `kind` and `flags` describe the block's layout (`shape`) from its creation
-//! to its release, except where `replace` changes them together within the same rounded size.
+//! `key_len`, `value_len`, `kind` and `flags` describe the block's layout (`shape`) from its
+//! creation to its release, except where `replace` changes them together within the same rounded
+//! size.
 
 mod shape;
 

@@ -1,9 +1,9 @@
 //! Hashes: fields and their values.
 //!
-//! Small ones are packed, fields in the order in which they came, as Redis keeps a `listpack`; large
-//! ones are trees in hash order, for which Redis has its `hashtable`. A hash becomes large when it
-//! grows beyond Redis's default thresholds and stays so. The thresholds are constants, because what
-//! a replica does must not depend on how its node is configured.
+//! Small ones are packed, fields in the order in which they came, as Redis keeps a `listpack`;
+//! large ones are trees in hash order, for which Redis has its `hashtable`. A hash becomes large
+//! when it grows beyond Redis's default thresholds and stays so. The thresholds are constants,
+//! because what a replica does must not depend on how its node is configured.
 
 use super::aggregate::{Aggregate, Elements, Parts, object_variant};
 use super::hash_tree::HashTree;

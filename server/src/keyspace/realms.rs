@@ -148,8 +148,8 @@ impl Keyspace {
         self.realms[self.find_realm(prefix)?].take_changes(max)
     }
 
-    /// Restores a key of a staged realm from a checkpoint, with the version it had; false if there is
-    /// no such realm.
+    /// Restores a key of a staged realm from a checkpoint, with the version it had; false if there
+    /// is no such realm.
     #[must_use]
     pub fn restore_staged(
         &mut self,

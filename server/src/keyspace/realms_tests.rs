@@ -1,5 +1,5 @@
-//! Realms against a map of all keys: they are split, merged, handed out and taken in, while keys come
-//! and go and scans are under way.
+//! Realms against a map of all keys: they are split, merged, handed out and taken in, while keys
+//! come and go and scans are under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 

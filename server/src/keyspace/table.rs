@@ -4,8 +4,8 @@
 //! A full segment is split alone, and only when it is as deep as the directory does the directory
 //! double (four bytes a slot). So no insertion ever moves more than one segment's entries.
 //!
-//! **Cursor.** [`Table::scan`] walks in hash order, and a cursor is a position in that order. Splits
-//! and growth change where a key is stored but not its hash, so every key that is present
+//! **Cursor.** [`Table::scan`] walks in hash order, and a cursor is a position in that order.
+//! Splits and growth change where a key is stored but not its hash, so every key that is present
 //! throughout a scan is returned; one that comes or goes during it may or may not be; none is
 //! returned twice.
 //!
@@ -67,11 +67,11 @@ pub enum Edit<R> {
 
 /// A hash table with cheap snapshots, hash-ordered scans and an expiry index.
 ///
-/// Invariants: `directory.len() == 1 << depth`; every segment has `depth() <= depth` and is named by
-/// exactly `1 << (depth - segment.depth())` neighbouring slots; `len` is the sum of the segments'
-/// lengths; every expiry in the index or in an entry is in the other too. Two keys with the same
-/// 64-bit hash and the same expiry share an index element; if one of them goes, the other is still
-/// hidden when it expires, but stays in memory until it is next written.
+/// Invariants: `directory.len() == 1 << depth`; every segment has `depth() <= depth` and is named
+/// by exactly `1 << (depth - segment.depth())` neighbouring slots; `len` is the sum of the
+/// segments' lengths; every expiry in the index or in an entry is in the other too. Two keys with
+/// the same 64-bit hash and the same expiry share an index element; if one of them goes, the other
+/// is still hidden when it expires, but stays in memory until it is next written.
 #[derive(Clone)]
 pub struct Table {
     seed: u64,
@@ -208,8 +208,8 @@ impl Table {
     }
 
     /// Edits the object of `key` in place if `accepts` holds for it. `change` says besides its
-    /// result whether it has changed anything; only then the entry gets the version. Either counts as
-    /// an access.
+    /// result whether it has changed anything; only then the entry gets the version. Either counts
+    /// as an access.
     pub fn edit<R>(
         &mut self,
         key: &[u8],

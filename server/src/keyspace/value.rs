@@ -1,9 +1,9 @@
 //! What a key can hold.
 //!
 //! Small strings and integers live inside the [`Entry`](super::Entry) itself; everything else is an
-//! [`Object`] behind an `Arc`, so that a checkpoint that shares an entry does not copy a large value.
-//! This module knows no commands: it only says which representations exist, what they are called
-//! in Redis's words, and how much memory they take.
+//! [`Object`] behind an `Arc`, so that a checkpoint that shares an entry does not copy a large
+//! value. This module knows no commands: it only says which representations exist, what they are
+//! called in Redis's words, and how much memory they take.
 
 use std::mem::size_of;
 
@@ -43,8 +43,8 @@ pub enum Object {
 }
 
 /// A string that somebody stored together with a fencing token, which is a number from
-/// [`Keyspace::next_fence`](super::Keyspace::next_fence). It is a string like any other, except that
-/// its token can be asked for; whatever stores or edits another string takes the token away.
+/// [`Keyspace::next_fence`](super::Keyspace::next_fence). It is a string like any other, except
+/// that its token can be asked for; whatever stores or edits another string takes the token away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fenced {
     /// The string.

@@ -1,8 +1,8 @@
 //! What WATCH relies on: every write stamps the entry with the next value of a counter that
 //! is part of the replicated state. [`Keyspace::watch_state`] of a key that is present is that
 //! stamp; of an absent key it is the counter's value at the last *creation* of any key in the same
-//! one of [`CREATION_SLOTS`] slots. If the state of a key is the same twice, nothing has written the
-//! key in between. The converse does not hold for absent keys: creating another key of the slot
+//! one of [`CREATION_SLOTS`] slots. If the state of a key is the same twice, nothing has written
+//! the key in between. The converse does not hold for absent keys: creating another key of the slot
 //! looks like a change, which costs a needless retry once in several thousand creations.
 
 use super::{Keyspace, Stamp};

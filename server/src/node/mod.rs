@@ -163,7 +163,8 @@ impl Node {
     /// when needed.
     pub fn apply_settings(&self) {
         loop {
-            // Another change at the same moment must not be undone by an older one applied after it.
+            // Another change at the same moment must not be undone by an older one applied after
+            // it.
             let version = self.settings.version();
             let settings = self.settings.load();
             let slow_us = settings.slowlog_log_slower_than_us;

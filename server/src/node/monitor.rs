@@ -1,10 +1,10 @@
 //! `MONITOR`: a copy of every request to those who asked for it.
 //!
-//! Lines wait in a client's feed like messages, so what a slow monitor may leave unread is bounded by
-//! its output buffer limit, above which it is disconnected.
+//! Lines wait in a client's feed like messages, so what a slow monitor may leave unread is bounded
+//! by its output buffer limit, above which it is disconnected.
 //!
-//! Invariant: [`Condition::Monitored`] holds exactly if somebody monitors. It changes under the lock of
-//! the list: whoever comes while the last one goes would be forgotten otherwise.
+//! Invariant: [`Condition::Monitored`] holds exactly if somebody monitors. It changes under the
+//! lock of the list: whoever comes while the last one goes would be forgotten otherwise.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ impl Monitors {
         attention.set(Condition::Monitored, !clients.is_empty());
     }
 
-    /// Sends a request, which came from an address, to all. A monitor that lets more wait than it may is
-    /// disconnected.
+    /// Sends a request, which came from an address, to all. A monitor that lets more wait than it
+    /// may is disconnected.
     pub fn feed(
         &self,
         now_us: i64,

@@ -47,8 +47,8 @@ impl Seats {
         }
     }
 
-    /// From now on calls this, on a replica's thread, whenever the log of a group that is added later
-    /// has changed what the group serves or has handed out. It must not wait.
+    /// From now on calls this, on a replica's thread, whenever the log of a group that is added
+    /// later has changed what the group serves or has handed out. It must not wait.
     pub fn on_authority(&self, call: impl Fn() + Send + Sync + 'static) {
         let _ = self.on_authority.set(Arc::new(call));
     }

@@ -44,7 +44,8 @@ pub struct CpuTime {
 #[must_use]
 pub fn cpu_time() -> CpuTime {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is good for a write; a zeroed rusage is a valid one if nothing is written.
+    // SAFETY: the pointer is good for a write; a zeroed rusage is a valid one if nothing is
+    // written.
     let usage = unsafe {
         libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
         usage.assume_init()

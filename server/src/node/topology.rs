@@ -1,6 +1,6 @@
-//! What this node knows of the cluster's shape: slots, leaders, and the whole as cluster clients see
-//! it. Put together from the cluster's file, the directory, this node's seats, what other nodes said
-//! when they were asked, and what they say of themselves by gossip.
+//! What this node knows of the cluster's shape: slots, leaders, and the whole as cluster clients
+//! see it. Put together from the cluster's file, the directory, this node's seats, what other nodes
+//! said when they were asked, and what they say of themselves by gossip.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

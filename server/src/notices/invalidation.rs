@@ -1,5 +1,5 @@
-//! What a client that keeps copies is sent when some of them are not to be trusted any more: as a push
-//! of RESP3, or as a message to the client of RESP2 to which it has redirected them.
+//! What a client that keeps copies is sent when some of them are not to be trusted any more: as a
+//! push of RESP3, or as a message to the client of RESP2 to which it has redirected them.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,18 +1,18 @@
-//! Who is told of what happens to keys: listeners of keyspace notifications, clients that keep copies
-//! of values, and other nodes on behalf of theirs.
+//! Who is told of what happens to keys: listeners of keyspace notifications, clients that keep
+//! copies of values, and other nodes on behalf of theirs.
 //!
 //! [`Notices`] observes the node's groups. What the entries of their logs did is told
 //!
-//! * as messages, to this node's listeners, if `notify-keyspace-events` of this node says so; and by a
-//!   group's leader to the listeners of nodes that are no members, by their settings;
+//! * as messages, to this node's listeners, if `notify-keyspace-events` of this node says so; and
+//!   by a group's leader to the listeners of nodes that are no members, by their settings;
 //! * as invalidations, to this node's clients that track keys ([`Tracking`]);
 //! * as touches, to nodes that are no members and asked to be told (`watching`).
 //!
 //! Nothing is collected while nobody listens.
 //!
 //! **How it fails.** Notifications are as good as messages: sent once, and lost where a link or a
-//! leader is lost, or told twice by two leaders. Invalidations are never lost without the copies being
-//! given up: see [`Tracking`] and `watching`.
+//! leader is lost, or told twice by two leaders. Invalidations are never lost without the copies
+//! being given up: see [`Tracking`] and `watching`.
 
 mod invalidation;
 mod tracking;
@@ -210,7 +210,8 @@ impl Observer for Notices {
     }
 
     fn touched(&self, group: GroupId, leads: bool, touches: Vec<Touch>) {
-        // Copies first: who is told of an event and reads a copy would otherwise read the old value.
+        // Copies first: who is told of an event and reads a copy would otherwise read the old
+        // value.
         self.tracking.touched(group, &touches);
         let watchers = self.watching.watchers(group);
         if !watchers.is_empty() {

@@ -1,13 +1,13 @@
 //! The clients of this node that keep copies of what they read, and which keys each has read.
 //!
-//! **Invariant: a client that was told nothing may trust its copies.** That is, between the reply with
-//! a value and the news that the value has changed, a client is behind by no more than it takes to
-//! apply the write here and to send the news; no news is ever missed. Why it holds:
+//! **Invariant: a client that was told nothing may trust its copies.** That is, between the reply
+//! with a value and the news that the value has changed, a client is behind by no more than it
+//! takes to apply the write here and to send the news; no news is ever missed. Why it holds:
 //!
 //! * A key is remembered before it is read, and what is told unasked stands behind the reply of the
-//!   command that runs (`connection::push`). A write that the read did not see is applied later, finds
-//!   the key remembered, and its news stands behind the reply; a write that it did see may produce
-//!   news as well, which costs the copy and nothing else.
+//!   command that runs (`connection::push`). A write that the read did not see is applied later,
+//!   finds the key remembered, and its news stands behind the reply; a write that it did see may
+//!   produce news as well, which costs the copy and nothing else.
 //! * Each write to a group that this node is a member of is applied here, or skipped by way of a
 //!   checkpoint, after which everything of that group is given up. So it is when the group has no
 //!   leader that is linked, and when keys begin to leave the group.
@@ -189,8 +189,8 @@ impl Tracking {
         }
         let max_keys = self.max_keys.load(Ordering::Relaxed);
         if max_keys > 0 && table.keys.len() > max_keys {
-            // To find keys means to walk over what earlier ones have left, so it is done seldom, for
-            // many at once.
+            // To find keys means to walk over what earlier ones have left, so it is done seldom,
+            // for many at once.
             let excess = table.keys.len() - max_keys + max_keys / GIVEN_UP_SHARE;
             let given_up: Vec<Box<[u8]>> = table.keys.keys().take(excess).cloned().collect();
             given_up

@@ -1,14 +1,14 @@
 //! Learning of the writes to groups in which this node has no seat.
 //!
-//! A client may read any key through any node, and keep what it reads. Where the node is no member of
-//! the key's group, it asks a member to be told of all keys that are written there, as long as a client
-//! keeps track: that member is *watched*. A read is linearizable, whoever serves it; so a write that it
-//! has not seen is decided after the read began, applied by the member that is watched after that, and
-//! told of. Nothing is missed provided that the member applies what is decided and what it tells
-//! arrives. If either is in doubt (the link breaks, the member loses its leader or sees another one,
-//! takes over a checkpoint, or has more to tell than the link takes), all copies of the group's keys
-//! are given up, and another member is asked. Until one has confirmed, reads are invalidated as soon as
-//! they are answered.
+//! A client may read any key through any node, and keep what it reads. Where the node is no member
+//! of the key's group, it asks a member to be told of all keys that are written there, as long as a
+//! client keeps track: that member is *watched*. A read is linearizable, whoever serves it; so a
+//! write that it has not seen is decided after the read began, applied by the member that is
+//! watched after that, and told of. Nothing is missed provided that the member applies what is
+//! decided and what it tells arrives. If either is in doubt (the link breaks, the member loses its
+//! leader or sees another one, takes over a checkpoint, or has more to tell than the link takes),
+//! all copies of the group's keys are given up, and another member is asked. Until one has
+//! confirmed, reads are invalidated as soon as they are answered.
 //!
 //! Invariant: a group that `is_watched` says is watched has confirmed, in the present session.
 
@@ -34,8 +34,8 @@ pub trait Neighbours: Send + Sync {
     fn reachable(&self, group: GroupId) -> Vec<NodeId>;
     /// Whether this node is a member.
     fn takes_part(&self, group: GroupId) -> bool;
-    /// The groups of which this node is a member, each with its leader, if the node hears of what is
-    /// decided there: it leads a majority, or has a link to the leader.
+    /// The groups of which this node is a member, each with its leader, if the node hears of what
+    /// is decided there: it leads a majority, or has a link to the leader.
     fn contacts(&self) -> BTreeMap<GroupId, Option<NodeId>>;
     /// Waits until nothing is being applied that was begun before.
     fn settle(&self, group: GroupId);
@@ -126,8 +126,8 @@ impl Watching {
         state.watchers.entry(group).or_default().insert(node);
         self.note_watchers(&mut state);
         drop(state);
-        // Entries that were begun to be applied before this are not told of, and were decided before
-        // the asking node hears that it is watching.
+        // Entries that were begun to be applied before this are not told of, and were decided
+        // before the asking node hears that it is watching.
         neighbours.settle(group);
         true
     }
@@ -154,8 +154,9 @@ impl Watching {
         watchers.copied().collect()
     }
 
-    /// The groups whose leader is another one since the last call, or is out of reach, or of which this
-    /// node is no member any more; with those who watched this node for them, who do not any more.
+    /// The groups whose leader is another one since the last call, or is out of reach, or of which
+    /// this node is no member any more; with those who watched this node for them, who do not any
+    /// more.
     pub(super) fn lost_contact(
         &self,
         neighbours: &dyn Neighbours,

@@ -1,13 +1,13 @@
-//! The serving side of proxied reads, without I/O: from a parcel to proposals, and from their answers
-//! to outcomes.
+//! The serving side of proxied reads, without I/O: from a parcel to proposals, and from their
+//! answers to outcomes.
 //!
-//! A parcel's sections become proposals. Where the state is known to be the latest they are [read] at
-//! once; otherwise they go the way of local clients' reads, and the [`Clerk`] remembers which parcel
-//! waits for which of them.
+//! A parcel's sections become proposals. Where the state is known to be the latest they are [read]
+//! at once; otherwise they go the way of local clients' reads, and the [`Clerk`] remembers which
+//! parcel waits for which of them.
 //!
-//! An answer has a bound, because a message between nodes has one, and answers of many clients travel
-//! in it. Of a parcel that asks for more, the first requests are answered; for the others the asking
-//! node asks again. A single reply that is too long to travel is replaced by an error.
+//! An answer has a bound, because a message between nodes has one, and answers of many clients
+//! travel in it. Of a parcel that asks for more, the first requests are answered; for the others
+//! the asking node asks again. A single reply that is too long to travel is replaced by an error.
 //!
 //! [read]: read
 
@@ -26,8 +26,8 @@ use crate::state::{ProxiedReply, State};
 
 /// When an answer has so many bytes, what is left of the parcel is for another one.
 const ANSWER_TARGET_BYTES: usize = 64 << 20;
-/// The longest reply that travels. An answer has at most this and twice the target, and stays below the
-/// bound of a message.
+/// The longest reply that travels. An answer has at most this and twice the target, and stays below
+/// the bound of a message.
 const REPLY_MAX_BYTES: usize = 512 << 20;
 
 /// A parcel whose sections are with the group.
@@ -117,8 +117,8 @@ pub fn unpack(body: &Bytes) -> Result<Vec<Box<Proposal>>, String> {
     sections.iter().map(unpack_section).collect()
 }
 
-/// Runs the reads on a state that is known to be the latest, and writes what came of them: of all, or of
-/// as many as make a long answer.
+/// Runs the reads on a state that is known to be the latest, and writes what came of them: of all,
+/// or of as many as make a long answer.
 pub fn read(
     state: &State,
     proposals: &[Box<Proposal>],
@@ -178,7 +178,8 @@ pub fn read(
     }
 }
 
-/// Starts to bring the entries of the next requests into the cache, as a connection does for its own.
+/// Starts to bring the entries of the next requests into the cache, as a connection does for its
+/// own.
 fn look_ahead(state: &State, proposal: &Proposal, from: usize) {
     for item in proposal.items.iter().skip(from).take(LOOK_AHEAD) {
         if let Item::Command {
@@ -240,8 +241,8 @@ fn put_reply(reply: &[u8], protocol: Protocol, max_bytes: usize, outcomes: &mut 
     ProxiedReply::Failed(&error).put(outcomes);
 }
 
-/// What came of the items of a proposal that a group has answered: of all, or of as many as make a long
-/// answer.
+/// What came of the items of a proposal that a group has answered: of all, or of as many as make a
+/// long answer.
 fn outcomes_of(proposal: &Proposal) -> Vec<u8> {
     let mut outcomes = Vec::new();
     let (mut start, mut strayed) = (0, proposal.strayed.iter().peekable());

@@ -3,14 +3,15 @@
 //!
 //! What waits for a group is packed into *parcels*: reads apart from writes, all clients together.
 //! A parcel is sent to one member of the group, the leader if it is known, and again, to another
-//! one, when the link breaks, when the member says that it does not serve the group, or when nothing
-//! is heard for long. A parcel of writes is a proposal of the group's log with an origin and a
-//! sequence, so it is executed once however often it was sent, and whoever is asked again gives the
-//! answer of that one time. Parcels of reads can be repeated as they are. Of many large values the
-//! answer may be a part: what it leaves out waits again, before all others, for as long as it had.
+//! one, when the link breaks, when the member says that it does not serve the group, or when
+//! nothing is heard for long. A parcel of writes is a proposal of the group's log with an origin
+//! and a sequence, so it is executed once however often it was sent, and whoever is asked again
+//! gives the answer of that one time. Parcels of reads can be repeated as they are. Of many large
+//! values the answer may be a part: what it leaves out waits again, before all others, for as long
+//! as it had.
 //!
-//! **How it fails.** When no member of the group can be reached, or none answers in time, the clients
-//! hear `CLUSTERDOWN` with group and prefix if nothing can have been done, and `UNCERTAIN`
+//! **How it fails.** When no member of the group can be reached, or none answers in time, the
+//! clients hear `CLUSTERDOWN` with group and prefix if nothing can have been done, and `UNCERTAIN`
 //! otherwise.
 //!
 //! Invariants: a parcel is in `open` from when it is packed until its clients are answered; no two
@@ -192,8 +193,8 @@ impl Courier {
         self.lanes.values().all(Lane::is_idle)
     }
 
-    /// Who leads a group, as was heard last: from its members when they were asked for something, or
-    /// from a node to which there is a link and that says so of itself.
+    /// Who leads a group, as was heard last: from its members when they were asked for something,
+    /// or from a node to which there is a link and that says so of itself.
     #[must_use]
     pub fn leader(&self, group: GroupId, groups: &(impl Groups + ?Sized)) -> Option<NodeId> {
         let heard = self.lanes.get(&group).map(|lane| lane.heard);

@@ -1,8 +1,8 @@
 //! The serving side of proxying: a thread that has requests of other nodes' clients executed.
 //!
 //! Reads run here and now where the leader's lease holds; otherwise they go the way of local
-//! clients' reads. Writes go to the replica's thread, which answers by itself. A group in which this
-//! node has no seat is answered with `Elsewhere`.
+//! clients' reads. Writes go to the replica's thread, which answers by itself. A group in which
+//! this node has no seat is answered with `Elsewhere`.
 
 use std::sync::Arc;
 use std::task::{Context, Wake, Waker};

@@ -1,5 +1,5 @@
-//! What is under way to one group: what waits to be packed, parcels whose clients wait for an answer,
-//! and what is known of who leads.
+//! What is under way to one group: what waits to be packed, parcels whose clients wait for an
+//! answer, and what is known of who leads.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -50,8 +50,8 @@ pub(super) struct Open {
     pub(super) not_before: u64,
     /// How often it was sent.
     pub(super) times: u32,
-    /// How often that was answered with `Elsewhere`: `bounced <= times`. While a group elects a leader
-    /// this happens every few milliseconds, and says nothing about how long an answer takes.
+    /// How often that was answered with `Elsewhere`: `bounced <= times`. While a group elects a
+    /// leader this happens every few milliseconds, and says nothing about how long an answer takes.
     pub(super) bounced: u32,
 }
 
@@ -69,8 +69,8 @@ impl Open {
         }
     }
 
-    /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of each
-    /// sending there is one such answer at most.
+    /// Whether it may have been executed: a member that says `Elsewhere` has not taken it, and of
+    /// each sending there is one such answer at most.
     pub(super) fn was_taken(&self) -> bool {
         self.unanswered() > 0
     }

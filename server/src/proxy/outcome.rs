@@ -7,8 +7,8 @@ use crate::commands::CommandError;
 use crate::group::{Item, Proposal, Strayed};
 use crate::state::{DecodeError, ProxiedReply, decode_replies};
 
-/// Gives the requests of a parcel that are not answered yet their replies: each of them, or, where a
-/// part is enough, the first ones, of which there is one at least.
+/// Gives the requests of a parcel that are not answered yet their replies: each of them, or, where
+/// a part is enough, the first ones, of which there is one at least.
 ///
 /// # Errors
 /// The outcomes are not those of these requests; nothing was given then.

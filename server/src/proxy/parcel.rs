@@ -9,8 +9,8 @@ use crate::state::{Origin, ProposalWriter, ProxiedStep};
 
 /// A client's proposal on its way to another group.
 ///
-/// Invariants: `answered <= proposal.items.len()`; the items before it have their replies. It is above
-/// zero only for reads, of which a part was answered.
+/// Invariants: `answered <= proposal.items.len()`; the items before it have their replies. It is
+/// above zero only for reads, of which a part was answered.
 pub(super) struct Load {
     /// The requests.
     pub proposal: Box<Proposal>,

@@ -39,8 +39,8 @@ pub struct Proxy {
 /// What the thread goes by that looks after what gets no answer.
 #[derive(Default)]
 struct Watch {
-    /// It waits until there is something to look after. Waking it for each request that is passed on
-    /// would cost more than the request.
+    /// It waits until there is something to look after. Waking it for each request that is passed
+    /// on would cost more than the request.
     is_asleep: bool,
     is_over: bool,
 }
@@ -140,8 +140,8 @@ impl Proxy {
         }
     }
 
-    /// Who leads a group, as was heard last: from its members when they were asked for something, or
-    /// by gossip.
+    /// Who leads a group, as was heard last: from its members when they were asked for something,
+    /// or by gossip.
     #[must_use]
     pub fn leader(&self, group: GroupId) -> Option<NodeId> {
         self.courier.lock().leader(group, &*self.groups)

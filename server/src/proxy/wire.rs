@@ -13,8 +13,8 @@
 //!
 //! Numbers are LEB128; a leader is a node's number, 0 for unknown. The sections are requests as
 //! clients send them, so the receiver cuts them out with the same parser and copies nothing. What
-//! makes no sense is refused as a whole. Of a READ that asks for more than a message holds, DONE has
-//! the first outcomes only, and the asker sends the other requests again, as another READ.
+//! makes no sense is refused as a whole. Of a READ that asks for more than a message holds, DONE
+//! has the first outcomes only, and the asker sends the other requests again, as another READ.
 
 use bailiwick_frame::Protocol;
 use bailiwick_replication::link::{Class, Frame};

@@ -1,10 +1,10 @@
 //! Which of the node's clients listen to what.
 //!
-//! Owns the node's side of subscriptions; each connection has its own in [`Subscriptions`]. Delivering
-//! takes the lock for reading, so publishers do not wait for each other.
+//! Owns the node's side of subscriptions; each connection has its own in [`Subscriptions`].
+//! Delivering takes the lock for reading, so publishers do not wait for each other.
 //!
-//! Invariants: a name stands in a table as long as somebody subscribes to it; `names` is the number of
-//! names in all tables, and `Tables::bytes` how long they are together.
+//! Invariants: a name stands in a table as long as somebody subscribes to it; `names` is the number
+//! of names in all tables, and `Tables::bytes` how long they are together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

@@ -1,12 +1,13 @@
-//! What this node and others tell each other: who has listeners for what, and the messages for them.
+//! What this node and others tell each other: who has listeners for what, and the messages for
+//! them.
 //!
 //! Whatever links report is queued and handled by one thread, in order. Interest is counted in
-//! *versions*: each change of this node's board is the next one, and others say up to which they have
-//! heard. Messages are counted in bytes; more than [`WINDOW_BYTES`] are never on their way to a node,
-//! so a stream of messages cannot fill the queue of a link, which consensus needs as well.
+//! *versions*: each change of this node's board is the next one, and others say up to which they
+//! have heard. Messages are counted in bytes; more than [`WINDOW_BYTES`] are never on their way to
+//! a node, so a stream of messages cannot fill the queue of a link, which consensus needs as well.
 //!
-//! Invariants, for each peer: `heard <= version`; `received <= sent <= received + WINDOW_BYTES` unless
-//! a single message is longer.
+//! Invariants, for each peer: `heard <= version`; `received <= sent <= received + WINDOW_BYTES`
+//! unless a single message is longer.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -30,8 +31,8 @@ use crate::config::OutputBufferLimits;
 pub const WINDOW_BYTES: u64 = 8 << 20;
 /// A node with listeners for more names asks for all messages instead of naming them.
 const NAMES_MAX: usize = 100_000;
-/// So does one whose names have more bytes: they are announced anew over each link that comes up, and
-/// a link has a bound, which clients must not be able to reach.
+/// So does one whose names have more bytes: they are announced anew over each link that comes up,
+/// and a link has a bound, which clients must not be able to reach.
 const NAMES_MAX_BYTES: usize = 16 << 20;
 /// Names announced in one message.
 const NAMES_A_MESSAGE: usize = 1000;
@@ -105,8 +106,8 @@ impl Exchange {
         self.send_where(message, |_, _| true);
     }
 
-    /// Sends a message about an event of these classes to the nodes that want it, of those for which
-    /// `is_meant` holds.
+    /// Sends a message about an event of these classes to the nodes that want it, of those for
+    /// which `is_meant` holds.
     pub(super) fn forward_event(
         &self,
         message: &Message<'_>,
@@ -173,8 +174,8 @@ impl Exchange {
         self.classes_wanted.load(Ordering::Relaxed)
     }
 
-    /// Announces that this node has listeners for a name, or has none any more. To be called under the
-    /// board's lock.
+    /// Announces that this node has listeners for a name, or has none any more. To be called under
+    /// the board's lock.
     pub(super) fn announce(&self, tables: &Tables, kind: Kind, name: &[u8], is_wanted: bool) {
         let mut state = self.state.lock();
         state.version += 1;

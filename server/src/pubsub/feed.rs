@@ -1,7 +1,8 @@
 //! What waits to be sent to a client that did not ask for it: messages and invalidations.
 //!
 //! Any thread adds; the connection's task takes, between its replies. Adding never waits. A feed
-//! counts what is being written, too, so a client that reads nothing cannot have more than its limit.
+//! counts what is being written, too, so a client that reads nothing cannot have more than its
+//! limit.
 //!
 //! Invariants: `bytes` is what is queued plus what was taken and not written; `has_pending` changes
 //! only under the lock, and holds whenever something is queued.
@@ -46,8 +47,8 @@ impl Feed {
         self.waker.get_or_init(|| waker.clone());
     }
 
-    /// Adds what is to be sent. False if that is too much for the client, which is to be disconnected
-    /// and gets nothing more.
+    /// Adds what is to be sent. False if that is too much for the client, which is to be
+    /// disconnected and gets nothing more.
     #[must_use]
     pub fn push(&self, bytes: Bytes, limit: BufferLimit) -> bool {
         let mut inner = self.inner.lock();

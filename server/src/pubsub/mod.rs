@@ -6,20 +6,20 @@
 //! repeated never: who is not connected when it passes does not get it.
 //!
 //! **Interest.** Each node tells all others the names that it has listeners for, so that a message
-//! travels only where it is wanted. A subscription is acknowledged when every linked node has heard of
-//! it (or after [`HEARD_WITHIN`]), because a client may tell others of its subscription and they may
-//! publish anywhere. Sending everything everywhere would save that round trip and cost each message
-//! the links to all nodes.
+//! travels only where it is wanted. A subscription is acknowledged when every linked node has heard
+//! of it (or after [`HEARD_WITHIN`]), because a client may tell others of its subscription and they
+//! may publish anywhere. Sending everything everywhere would save that round trip and cost each
+//! message the links to all nodes.
 //!
 //! **Order.** What one connection publishes arrives in its order, at each listener. Messages of
 //! different publishers have no order.
 //!
-//! **How it fails.** Nobody ever waits for a slow listener: a client whose feed grows beyond its limit
-//! is disconnected, and messages for a node that is further behind than `exchange::WINDOW_BYTES` are
-//! dropped and counted. What was on its way when a link broke is lost.
+//! **How it fails.** Nobody ever waits for a slow listener: a client whose feed grows beyond its
+//! limit is disconnected, and messages for a node that is further behind than
+//! `exchange::WINDOW_BYTES` are dropped and counted. What was on its way when a link broke is lost.
 //!
-//! Invariant: a node's board and what it has announced change under one lock, so that others learn of
-//! changes in their order.
+//! Invariant: a node's board and what it has announced change under one lock, so that others learn
+//! of changes in their order.
 
 mod board;
 mod exchange;
@@ -72,15 +72,16 @@ impl PubSub {
         &self.board
     }
 
-    /// Sends a message to everybody who listens. Returns the number of this node's receivers, a client
-    /// counting once for each subscription that matches.
+    /// Sends a message to everybody who listens. Returns the number of this node's receivers, a
+    /// client counting once for each subscription that matches.
     pub fn publish(&self, message: &Message<'_>, limits: &OutputBufferLimits) -> usize {
         let received = self.board.deliver(message, limits);
         self.exchange.forward(message);
         received
     }
 
-    /// Subscribes a client. Tells when all nodes that are linked have heard of it; `None` if they have.
+    /// Subscribes a client. Tells when all nodes that are linked have heard of it; `None` if they
+    /// have.
     pub fn subscribe(&self, kind: Kind, name: &[u8], client: &Arc<Client>) -> Option<Heard> {
         let mut tables = self.board.write();
         if tables.add(kind, name, client) {
@@ -124,8 +125,8 @@ impl PubSub {
         self.exchange.received(from, frames);
     }
 
-    /// Handles what other nodes send, until [`PubSub::close`]. Runs on a thread of its own, because the
-    /// links' thread has no time to give a message to thousands of clients.
+    /// Handles what other nodes send, until [`PubSub::close`]. Runs on a thread of its own, because
+    /// the links' thread has no time to give a message to thousands of clients.
     pub fn run(&self, listener: &dyn Listener) {
         while let Some(events) = self.exchange.wait() {
             for event in events {
@@ -146,8 +147,8 @@ impl PubSub {
         self.exchange.classes_wanted()
     }
 
-    /// Sends the message about an event of these classes to the nodes that want it, of those for which
-    /// `is_meant` holds.
+    /// Sends the message about an event of these classes to the nodes that want it, of those for
+    /// which `is_meant` holds.
     pub fn forward_event(
         &self,
         message: &Message<'_>,

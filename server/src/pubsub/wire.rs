@@ -11,8 +11,8 @@
 //! touch    = what u8 | key                            what: 0 changed, 1 all cleared, 2 handed out
 //! ```
 //!
-//! Numbers are LEB128, names and payloads stand behind their lengths. `begins` is 1 where the changes
-//! start from nothing, which they do in each session.
+//! Numbers are LEB128, names and payloads stand behind their lengths. `begins` is 1 where the
+//! changes start from nothing, which they do in each session.
 
 use bailiwick_replication::link::{Class, Frame};
 use bailiwick_replication::{ConfigurationId, GroupId};

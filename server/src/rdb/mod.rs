@@ -9,13 +9,13 @@
 //! encoding that one of them wrote. Written is version [`WRITE_VERSION`], which Redis 7.0 and all
 //! later ones load: small values as listpacks, others element by element.
 //!
-//! Bytes come from clients and from files, so nothing in them is believed. Lengths are compared with
-//! what is there before memory is taken for them; counts, order, ends and uniqueness are checked for
-//! each encoding, also where Redis itself checks them only if told to. What does not hold is
-//! [`Malformed`], which says nothing more, as Redis's error does not.
+//! Bytes come from clients and from files, so nothing in them is believed. Lengths are compared
+//! with what is there before memory is taken for them; counts, order, ends and uniqueness are
+//! checked for each encoding, also where Redis itself checks them only if told to. What does not
+//! hold is [`Malformed`], which says nothing more, as Redis's error does not.
 //!
-//! The codec knows no commands and no I/O. A file is cut into its records by [`mod@file`], which copies
-//! values without understanding more of them than their length; importing such a value is a
+//! The codec knows no commands and no I/O. A file is cut into its records by [`mod@file`], which
+//! copies values without understanding more of them than their length; importing such a value is a
 //! `RESTORE`, so both ways of getting data in pass the same checks.
 //!
 //! Not here: strings are not compressed when written, values of modules are not read.

@@ -1,9 +1,9 @@
 //! Streams of the keyspace, from and to the plain form that is read and written.
 //!
 //! Nodes are divided anew: on reading as if the entries were added one by one, on writing after so
-//! many entries as a node may have. How it fails: an entry that no stream can have (ID 0-0, or behind
-//! the last one) and a name that is there twice are refused, and so is one that would take too much:
-//! in a dump a node's entries share the names of their fields, which need not be so here.
+//! many entries as a node may have. How it fails: an entry that no stream can have (ID 0-0, or
+//! behind the last one) and a name that is there twice are refused, and so is one that would take
+//! too much: in a dump a node's entries share the names of their fields, which need not be so here.
 
 use std::collections::BTreeMap;
 

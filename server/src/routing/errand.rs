@@ -1,9 +1,9 @@
 //! Requests of the node itself, to any group.
 //!
-//! An errand blocks until the group has answered, as a client's command would wait, so it is nothing
-//! for a thread that serves connections. It is executed once, wherever the group's leader is and
-//! whatever breaks meanwhile; what a client would hear instead of a reply, the caller hears as
-//! [`Failure`].
+//! An errand blocks until the group has answered, as a client's command would wait, so it is
+//! nothing for a thread that serves connections. It is executed once, wherever the group's leader
+//! is and whatever breaks meanwhile; what a client would hear instead of a reply, the caller hears
+//! as [`Failure`].
 
 use std::sync::Arc;
 

@@ -1,19 +1,19 @@
 //! Listings over several groups: whom to ask, whether the answers fit together, and what they add
 //! up to. Pure; the asking is done by the connection.
 //!
-//! A listing is about the keys that begin with its *head* (all keys, if the head is empty). One group
-//! serves the head itself; the others serve prefixes below it, each of which was handed out by the
-//! owner of its parent. What each group says of itself is a [`Share`], and [`judge`] accepts a set of
-//! them only if every prefix is listed once: what a group serves must be what the others say it does.
-//! The directory is used to guess whom to ask, so that nearly always one round is enough; whether the
-//! guess was right does not depend on it. While a prefix changes hands the shares do not fit, and the
-//! round is repeated.
+//! A listing is about the keys that begin with its *head* (all keys, if the head is empty). One
+//! group serves the head itself; the others serve prefixes below it, each of which was handed out
+//! by the owner of its parent. What each group says of itself is a [`Share`], and [`judge`] accepts
+//! a set of them only if every prefix is listed once: what a group serves must be what the others
+//! say it does. The directory is used to guess whom to ask, so that nearly always one round is
+//! enough; whether the guess was right does not depend on it. While a prefix changes hands the
+//! shares do not fit, and the round is repeated.
 //!
 //! **Why the moments do not matter.** Groups answer one after the other, and prefixes may move in
 //! between. But a prefix is served by one group at each of its epochs, epochs only rise, and an
 //! accepted set names for each prefix one owner at one epoch. That group served the prefix when it
-//! listed it, and nobody listed it at another epoch. So a key that was there all the time is listed,
-//! and listed once.
+//! listed it, and nobody listed it at another epoch. So a key that was there all the time is
+//! listed, and listed once.
 //!
 //! **Cursors.** All groups hash keys alike, so a position in hash order means the same everywhere.
 //! A step of SCAN goes as far as all groups have come ([`merge`]); what some of them have listed
@@ -122,7 +122,8 @@ pub fn judge<'s>(shares: impl Iterator<Item = (GroupId, &'s Share)> + Clone) -> 
     }
 }
 
-/// One page of what several groups found from the same position on: as far as all of them have come.
+/// One page of what several groups found from the same position on: as far as all of them have
+/// come.
 #[must_use]
 pub fn merge(pages: impl IntoIterator<Item = Page>) -> Page {
     let mut merged = Page::default();
@@ -161,8 +162,8 @@ pub fn divide(
     groups.iter().map(|group| (*group, part(group))).collect()
 }
 
-/// The group in which the `draw`-th key is, if all keys are numbered group by group. `None` if there
-/// are no keys.
+/// The group in which the `draw`-th key is, if all keys are numbered group by group. `None` if
+/// there are no keys.
 #[must_use]
 pub fn choose(draw: u64, keys: &BTreeMap<GroupId, u64>) -> Option<GroupId> {
     let total: u64 = keys.values().sum();

@@ -54,8 +54,9 @@ fn a_random_key_is_drawn_from_all_keys() {
     assert_eq!(choose(7, &[(group(1), 0)].into()), None);
 }
 
-/// Some groups with prefixes that move in the steps in which they really do. Keys are numbers, which
-/// are their positions; each belongs to one of the places, and is copied when its place moves.
+/// Some groups with prefixes that move in the steps in which they really do. Keys are numbers,
+/// which are their positions; each belongs to one of the places, and is copied when its place
+/// moves.
 struct World {
     places: Vec<Place>,
     random: u64,

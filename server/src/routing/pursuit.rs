@@ -1,9 +1,9 @@
 //! Where a request is asked for next that strayed.
 //!
 //! A group that does not serve a key does nothing and says so, with what it knows of the key's
-//! whereabouts. Its word is followed if the directory has nothing newer, but only for a few hops in a
-//! row: two groups that know too little would send a request to and fro. Then, and while a prefix is
-//! being moved, there is a pause, which grows, before the directory is asked again.
+//! whereabouts. Its word is followed if the directory has nothing newer, but only for a few hops in
+//! a row: two groups that know too little would send a request to and fro. Then, and while a prefix
+//! is being moved, there is a pause, which grows, before the directory is asked again.
 //!
 //! What WATCH saw is numbers of the group that it asked, and says nothing to any other. So a
 //! transaction that watches something is never asked for elsewhere: what moved has changed.

@@ -1,10 +1,10 @@
 //! When a client is sent elsewhere instead of having its request executed.
 //!
-//! On the plain port only if it asked for that (`ROUTE MODE redirect`): then every key is redirected
-//! to whoever leads the group that owns it. On the cluster port the rule is that a redirect never
-//! contradicts the slot map, which breaks clients: a key is redirected only to the node to which
-//! `CLUSTER SLOTS` gives its slot. Where that node would have to ask another group all the same, as
-//! for a prefix that is no hash tag, whoever was asked does so itself.
+//! On the plain port only if it asked for that (`ROUTE MODE redirect`): then every key is
+//! redirected to whoever leads the group that owns it. On the cluster port the rule is that a
+//! redirect never contradicts the slot map, which breaks clients: a key is redirected only to the
+//! node to which `CLUSTER SLOTS` gives its slot. Where that node would have to ask another group
+//! all the same, as for a prefix that is no hash tag, whoever was asked does so itself.
 
 use bailiwick_replication::{GroupId, NodeId};
 
@@ -32,8 +32,8 @@ pub trait Around {
     fn serves_copy(&self, group: GroupId) -> bool;
 }
 
-/// Where a request with these keys is redirected to: the slot to name, and the node. `None` if it is
-/// executed from here.
+/// Where a request with these keys is redirected to: the slot to name, and the node. `None` if it
+/// is executed from here.
 pub fn decide<'k>(
     asks_for_all: bool,
     keys: impl Iterator<Item = &'k [u8]> + Clone,

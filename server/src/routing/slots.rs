@@ -1,13 +1,13 @@
 //! Redis Cluster's slots, as far as prefixes can be told by them.
 //!
 //! A cluster client knows 16,384 slots and nothing of prefixes. A prefix that is written as a hash
-//! tag, `{eu}`, is exactly one slot to it: all keys that begin with `{eu}` have the slot of `eu`, so
-//! the slot belongs to the owner of the prefix. All other slots belong to the root group, which has
-//! keys of other prefixes executed by their owners.
+//! tag, `{eu}`, is exactly one slot to it: all keys that begin with `{eu}` have the slot of `eu`,
+//! so the slot belongs to the owner of the prefix. All other slots belong to the root group, which
+//! has keys of other prefixes executed by their owners.
 //!
 //! Two tags can have the same slot. If their owners differ, the slot is that of the tag that comes
-//! first in byte order, and the other tag's keys take a hop; [`collision`] tells whoever creates the
-//! second.
+//! first in byte order, and the other tag's keys take a hop; [`collision`] tells whoever creates
+//! the second.
 
 use std::collections::BTreeMap;
 

@@ -109,8 +109,8 @@ pub fn merge(
 /// What a client hears of a reply that no command gives.
 pub const NONSENSE: CommandError = CommandError::text("ERR a group's reply makes no sense");
 
-/// The reply to what each group did by itself: what all of them said; of numbers in a list, the least,
-/// since what one group does not know is not known everywhere. `None` without a group.
+/// The reply to what each group did by itself: what all of them said; of numbers in a list, the
+/// least, since what one group does not know is not known everywhere. `None` without a group.
 #[must_use]
 pub fn common(replies: &[Vec<u8>]) -> Option<Vec<u8>> {
     let (first, others) = replies.split_first()?;

@@ -1,9 +1,9 @@
 //! The cluster as cluster clients see it: nodes with their roles, groups with their slots.
 //!
-//! A value that is made when somebody asks. Redis has a node serve one set of slots, as their master
-//! or as a replica; here a node may lead one group and follow in others. It is shown as master of the
-//! slots of all groups that it leads. Clients take a node that they have met as a replica for nothing
-//! else, so only nodes that are no masters are shown as replicas.
+//! A value that is made when somebody asks. Redis has a node serve one set of slots, as their
+//! master or as a replica; here a node may lead one group and follow in others. It is shown as
+//! master of the slots of all groups that it leads. Clients take a node that they have met as a
+//! replica for nothing else, so only nodes that are no masters are shown as replicas.
 //!
 //! Who leads is what this node knows last. For a group of which it knows none, the first member
 //! stands in: whoever is asked has the request executed all the same.
@@ -122,8 +122,8 @@ impl Topology {
         groups.filter_map(|group| self.master_of(group)).collect()
     }
 
-    /// All slots in ascending order. A group that this node knows nothing of has its slots served by
-    /// the root group.
+    /// All slots in ascending order. A group that this node knows nothing of has its slots served
+    /// by the root group.
     #[must_use]
     pub fn ranges(&self) -> Vec<Range> {
         let mut all = Vec::new();

@@ -11,11 +11,11 @@
 //! with records as in [`record`](super::record).
 //!
 //! Version 1, which single nodes wrote, had no group part; it restores without origins and
-//! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no authority
-//! part, as everything belonged to the root group. Up to version 4 nobody could wait for keys, no
-//! fencing token had been given, and there were no streams and no scripts. Records do not say to
-//! which realm they belong: the authority has all prefixes, of which the longest decides; only what
-//! is arriving stands apart.
+//! configuration. Version 2 knew strings only. Up to version 3 there were no replies and no
+//! authority part, as everything belonged to the root group. Up to version 4 nobody could wait for
+//! keys, no fencing token had been given, and there were no streams and no scripts. Records do not
+//! say to which realm they belong: the authority has all prefixes, of which the longest decides;
+//! only what is arriving stands apart.
 //!
 //! The stream is cut into blocks wherever it suits the writer; checksums and completeness are the
 //! business of the file around it. Records come in no particular order. Numbers are little-endian;
@@ -272,8 +272,8 @@ impl Restorer {
     pub fn finish(self) -> Result<State, RestoreError> {
         match self.state {
             Some(mut state) if self.pending.is_empty() => {
-                // Those who wait had their look at these keys before the checkpoint was taken; a second
-                // one here alone could find what other replicas do not look for.
+                // Those who wait had their look at these keys before the checkpoint was taken; a
+                // second one here alone could find what other replicas do not look for.
                 state.keyspace.awaited.take_touched();
                 Ok(state)
             }

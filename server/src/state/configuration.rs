@@ -22,7 +22,8 @@ pub const MAX_MEMBERS: usize = 16;
 
 /// The membership that the last SEAL of the log began.
 ///
-/// Invariant: `members.len() <= MAX_MEMBERS`, and `sealed_at <= applied` of the state that holds it.
+/// Invariant: `members.len() <= MAX_MEMBERS`, and `sealed_at <= applied` of the state that holds
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// Its number.

@@ -1,10 +1,10 @@
 //! What a part of the state adds up to, so that replicas can find out that they differ.
 //!
 //! Every [`DIGEST_EVERY`] entries each replica digests one *slice* of its keyspace: the keys of all
-//! databases whose hashes begin with certain bits, and some small tables. Slices take turns, so a difference anywhere is
-//! found when its slice comes round. A slice has a few thousand keys however large the keyspace is,
-//! which bounds the cost. What belongs to no key (counts, counters, time, origins, membership) is
-//! part of every digest.
+//! databases whose hashes begin with certain bits, and some small tables. Slices take turns, so a
+//! difference anywhere is found when its slice comes round. A slice has a few thousand keys however
+//! large the keyspace is, which bounds the cost. What belongs to no key (counts, counters, time,
+//! origins, membership) is part of every digest.
 //!
 //! The leader puts its digest into a later entry; a replica that remembers another one for the same
 //! index has a state that the log did not make, and must stop. A replica that no longer (or, fresh

@@ -223,8 +223,8 @@ fn put_entry(entry: &Entry, database: usize, chunk: &mut Vec<u8>, exported: &mut
     exported.note(database, entry.key(), Some(hash));
 }
 
-/// The database goes in behind the hash: short keys whose bytes differ as two small seeds do have the
-/// same hash under those seeds.
+/// The database goes in behind the hash: short keys whose bytes differ as two small seeds do have
+/// the same hash under those seeds.
 fn key_hash(database: usize, key: &[u8]) -> u64 {
     xxh3_64(key) ^ (database as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -6,9 +6,9 @@
 //! the requests it still holds (and answers them), everybody else, and a node that recovers,
 //! decodes the entry. Both go through [`Applier`].
 //!
-//! Besides the data, the state knows which proposals it has applied ([`Origins`]), who takes part in
-//! the group ([`Configuration`]), and what it added up to at certain entries, to be compared with
-//! other replicas.
+//! Besides the data, the state knows which proposals it has applied ([`Origins`]), who takes part
+//! in the group ([`Configuration`]), and what it added up to at certain entries, to be compared
+//! with other replicas.
 //!
 //! Reads that stand behind a write in a pipeline are no part of the entry: the proposing node runs
 //! them at their place during apply, and as they change nothing, nobody else needs to.

@@ -13,8 +13,8 @@
 //! whichever replica leads can answer a retry with what the first execution found.
 //!
 //! A higher incarnation starts the window anew: the new life knows nothing of the old one's
-//! proposals and repeats none. What still arrives from the old life is dropped, because nobody waits
-//! for it any more.
+//! proposals and repeats none. What still arrives from the old life is dropped, because nobody
+//! waits for it any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -93,8 +93,8 @@ impl Origins {
         }
     }
 
-    /// What was answered to a proposal, as [`ProxiedReply`](super::ProxiedReply) reads it; `None` if
-    /// it was not applied, or its origin has finished it.
+    /// What was answered to a proposal, as [`ProxiedReply`](super::ProxiedReply) reads it; `None`
+    /// if it was not applied, or its origin has finished it.
     #[must_use]
     pub fn reply(&self, origin: Origin, sequence: u64) -> Option<&Bytes> {
         let window = self.windows.get(&origin.node)?;
@@ -162,7 +162,8 @@ impl Origins {
     }
 
     /// Writes the floors that were told, and the replies: a count of origins that have told one or
-    /// have replies, then node, floor, count of replies, and each with the gap to the sequence before.
+    /// have replies, then node, floor, count of replies, and each with the gap to the sequence
+    /// before.
     pub(super) fn put_replies(&self, out: &mut Vec<u8>) {
         let windows = self
             .windows

@@ -1,4 +1,5 @@
-//! Requests of clients whose node is no member of the group, and what the group keeps of the answers.
+//! Requests of clients whose node is no member of the group, and what the group keeps of the
+//! answers.
 //!
 //! The replies of one proposal are one string of bytes:
 //!

@@ -4,11 +4,11 @@
 //! record = kind u8 | database | version u32 | access u32 | [expiry i64] | key | value
 //! ```
 //!
-//! A string with a fencing token is the token (u64) and the string. A value of several elements is its
-//! representation (u8) and the parts of its elements in order, each after its length; a list's are
-//! its packs, a stream's its nodes and groups. They come in chunks of whole elements, so that nobody
-//! needs all of a large value at once; a chunk follows its own length, and an empty one is the
-//! end. Fixed numbers are little-endian, the database and lengths are LEB128.
+//! A string with a fencing token is the token (u64) and the string. A value of several elements is
+//! its representation (u8) and the parts of its elements in order, each after its length; a list's
+//! are its packs, a stream's its nodes and groups. They come in chunks of whole elements, so that
+//! nobody needs all of a large value at once; a chunk follows its own length, and an empty one is
+//! the end. Fixed numbers are little-endian, the database and lengths are LEB128.
 //!
 //! Records can be compared by their hashes ([`record_hash`]), also those of two keyspaces, whose
 //! elements may stand in different orders.
@@ -55,8 +55,8 @@ pub(super) enum Stop {
     Malformed,
 }
 
-/// Writes a key with its value. The stamp is what a checkpoint keeps of the entry's history; in what
-/// goes to another group it is the default one.
+/// Writes a key with its value. The stamp is what a checkpoint keeps of the entry's history; in
+/// what goes to another group it is the default one.
 pub(super) fn put_record(entry: &Entry, database: usize, stamp: Stamp, out: &mut Vec<u8>) {
     put_head(entry, database, stamp, out);
     if let Some(elements) = entry.value().elements() {
@@ -125,8 +125,8 @@ pub(super) fn put_end(out: &mut Vec<u8>) {
     put_bytes(out, b"");
 }
 
-/// The hash of what [`put_record`] wrote of an entry with the default stamp. Two keyspaces that hold
-/// the same come to the same one, whatever their hash seeds.
+/// The hash of what [`put_record`] wrote of an entry with the default stamp. Two keyspaces that
+/// hold the same come to the same one, whatever their hash seeds.
 pub(super) fn record_hash(entry: &Entry, database: usize, record: &[u8]) -> u64 {
     let value = entry.value().elements();
     let Some((elements, parts)) = value.and_then(|value| Some((value, value.hash_ordered()?)))

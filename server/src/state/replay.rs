@@ -1,8 +1,8 @@
 //! Applies decoded entries: what a recovering node and every replica of a group does.
 //!
-//! Proposals that the log holds a second time are skipped. A proposal of this very node can be taken
-//! over by whoever still holds its requests, to run them through the same [`Applier`] and answer the
-//! clients; for everything else the replies are thrown away.
+//! Proposals that the log holds a second time are skipped. A proposal of this very node can be
+//! taken over by whoever still holds its requests, to run them through the same [`Applier`] and
+//! answer the clients; for everything else the replies are thrown away.
 //!
 //! Every error is a fault: the entry is half applied, and the node must stop.
 
@@ -101,8 +101,8 @@ impl Replay {
         std::mem::take(&mut self.proxied)
     }
 
-    /// Like [`Replay::apply`], but offers each proposal that is applied for the first time, unless it
-    /// is proxied, to `take_over`.
+    /// Like [`Replay::apply`], but offers each proposal that is applied for the first time, unless
+    /// it is proxied, to `take_over`.
     pub fn apply_with(
         &mut self,
         state: &mut State,

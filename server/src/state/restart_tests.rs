@@ -1,5 +1,5 @@
-//! A replica that was restored from checkpoints along the way goes on exactly like one that was not:
-//! the same replies, the same choices at random, the same content in the same order.
+//! A replica that was restored from checkpoints along the way goes on exactly like one that was
+//! not: the same replies, the same choices at random, the same content in the same order.
 
 use bailiwick_frame::{Limits, Parser, Protocol, Requests};
 use proptest::prelude::*;

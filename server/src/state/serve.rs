@@ -1,10 +1,10 @@
 //! Serving those who wait: what follows a command, a transaction or a script that has touched keys.
 //!
-//! Runs at the end of each of them, as a part of the same step of the log. Keys are looked at in the
-//! order in which they were touched, those who wait for a key in the order of their arrival; each
-//! runs its request again, which either finds something, and then it is served, or does not, and
-//! then it goes on waiting where it was. What the requests themselves touch is looked at in the next
-//! round, so an element that one of them moves on serves the next one.
+//! Runs at the end of each of them, as a part of the same step of the log. Keys are looked at in
+//! the order in which they were touched, those who wait for a key in the order of their arrival;
+//! each runs its request again, which either finds something, and then it is served, or does not,
+//! and then it goes on waiting where it was. What the requests themselves touch is looked at in the
+//! next round, so an element that one of them moves on serves the next one.
 //!
 //! A waiter whose keys have gone to another group is dismissed; its node makes the request there.
 //! While a key is frozen its waiters wait.
@@ -17,7 +17,8 @@ use crate::authority::Stray;
 use crate::commands::{CommandError, Known, Outcome, lookup_logged, run_waiting};
 
 impl Applier<'_> {
-    /// Serves those who wait for what has been touched. To be called behind each item of a proposal.
+    /// Serves those who wait for what has been touched. To be called behind each item of a
+    /// proposal.
     #[inline]
     pub fn serve(&mut self) {
         if self.authority_changed || self.state.keyspace.awaited.has_touched() {

@@ -311,7 +311,8 @@ fn who_waits_for_a_prefix_that_goes_away_is_sent_after_it() {
     let mut replicas = Replicas::new();
     replicas.wait(1, "BLPOP eu:l 0");
     replicas.wait(2, "BLPOP l 0");
-    // An empty prefix is handed out in one step and frozen; its keys may come back until it departs.
+    // An empty prefix is handed out in one step and frozen; its keys may come back until it
+    // departs.
     assert_eq!(replicas.run(&["_DELEGATE eu: 1"]), []);
     assert_eq!(replicas.run(&["_FREEZE eu: 2"]), []);
     let (pushed, woken) = replicas.proxied("RPUSH eu:l x");

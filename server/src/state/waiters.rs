@@ -2,8 +2,8 @@
 //!
 //! A blocking command that finds nothing registers a [`Waiter`] at its place in the log. A later
 //! write that touches one of its keys lets it run again, at the end of the command, transaction or
-//! script that wrote (`serve`). So who is served what is decided by the log alone: replicas agree, a
-//! leader's crash changes nothing, and no element goes to two clients.
+//! script that wrote (`serve`). So who is served what is decided by the log alone: replicas agree,
+//! a leader's crash changes nothing, and no element goes to two clients.
 //!
 //! **Order.** Those who wait for a key stand in the order of their [`Place`]: the log time of their
 //! arrival, and within that the order of the log. Who comes back from another group, because the
@@ -80,8 +80,8 @@ impl Waiters {
         self.or_absent > 0
     }
 
-    /// Registers a waiter that is not there yet, with the time of its first arrival. `request` is what
-    /// it runs when it is woken, unless `awaits` has another one.
+    /// Registers a waiter that is not there yet, with the time of its first arrival. `request` is
+    /// what it runs when it is woken, unless `awaits` has another one.
     pub fn register(
         &mut self,
         id: WaiterId,
@@ -201,8 +201,8 @@ impl Waiters {
         self.served.remove(&id)
     }
 
-    /// Ends those who wait on behalf of a node's lives up to this one. If these lives are over, their
-    /// replies go, too.
+    /// Ends those who wait on behalf of a node's lives up to this one. If these lives are over,
+    /// their replies go, too.
     pub fn forsake(&mut self, node: u32, up_to: u64, is_over: bool, awaited: &mut Awaited) {
         let of = |incarnation, number| WaiterId {
             node,

@@ -271,8 +271,8 @@ async fn disconnect_idle(worker: Rc<Worker>) {
     }
 }
 
-/// Ends the connections that have been above their soft limit for too long. More messages would find
-/// that out; there may be no more.
+/// Ends the connections that have been above their soft limit for too long. More messages would
+/// find that out; there may be no more.
 fn disconnect_slow(worker: &Worker) {
     let limits = worker.node.settings.load().client_output_buffer_limit;
     let clients: Vec<_> = worker.clients.borrow().values().cloned().collect();

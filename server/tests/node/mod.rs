@@ -163,8 +163,9 @@ impl Drop for Node {
 /// Ports that tests of this process have been given, whether a node listens there already or not.
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
-/// A port at which nobody listens, which the kernel gives to nobody by itself (a connection of another
-/// node could have it when this one comes to listen), and which no other test of this process has.
+/// A port at which nobody listens, which the kernel gives to nobody by itself (a connection of
+/// another node could have it when this one comes to listen), and which no other test of this
+/// process has.
 fn free_port() -> u16 {
     const FIRST: u16 = 10_000;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");

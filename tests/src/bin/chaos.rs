@@ -8,9 +8,9 @@ use clap::Parser;
 
 /// Hurts clusters under load and checks histories, data and errors.
 ///
-/// Runs rounds of three quarters of a minute, each with a cluster and a seed of its own; in every third
-/// one commands wait less for a leader than an election takes, so that they fail. The Bailiwick
-/// program is the one beside this one, or in BAILIWICK_BIN.
+/// Runs rounds of three quarters of a minute, each with a cluster and a seed of its own; in every
+/// third one commands wait less for a leader than an election takes, so that they fail. The
+/// Bailiwick program is the one beside this one, or in BAILIWICK_BIN.
 #[derive(Parser)]
 struct Arguments {
     /// How long, in seconds

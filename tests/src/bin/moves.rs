@@ -6,7 +6,8 @@ use bailiwick_tests::regions::{Layout, World};
 use clap::Parser;
 
 /// Moves prefixes around three regions of three nodes under load, and checks that no acknowledged
-/// write is lost, no key has two owners, and no client hears an error that is not its own node's death.
+/// write is lost, no key has two owners, and no client hears an error that is not its own node's
+/// death.
 ///
 /// The Bailiwick program is the one beside this one, or in BAILIWICK_BIN.
 #[derive(Parser)]

@@ -12,8 +12,8 @@ use bailiwick_tests::simulation::{Planted, Summary, Violation, run, several};
 use clap::{Parser, ValueEnum};
 
 /// Runs whole clusters on simulated clocks, networks and disks, one for each seed, and checks what
-/// they told their clients. Prints seeds per second; stops at a violation and prints its seed, which
-/// shows the same again.
+/// they told their clients. Prints seeds per second; stops at a violation and prints its seed,
+/// which shows the same again.
 #[derive(Parser)]
 struct Arguments {
     /// How many seeds

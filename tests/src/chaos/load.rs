@@ -1,9 +1,9 @@
 //! The clients: what they ask, and what they make of what they are told.
 //!
-//! A [`Worker`] stays with one node, reads and writes a few keys that all workers share, and records
-//! everything. It never assumes that a write failed unless it was told so by an error that promises
-//! it. What goes wrong is also kept as a [`Complaint`], to be excused by the faults of the time or
-//! not. A [`Session`] reads a counter under `READONLY` from one node.
+//! A [`Worker`] stays with one node, reads and writes a few keys that all workers share, and
+//! records everything. It never assumes that a write failed unless it was told so by an error that
+//! promises it. What goes wrong is also kept as a [`Complaint`], to be excused by the faults of the
+//! time or not. A [`Session`] reads a counter under `READONLY` from one node.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -238,8 +238,9 @@ impl Session {
     }
 }
 
-/// Reads every key that begins so of a healthy cluster through every node. Nodes that are impatient may say that
-/// there is no leader while one is being elected; then the read is tried again, for a while.
+/// Reads every key that begins so of a healthy cluster through every node. Nodes that are impatient
+/// may say that there is no leader while one is being elected; then the read is tried again, for a
+/// while.
 ///
 /// # Errors
 /// A node does not answer as it should.

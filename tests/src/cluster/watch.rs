@@ -1,7 +1,7 @@
 //! What the nodes of a cluster say of their group: who leads, and whether they hold the same data.
 //!
-//! Owns nothing; asks `GROUP INFO` and `DEBUG DIGEST`. A node that does not answer within [`ASK`] has
-//! no opinion.
+//! Owns nothing; asks `GROUP INFO` and `DEBUG DIGEST`. A node that does not answer within [`ASK`]
+//! has no opinion.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -322,8 +322,8 @@ fn same_length(_: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     }
 }
 
-/// Besides, SORT turns a small sorted set into a large one in Redis, though it only reads it; its keys
-/// in a sequence begin with `sort:z`.
+/// Besides, SORT turns a small sorted set into a large one in Redis, though it only reads it; its
+/// keys in a sequence begin with `sort:z`.
 fn newer_encoding(words: &[Vec<u8>], ours: &Value, theirs: &Value) -> bool {
     let was_sorted = words.last().is_some_and(|key| key.starts_with(b"sort:z"));
     if was_sorted && *ours == Value::bytes("listpack") && *theirs == Value::bytes("skiplist") {

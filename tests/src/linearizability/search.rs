@@ -74,7 +74,8 @@ pub fn search(
 }
 
 /// What pending operations ask for, with every value that no answer shows replaced by one of the
-/// same length. Only its length can ever matter, so operations become alike that differ in it alone.
+/// same length. Only its length can ever matter, so operations become alike that differ in it
+/// alone.
 pub fn without_unseen_values(answered: &[Answered<'_>], pending: &[Pending<'_>]) -> Vec<Operation> {
     let shown: HashSet<&[u8]> = answered
         .iter()

@@ -1,10 +1,10 @@
 //! Clusters of regions: each has nodes of its own, a group that they form, and the prefix that is
 //! its name and a colon.
 //!
-//! Nodes of different regions reach each other through a relay, so that a region can be cut off or be
-//! far away. The root group has one node in each region. Owned here: the layout, waiting for groups
-//! and prefixes to be where they should be, and what nodes say of owners. [`moving`] moves a prefix
-//! around under load.
+//! Nodes of different regions reach each other through a relay, so that a region can be cut off or
+//! be far away. The root group has one node in each region. Owned here: the layout, waiting for
+//! groups and prefixes to be where they should be, and what nodes say of owners. [`moving`] moves a
+//! prefix around under load.
 //!
 //! How it fails: a state that is not reached within the deadline is an error with what each node
 //! says instead.

@@ -1,9 +1,9 @@
 //! What must hold, one checker per property.
 //!
 //! While it runs: all nodes apply the same entries and have the same state after each (*agreement*,
-//! *digests*), and no node goes back (*sessions go forward*, with the clients' own checks). When all
-//! faults are over: the group works again (*progress*), each piece of the log is there once (*not
-//! lost*, *applied once*), and the history is linearizable per key.
+//! *digests*), and no node goes back (*sessions go forward*, with the clients' own checks). When
+//! all faults are over: the group works again (*progress*), each piece of the log is there once
+//! (*not lost*, *applied once*), and the history is linearizable per key.
 
 use std::collections::hash_map::{DefaultHasher, Entry};
 use std::hash::{Hash, Hasher};

@@ -1,7 +1,7 @@
 //! A node's disk: the log with its record, checkpoints, and one that is being received.
 //!
-//! Owns what survives a crash. A [`LogWrite`] happens as a whole or not at all; what was received of
-//! a checkpoint is kept to the byte. A disk may be full, which refuses everything that grows.
+//! Owns what survives a crash. A [`LogWrite`] happens as a whole or not at all; what was received
+//! of a checkpoint is kept to the byte. A disk may be full, which refuses everything that grows.
 
 use std::collections::BTreeMap;
 use std::io;

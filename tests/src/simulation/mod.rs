@@ -2,9 +2,9 @@
 //!
 //! Each node is a real [`Member`](bailiwick::group::Member) around a real replica and a real state;
 //! what the threads and files of a node do around it is simulated (`node`, `disk`), and so are the
-//! links (`network`) and the clients (`client`, `requests`), whose proposals are made as connections
-//! make them. `plan` decides which faults a seed has, `faults` causes them. `checks` says what must
-//! hold; the first thing that does not is the run's [`Violation`].
+//! links (`network`) and the clients (`client`, `requests`), whose proposals are made as
+//! connections make them. `plan` decides which faults a seed has, `faults` causes them. `checks`
+//! says what must hold; the first thing that does not is the run's [`Violation`].
 //!
 //! A run has three parts: faults and clients; the faults stop, and everything has to come back; the
 //! history is judged. The same seed does the same again, in any build of the same source.
@@ -16,8 +16,8 @@
 //! [`several`], on the same network, disks and clocks.
 //!
 //! Not here: threads that race (the steps of a node's thread are atomic, and only what happens
-//! between them is tried), real files and sockets, and the election and log themselves, which have a
-//! simulation of their own beside them.
+//! between them is tried), real files and sockets, and the election and log themselves, which have
+//! a simulation of their own beside them.
 
 mod agenda;
 mod checkpoints;

@@ -318,8 +318,8 @@ pub(super) trait Links: Site {
         }
     }
 
-    /// Many links at once: a node by itself, two halves, a hub (only one node sees the others: quorum
-    /// loss), a chain, or a leader that only loses contact in part (constrained election).
+    /// Many links at once: a node by itself, two halves, a hub (only one node sees the others:
+    /// quorum loss), a chain, or a leader that only loses contact in part (constrained election).
     fn partition(&mut self) {
         let for_ns = self.cut_for_ns() + 200 * MS;
         let nodes = self.node_count();

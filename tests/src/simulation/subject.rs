@@ -1,13 +1,14 @@
 //! What of the keyspace a name in a history stands for: a key, or one element of one.
 //!
-//! A history judges registers. A string is one; so is a field of a hash, a member of a set, the score
-//! of a member of a sorted set, and a list that is only appended to. So histories of all data types
-//! are judged by the same checker, and an element is judged by itself although others share its key.
+//! A history judges registers. A string is one; so is a field of a hash, a member of a set, the
+//! score of a member of a sorted set, and a list that is only appended to. So histories of all data
+//! types are judged by the same checker, and an element is judged by itself although others share
+//! its key.
 //!
 //! Owns the words of an operation on a subject, and what the answer means. A name says what it is:
-//! `list:`, `hash:`, `set:`, `sorted:` or `lasting:` in it is the type (the last is a key whose value
-//! is the moment at which it expires), what follows a `/` the element, and
-//! anything else is a string.
+//! `list:`, `hash:`, `set:`, `sorted:` or `lasting:` in it is the type (the last is a key whose
+//! value is the moment at which it expires), what follows a `/` the element, and anything else is a
+//! string.
 
 use super::requests::{Answer, Words};
 use crate::history::{Operation, Reply};

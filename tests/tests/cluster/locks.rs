@@ -1,8 +1,8 @@
 //! Locks with fencing tokens, while holders stall and vanish, and leaders with them.
 //!
-//! A lock that expires cannot keep a holder that stalls from going on after its time. What does is a
-//! resource that refuses tokens lower than one it has seen. So tokens must grow from holder to holder,
-//! whatever fails in between; that is what is looked at here.
+//! A lock that expires cannot keep a holder that stalls from going on after its time. What does is
+//! a resource that refuses tokens lower than one it has seen. So tokens must grow from holder to
+//! holder, whatever fails in between; that is what is looked at here.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

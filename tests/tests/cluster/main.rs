@@ -1,10 +1,11 @@
 //! Three and five nodes, real processes, and machines and networks that fail: nothing that was
 //! acknowledged is lost, no read is stale, and clients see latency, not errors.
 //!
-//! `serving` is about healthy clusters, `failures` about nodes that are killed and frozen, `network`
-//! about links, `locks` about holders of locks that fail as well, `members` about who belongs to the
-//! group and who leads it, `disks` about full ones, `refusals` about nodes that must not start,
-//! `blocking` about clients that wait for keys, `caching` about copies that clients keep; `chaos` does a bit of everything at random.
+//! `serving` is about healthy clusters, `failures` about nodes that are killed and frozen,
+//! `network` about links, `locks` about holders of locks that fail as well, `members` about who
+//! belongs to the group and who leads it, `disks` about full ones, `refusals` about nodes that must
+//! not start, `blocking` about clients that wait for keys, `caching` about copies that clients
+//! keep; `chaos` does a bit of everything at random.
 
 #![allow(
     clippy::unwrap_used,

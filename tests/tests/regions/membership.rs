@@ -1,4 +1,5 @@
-//! What nodes know of each other without being told by a client: who is there, where, and who leads.
+//! What nodes know of each other without being told by a client: who is there, where, and who
+//! leads.
 
 use anyhow::{Context, Result, ensure};
 use bailiwick_frame::Protocol;
@@ -8,8 +9,8 @@ use bailiwick_tests::regions::{Layout, World, in_map};
 
 use super::expect_on;
 
-/// Two regions of three nodes, so that each group has followers and each region a node that is in no
-/// group but its region's.
+/// Two regions of three nodes, so that each group has followers and each region a node that is in
+/// no group but its region's.
 fn two_regions() -> Layout {
     let regions = ["eu", "us"].map(str::to_owned).to_vec();
     Layout {

@@ -14,7 +14,8 @@
 //! | `QuickRestart` | as `SeeSaw`, but its return is quick, while granted time still runs |
 //!
 //! In the last three the adversary watches: it likes to cut a leader off at the moment at which it
-//! is elected, and to crash a node whose write is under way when it promises or something is decided.
+//! is elected, and to crash a node whose write is under way when it promises or something is
+//! decided.
 //!
 //! A crash during a write leaves all of it or nothing, as the real log does: each half of the time.
 
@@ -264,8 +265,8 @@ impl Sim {
         self.tilts_at = self.now + (least + self.rng.below(most - least)) * MS;
     }
 
-    /// The see-saw's middle, which is in every majority, would lead for ever: it hands over soon, so
-    /// that the ends lead by turns.
+    /// The see-saw's middle, which is in every majority, would lead for ever: it hands over soon,
+    /// so that the ends lead by turns.
     pub(super) fn transfer_rate(&self, node: u64) -> u64 {
         if self.faults && self.mode == Mode::SeeSaw && node == self.see_saw[0] {
             12

@@ -1,6 +1,6 @@
-//! Partial connectivity: links are cut so that hardly anybody sees a majority, and stay cut. A group
-//! in which one member does must come back within a bounded time, and must not fall into changing
-//! leaders for ever.
+//! Partial connectivity: links are cut so that hardly anybody sees a majority, and stay cut. A
+//! group in which one member does must come back within a bounded time, and must not fall into
+//! changing leaders for ever.
 //!
 //! These are the three cases that leave other protocols without a leader: the leader is alive but
 //! has lost its majority (*quorum loss*); the only candidate has an outdated log (*constrained

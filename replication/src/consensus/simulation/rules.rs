@@ -95,8 +95,8 @@ fn deliver(from: u64, messages: Vec<Outgoing>, to: &mut Replica, now: u64) {
     }
 }
 
-/// The leader's entry is on disk since an earlier round. If that round were all that is left after a
-/// crash, an entry of a round in between would win against it.
+/// The leader's entry is on disk since an earlier round. If that round were all that is left after
+/// a crash, an entry of a round in between would win against it.
 #[test]
 fn a_leader_counts_itself_once_its_round_is_on_disk() {
     shows(Planted::RoundNotSynced, || {

@@ -1,8 +1,8 @@
 //! Places on the earth: the commands that begin with GEO.
 //!
-//! A place is a member of a sorted set whose score says where it is (`position`), so everything that
-//! works on sorted sets works on places. Rows and handlers stand in `place` and `search`; what is
-//! searched is a `shape`.
+//! A place is a member of a sorted set whose score says where it is (`position`), so everything
+//! that works on sorted sets works on places. Rows and handlers stand in `place` and `search`; what
+//! is searched is a `shape`.
 
 pub(super) mod place;
 mod position;

@@ -1,9 +1,9 @@
 //! Positions on the earth, the cells of a grid around them, and distances.
 //!
-//! A grid of `steps` steps halves longitudes and latitudes so many times, so it has `4^steps` cells.
-//! The bits of a cell's two numbers take turns in its hash, that of the longitude first, so cells
-//! near each other often have hashes that begin alike. With 26 steps the hash has 52 bits: it is the
-//! score of a place in a sorted set, and a coarser cell is a range of scores.
+//! A grid of `steps` steps halves longitudes and latitudes so many times, so it has `4^steps`
+//! cells. The bits of a cell's two numbers take turns in its hash, that of the longitude first, so
+//! cells near each other often have hashes that begin alike. With 26 steps the hash has 52 bits: it
+//! is the score of a place in a sorted set, and a coarser cell is a range of scores.
 //!
 //! The earth is a sphere here, as in Redis. The mathematical functions are those of `libm`, whose
 //! results, unlike the system's, are the same on every machine: distances are stored, and decide

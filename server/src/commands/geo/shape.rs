@@ -5,8 +5,8 @@ use super::position::{Area, Cell, Position, STEPS_MAX};
 /// Half the length of the equator in the Mercator projection, in meters.
 const MERCATOR_MAX_M: f64 = 20_037_726.37;
 
-/// The ways from a cell to itself and to its neighbours, as cells to the east and to the north, in the
-/// order in which Redis looks into them.
+/// The ways from a cell to itself and to its neighbours, as cells to the east and to the north, in
+/// the order in which Redis looks into them.
 const AROUND: [(i32, i32); 9] = [
     (0, 0),
     (0, 1),

@@ -1,8 +1,8 @@
 //! HyperLogLog: PFADD, PFCOUNT, PFMERGE and what looks into sketches.
 //!
-//! A sketch is a string, the same as Redis's to the byte (`sketch`), so GET and SET can carry it from
-//! one to the other. As in Redis, PFCOUNT of one key keeps what it has computed in the value, so it
-//! changes it and goes through the log, although it is listed among the commands that read.
+//! A sketch is a string, the same as Redis's to the byte (`sketch`), so GET and SET can carry it
+//! from one to the other. As in Redis, PFCOUNT of one key keeps what it has computed in the value,
+//! so it changes it and goes through the log, although it is listed among the commands that read.
 
 mod estimate;
 mod hash;

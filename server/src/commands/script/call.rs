@@ -1,8 +1,8 @@
 //! `redis.call` and `redis.pcall`: a script runs a command.
 //!
 //! The command runs at the script's place in the log, and sees what the script did before. It is
-//! looked at as one of a client is: it must be there, allowed in scripts, and its keys served by the
-//! group. A key that is not ends the script, whether the script would catch errors or not.
+//! looked at as one of a client is: it must be there, allowed in scripts, and its keys served by
+//! the group. A key that is not ends the script, whether the script would catch errors or not.
 //!
 //! What a read shows must be the same on every replica. Listings of the keyspace follow an order of
 //! their own here (`listing.rs`), random choices come from the entry's seed, and what is known to

@@ -1,8 +1,8 @@
 //! The script that runs on this thread, for the functions that it calls.
 //!
 //! Lua's functions know nothing but their arguments, so what a script works on is found by way of
-//! the thread: [`Running::enter`] makes it known while Lua runs, and [`with`] hands it to a function
-//! of ours. Scripts do not call scripts, so there is one at most.
+//! the thread: [`Running::enter`] makes it known while Lua runs, and [`with`] hands it to a
+//! function of ours. Scripts do not call scripts, so there is one at most.
 
 use std::cell::{Cell, RefCell};
 use std::ptr;

@@ -6,16 +6,16 @@
 //! collected. What is left over of a run is thrown away with the whole state.
 //!
 //! **Memory.** A script first runs in the thread's state, without collection, and may use
-//! [`QUICK_BYTES`]. Where that is not enough it is begun again, from nothing, in a state of its own:
-//! there, collection sets in at [`COLLECT_FROM_BYTES`] and the script is ended at [`MAX_BYTES`]. In a
-//! new state all of this is the same on every replica. Whether a first attempt was enough may
-//! differ between replicas, and makes no difference: such a script is far from where collection
-//! would begin, and what an attempt did that was not enough is undone to the last counter
-//! (`keyspace/undo.rs`), even if the script has caught the error.
+//! [`QUICK_BYTES`]. Where that is not enough it is begun again, from nothing, in a state of its
+//! own: there, collection sets in at [`COLLECT_FROM_BYTES`] and the script is ended at
+//! [`MAX_BYTES`]. In a new state all of this is the same on every replica. Whether a first attempt
+//! was enough may differ between replicas, and makes no difference: such a script is far from where
+//! collection would begin, and what an attempt did that was not enough is undone to the last
+//! counter (`keyspace/undo.rs`), even if the script has caught the error.
 //!
 //! **Steps** are counted by portions of [`PORTION_STEPS`], which each coroutine begins anew, so the
-//! portion is the same in any state and a coroutine counts one when it is resumed. **Depth**: a script
-//! runs in a coroutine made for it (`prelude.lua`), whose stack has no history.
+//! portion is the same in any state and a coroutine counts one when it is resumed. **Depth**: a
+//! script runs in a coroutine made for it (`prelude.lua`), whose stack has no history.
 
 use std::collections::HashMap;
 

@@ -55,8 +55,8 @@ fn scan(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome
     Ok(())
 }
 
-/// More than `count` entries from a position on, in order, or all there are. How many more depends on
-/// the table.
+/// More than `count` entries from a position on, in order, or all there are. How many more depends
+/// on the table.
 fn page<'a>(ctx: &ReadContext<'a>, from: u64, count: usize) -> Vec<&'a Entry> {
     let mut found: Vec<&Entry> = Vec::new();
     let mut next = from;

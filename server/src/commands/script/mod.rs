@@ -3,13 +3,14 @@
 //! A script is a command of the log like any other: each replica runs it where it stands in the
 //! log, with the entry's time and seed. So a script must do the same everywhere, and the modules
 //! here see to that: what could differ is hidden, made the same, or refused (`engine.rs` for Lua's
-//! state, `raw.rs` for Lua's functions, `call.rs` for commands, `random.rs` for chance). Scripts that
-//! only read (EVAL_RO, EVALSHA_RO, FCALL_RO) run where reads run.
+//! state, `raw.rs` for Lua's functions, `call.rs` for commands, `random.rs` for chance). Scripts
+//! that only read (EVAL_RO, EVALSHA_RO, FCALL_RO) run where reads run.
 //!
 //! * `store`: which scripts and libraries a group knows; replicated.
 //! * `eval`, `functions`: the commands. `flags`: first lines. `payload`: what FUNCTION DUMP writes.
 //! * `run`: a run with its undo. `current`: the script that runs. `engine`: Lua. `prelude.lua`: the
-//!   globals. `raw`, `stock`: functions that stand in for Lua's own. `bounds`: what Lua does not bound.
+//!   globals. `raw`, `stock`: functions that stand in for Lua's own. `bounds`: what Lua does not
+//!   bound.
 //! * `call`, `api`, `convert`, `listing`, `library`: what `redis` offers.
 //! * `json`, `pack`, `bits`, `structs`: the libraries `cjson`, `cmsgpack`, `bit` and `struct`.
 //!
@@ -17,9 +18,9 @@
 //! group does not serve ends it without a trace, and the request is asked for where that key is,
 //! unless the script has used a key of this group: then nobody can run it, and it is refused.
 //!
-//! **Limits.** A script that makes `MAX_STEPS` is ended on all replicas at the same step. Until then
-//! nothing else happens in the group, and nobody can end it earlier, since replicas would have to
-//! agree on when. Work that Lua does within one instruction, such as matching a hard pattern, is
+//! **Limits.** A script that makes `MAX_STEPS` is ended on all replicas at the same step. Until
+//! then nothing else happens in the group, and nobody can end it earlier, since replicas would have
+//! to agree on when. Work that Lua does within one instruction, such as matching a hard pattern, is
 //! not counted.
 //!
 //! **Libraries** are loaded anew for each call of one of their functions. What they keep in local

@@ -197,8 +197,8 @@ fn unpack_limit(lua: &Lua, arguments: &Arguments) -> Returns {
     unpack_from(lua, arguments, &text.as_bytes(), Some(limit), offset)
 }
 
-/// Unpacks values from `offset` on, up to `limit` of them. With a limit, the first result tells where
-/// the next value begins, or -1.
+/// Unpacks values from `offset` on, up to `limit` of them. With a limit, the first result tells
+/// where the next value begins, or -1.
 fn unpack_from(
     lua: &Lua,
     arguments: &Arguments,

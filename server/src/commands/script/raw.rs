@@ -6,16 +6,17 @@
 //! raises but says what is to be raised; the others stand here as a whole.
 //!
 //! All `unsafe` of scripts is in this file and in `stock.rs`, but for the pointer in `current.rs`.
-//! **Rule**: a function here owns nothing that has to be dropped, since Lua leaves it by a long jump
-//! when it raises an error.
+//! **Rule**: a function here owns nothing that has to be dropped, since Lua leaves it by a long
+//! jump when it raises an error.
 //!
 //! What the replacements of Lua's own functions are for:
 //! * `pcall` and `xpcall` let pass what ends a script from outside: our own errors, which are
 //!   userdata that no script has otherwise, and the end of memory. The latter is noted besides,
 //!   since a handler of the script's can hide it.
 //! * `pairs` and `next` refuse tables with keys whose order is their address, which differs from
-//!   replica to replica, and look through the stand-ins of read-only tables. `next` looks each time,
-//!   and that counts as steps; `pairs` looks at the beginning, and then at the keys that it comes to.
+//!   replica to replica, and look through the stand-ins of read-only tables. `next` looks each
+//!   time, and that counts as steps; `pairs` looks at the beginning, and then at the keys that it
+//!   comes to.
 //! * `tostring` numbers what has no text instead of showing addresses.
 
 use std::ffi::{CStr, c_int};

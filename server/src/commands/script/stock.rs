@@ -5,8 +5,8 @@
 //! * `rep` does not repeat nothing, which would take as long as repeating something, in no memory.
 //! * `foreach` refuses tables that have no order which replicas agree on, as `pairs` does.
 //! * `resume` and `wrap` let pass what ends a script from outside, and count.
-//! * Functions of `math` that the system's library computes in ways of its own on each processor are
-//!   computed by `libm` instead, which gives the same bits everywhere.
+//! * Functions of `math` that the system's library computes in ways of its own on each processor
+//!   are computed by `libm` instead, which gives the same bits everywhere.
 //!
 //! The rule of `raw.rs` holds: nothing here owns what has to be dropped. What is replaced is called
 //! within the replacement's frame, so that errors name the function that the script has called, and

@@ -1,9 +1,9 @@
 //! The library `struct`: numbers and strings packed as a format says.
 //!
-//! The format is a row of letters: `>` `<` `=` choose the order of bytes, `!n` an alignment; `b` `B`
-//! `h` `H` `l` `L` `T` `i[n]` `I[n]` are integers, `f` `d` floating, `x` a byte of padding, `s` a
-//! string that ends with a zero, `c[n]` one of n bytes (`c0`: all of it, or as many as the last number
-//! says).
+//! The format is a row of letters: `>` `<` `=` choose the order of bytes, `!n` an alignment; `b`
+//! `B` `h` `H` `l` `L` `T` `i[n]` `I[n]` are integers, `f` `d` floating, `x` a byte of padding, `s`
+//! a string that ends with a zero, `c[n]` one of n bytes (`c0`: all of it, or as many as the last
+//! number says).
 
 use mlua::{Lua, MultiValue, Table, Value};
 

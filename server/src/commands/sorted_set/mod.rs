@@ -1,8 +1,9 @@
 //! Sorted sets: the commands that begin with Z.
 //!
-//! Rows and handlers stand in the modules: members and scores one by one (`member`), adding (`add`),
-//! ranges (`range`, with the ends in `bounds`), removing (`remove`), whole sets combined (`combine`),
-//! a random choice (`sample`), waiting for members (`block`). Here is what they share: looking a set up, and writing its members.
+//! Rows and handlers stand in the modules: members and scores one by one (`member`), adding
+//! (`add`), ranges (`range`, with the ends in `bounds`), removing (`remove`), whole sets combined
+//! (`combine`), a random choice (`sample`), waiting for members (`block`). Here is what they share:
+//! looking a set up, and writing its members.
 //!
 //! A command checks its arguments in Redis's order before it looks at a key, because the first
 //! mistake decides the error.

@@ -136,7 +136,8 @@ fn remove_range(
     let (ranks, len) = (window.ranks(set), set.len());
     let removed = ranks.len();
     if removed == len {
-        // The key goes, and the set with it in one piece: members of a large one are not freed here.
+        // The key goes, and the set with it in one piece: members of a large one are not freed
+        // here.
         ctx.remove(key);
         ctx.note_changes(removed as u64 - 1);
     } else if removed > 0 {

@@ -1,8 +1,8 @@
 //! IDs as clients write them: `ms-seq`, `ms` alone, `-`, `+`, and with `(` in front where a range
 //! leaves its end out.
 //!
-//! The numbers are read as leniently as Redis reads them: what is no strict decimal goes through C's
-//! `strtoull`, which takes blanks in front, a sign and leading zeros.
+//! The numbers are read as leniently as Redis reads them: what is no strict decimal goes through
+//! C's `strtoull`, which takes blanks in front, a sign and leading zeros.
 
 use super::super::{CommandError, parse};
 use crate::keyspace::StreamId;

@@ -168,9 +168,9 @@ fn unbalanced(is_group: bool) -> CommandError {
     ))
 }
 
-/// What becomes of a request for which there is nothing: with BLOCK it waits, where it may, until an
-/// entry lies behind one of `ids`, in which `$` has been replaced, or, of XREADGROUP, its group is
-/// gone.
+/// What becomes of a request for which there is nothing: with BLOCK it waits, where it may, until
+/// an entry lies behind one of `ids`, in which `$` has been replaced, or, of XREADGROUP, its group
+/// is gone.
 pub(super) fn nothing_new(
     may_wait: bool,
     request: &Request<'_>,

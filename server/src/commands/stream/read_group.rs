@@ -1,10 +1,10 @@
 //! XREADGROUP: delivers entries to a consumer of a group, and repeats what it has not acknowledged.
 //!
-//! **A request that finds nothing has changed something**: as in Redis 7.2 its consumer is there from
-//! now on, and was seen, also if the request goes on to wait and runs again. That is sound: it
-//! happens at steps of the log, with their time, so replicas agree; once more is as good as once, so
-//! it does not matter how often a request is made anew; and it is no change of the key, so nobody is
-//! woken by it.
+//! **A request that finds nothing has changed something**: as in Redis 7.2 its consumer is there
+//! from now on, and was seen, also if the request goes on to wait and runs again. That is sound: it
+//! happens at steps of the log, with their time, so replicas agree; once more is as good as once,
+//! so it does not matter how often a request is made anew; and it is no change of the key, so
+//! nobody is woken by it.
 
 use bailiwick_frame::{Args, Encoder};
 

@@ -1,8 +1,8 @@
 //! What two directories say to each other, as bytes.
 //!
-//! A message is a version, a kind, and its fields; numbers are LEB128 or little-endian, bytes follow
-//! their length. Decoding takes parts of the message it was given, allocates in proportion to it,
-//! and refuses whatever no writer writes.
+//! A message is a version, a kind, and its fields; numbers are LEB128 or little-endian, bytes
+//! follow their length. Decoding takes parts of the message it was given, allocates in proportion
+//! to it, and refuses whatever no writer writes.
 
 use bailiwick_replication::{GroupId, NodeId};
 use bytes::Bytes;

@@ -1,11 +1,11 @@
 //! Flooding: how records reach all nodes.
 //!
 //! Two ways. What is new is *pushed* at once over all links, and on from each node for which it was
-//! new. What a push missed (a link was down, a queue full, a node away) is found by *comparing*: when
-//! a link comes up, and every second with one peer at random, a node sends the root of its digest
-//! tree, and hears nothing if the other's is the same. Otherwise both find the leaves in which they
-//! differ and pull those from each other. A node that lacks most of the other's records scans them
-//! from the beginning, in the order in which they can be checked.
+//! new. What a push missed (a link was down, a queue full, a node away) is found by *comparing*:
+//! when a link comes up, and every second with one peer at random, a node sends the root of its
+//! digest tree, and hears nothing if the other's is the same. Otherwise both find the leaves in
+//! which they differ and pull those from each other. A node that lacks most of the other's records
+//! scans them from the beginning, in the order in which they can be checked.
 //!
 //! So traffic when nothing happens is one small message a second and node, whatever the number of
 //! records. Records that were pulled in bulk are not pushed on: everybody would get them from

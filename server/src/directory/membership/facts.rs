@@ -50,8 +50,8 @@ impl NodeFacts {
         64 + texts + 10 * self.seats.len()
     }
 
-    /// Whether something else changed than what the node's directory holds, which changes with every
-    /// record.
+    /// Whether something else changed than what the node's directory holds, which changes with
+    /// every record.
     pub(super) fn differs_in_itself(&self, before: &Self) -> bool {
         let alike = Self {
             directory: self.directory,

@@ -1,7 +1,8 @@
 //! What two nodes' gossip says to each other, as bytes.
 //!
-//! A message is a version, a kind, and its fields; numbers are LEB128 or little-endian, bytes follow
-//! their length. Decoding allocates in proportion to the message and refuses what no writer writes.
+//! A message is a version, a kind, and its fields; numbers are LEB128 or little-endian, bytes
+//! follow their length. Decoding allocates in proportion to the message and refuses what no writer
+//! writes.
 
 use bailiwick_replication::NodeId;
 use bytes::Bytes;

@@ -1,16 +1,16 @@
 //! Membership: which nodes there are, what they say of themselves, and who seems to have failed.
 //!
-//! [`Gossip`] is scuttlebutt: every round a node counts its own *heartbeat* up and tells a few linked
-//! peers, at random, the newest it knows of all nodes; what differs is exchanged. So news reaches
-//! everybody in a few rounds, and traffic depends on the number of nodes, not on what they serve:
-//! of the directory only the root of the digest tree is told. A node of which something else changes
-//! than that, such as which groups it leads, does not wait for its round, and neither does who hears
-//! of it. How unusual a node's silence is, by the times between its heartbeats so far, is its
-//! *suspicion* (`suspicion`, phi accrual).
+//! [`Gossip`] is scuttlebutt: every round a node counts its own *heartbeat* up and tells a few
+//! linked peers, at random, the newest it knows of all nodes; what differs is exchanged. So news
+//! reaches everybody in a few rounds, and traffic depends on the number of nodes, not on what they
+//! serve: of the directory only the root of the digest tree is told. A node of which something else
+//! changes than that, such as which groups it leads, does not wait for its round, and neither does
+//! who hears of it. How unusual a node's silence is, by the times between its heartbeats so far, is
+//! its *suspicion* (`suspicion`, phi accrual).
 //!
 //! Nothing that decides about authority depends on any of this: a suspect is a node that routing
-//! avoids and operators look at. What nodes say is not signed, and passed on by others. Who says that
-//! it leads a group is in [`Roll`].
+//! avoids and operators look at. What nodes say is not signed, and passed on by others. Who says
+//! that it leads a group is in [`Roll`].
 //!
 //! Not here: links, clock and random numbers, which the caller has. It fails by knowing less:
 //! messages that do not decode are counted and dropped, lost ones look like silence, and of what
@@ -106,8 +106,8 @@ pub struct GossipCounters {
 
 /// One node's gossip.
 ///
-/// Invariants: `known` has this node, and at most [`NODES_MAX`]; no node is both in `known` and, with
-/// the same or a later heartbeat, in `forgotten`.
+/// Invariants: `known` has this node, and at most [`NODES_MAX`]; no node is both in `known` and,
+/// with the same or a later heartbeat, in `forgotten`.
 #[derive(Debug)]
 pub struct Gossip {
     config: GossipConfig,

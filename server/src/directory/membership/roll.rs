@@ -1,10 +1,10 @@
-//! [`Roll`]: what of gossip is looked up often, for readers: who says that it leads which group, and
-//! where nodes have ports for cluster clients.
+//! [`Roll`]: what of gossip is looked up often, for readers: who says that it leads which group,
+//! and where nodes have ports for cluster clients.
 //!
-//! A roll never changes; whoever keeps the gossip makes the next one. Of several nodes that say they
-//! lead a group the one with the latest leadership counts, and only nodes that seem to be there are
-//! asked. What it says may be out of date, or a lie: it decides whom to ask first, never who may
-//! answer. Nothing can fail.
+//! A roll never changes; whoever keeps the gossip makes the next one. Of several nodes that say
+//! they lead a group the one with the latest leadership counts, and only nodes that seem to be
+//! there are asked. What it says may be out of date, or a lie: it decides whom to ask first, never
+//! who may answer. Nothing can fail.
 
 use std::collections::BTreeMap;
 

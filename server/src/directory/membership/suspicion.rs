@@ -1,9 +1,9 @@
 //! [`Suspicion`]: how unusual a node's silence is, by the times between its heartbeats so far.
 //!
-//! The level is the time since the last heartbeat over the usual time between two, which is what phi
-//! is if those times are distributed exponentially, but for a factor: 8 means that the node has been
-//! silent for eight times as long as usual. A few imagined long times come before the first real
-//! ones, so that nobody is suspected for starting slowly.
+//! The level is the time since the last heartbeat over the usual time between two, which is what
+//! phi is if those times are distributed exponentially, but for a factor: 8 means that the node has
+//! been silent for eight times as long as usual. A few imagined long times come before the first
+//! real ones, so that nobody is suspected for starting slowly.
 
 use std::collections::VecDeque;
 

@@ -2,9 +2,9 @@
 //! them.
 //!
 //! Strings of one node begin alike. Of each the index keeps the eight bytes behind that beginning,
-//! its *head*, as a number that sorts as the bytes do. All heads are compared, without branches: that
-//! is as fast as halving a few dozen, and their cache lines are fetched at the same time. Only keys
-//! whose head is that of a string are compared with the string.
+//! its *head*, as a number that sorts as the bytes do. All heads are compared, without branches:
+//! that is as fast as halving a few dozen, and their cache lines are fetched at the same time. Only
+//! keys whose head is that of a string are compared with the string.
 
 /// How many strings a node has, at most.
 pub(super) const FAN_OUT: usize = 64;
@@ -49,8 +49,8 @@ impl Index {
         index
     }
 
-    /// Makes room for a string at its place. False if the index must be made anew, because the string
-    /// does not begin as the others do, or there are too many.
+    /// Makes room for a string at its place. False if the index must be made anew, because the
+    /// string does not begin as the others do, or there are too many.
     pub(super) fn insert(&mut self, at: usize, string: &[u8], first: &[u8]) -> bool {
         let (skip, len) = (usize::from(self.skip), usize::from(self.len));
         if len == FAN_OUT || common_len(first, string) < skip {
@@ -70,8 +70,8 @@ impl Index {
         self.len -= 1;
     }
 
-    /// How many of the strings are not behind the key, and how many bytes the key has in common with
-    /// the last of those (if there is one). `string` gives them by number.
+    /// How many of the strings are not behind the key, and how many bytes the key has in common
+    /// with the last of those (if there is one). `string` gives them by number.
     #[inline]
     pub(super) fn find<'a>(
         &self,
@@ -130,8 +130,8 @@ impl Index {
         string: impl Fn(usize) -> &'a [u8],
     ) -> (usize, usize) {
         let skip = usize::from(self.skip);
-        // A string that its head shows to the end need not be looked at: its bytes are the key's, as
-        // far as the key goes.
+        // A string that its head shows to the end need not be looked at: its bytes are the key's,
+        // as far as the key goes.
         let is_shown = |string: &[u8]| string.len() <= skip + 8;
         let is_behind = |string: &[u8]| {
             if is_shown(string) {

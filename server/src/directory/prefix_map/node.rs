@@ -318,8 +318,9 @@ impl<T: Clone> Inner<T> {
     }
 }
 
-/// If there are too many, takes those off that go into a node of their own. If the last was inserted
-/// just now (`inserted` is its place), more are likely to come behind it, so only a few go.
+/// If there are too many, takes those off that go into a node of their own. If the last was
+/// inserted just now (`inserted` is its place), more are likely to come behind it, so only a few
+/// go.
 fn split<E>(elements: &mut Vec<E>, inserted: usize) -> Option<Vec<E>> {
     if elements.len() <= FAN_OUT {
         return None;

@@ -1,10 +1,10 @@
 //! How a new group comes to be.
 //!
-//! The cluster's file says which nodes form a group at first, but members are nodes *with their data
-//! directories*, which no file knows. So one node, the lowest of them, decides: when all other nodes
-//! of the cluster have introduced themselves as new, it founds the group with what it heard, and
-//! tells them. It decides once; whoever has lost its data directory since is a stranger to the group,
-//! and has to be let in by `GROUP REPLACE`.
+//! The cluster's file says which nodes form a group at first, but members are nodes *with their
+//! data directories*, which no file knows. So one node, the lowest of them, decides: when all other
+//! nodes of the cluster have introduced themselves as new, it founds the group with what it heard,
+//! and tells them. It decides once; whoever has lost its data directory since is a stranger to the
+//! group, and has to be let in by `GROUP REPLACE`.
 //!
 //! A group that another one has made needs none of this: its first members, data directories
 //! included, stand in that one's log, and whoever is among them begins with that. A node that has

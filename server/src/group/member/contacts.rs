@@ -1,10 +1,10 @@
 //! For whose clients the group's waiters still wait.
 //!
-//! A client that waits for keys is known to the group as a waiter of its node. If that node is gone,
-//! an element would be handed to nobody; so the leader ends the waiting of nodes that it has not
-//! heard of for [`GRACE_NS`], and at once of lives that are over. A node that was only cut off makes
-//! its requests anew, in their old places. What was served already is kept for it as long as its
-//! life may last.
+//! A client that waits for keys is known to the group as a waiter of its node. If that node is
+//! gone, an element would be handed to nobody; so the leader ends the waiting of nodes that it has
+//! not heard of for [`GRACE_NS`], and at once of lives that are over. A node that was only cut off
+//! makes its requests anew, in their old places. What was served already is kept for it as long as
+//! its life may last.
 //!
 //! A leader also calls the nodes that have replies to fetch: when they are served, when their link
 //! comes up, and when it begins to lead.

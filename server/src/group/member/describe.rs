@@ -17,8 +17,8 @@ pub struct Description {
     pub leader: Option<NodeId>,
     /// The number of the highest ballot promised here.
     pub ballot: u32,
-    /// For how long this node may read without asking, in milliseconds; 0 if it may not, `None` if it
-    /// always may, being the only member.
+    /// For how long this node may read without asking, in milliseconds; 0 if it may not, `None` if
+    /// it always may, being the only member.
     pub lease_left_ms: Option<u64>,
     /// The last entry of the log, decided or not.
     pub end: LogIndex,

@@ -1,9 +1,9 @@
 //! What a member does as leader: it makes entries.
 //!
 //! An entry holds, in this order, the leader's own *chores* (the first item of a new log, keys that
-//! must go for room, nodes whose clients are not waited for any more, a digest of the state; sent once, and answered to nobody), the flights of the
-//! leader's own clients, and what others forwarded. Its time is the leader's clock, or the last
-//! entry's time if that is later.
+//! must go for room, nodes whose clients are not waited for any more, a digest of the state; sent
+//! once, and answered to nobody), the flights of the leader's own clients, and what others
+//! forwarded. Its time is the leader's clock, or the last entry's time if that is later.
 
 use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::Class;
@@ -378,9 +378,9 @@ impl Member {
         true
     }
 
-    /// Refuses what replicas could not run: whatever the log holds, every one has to be able to. Not
-    /// before the log's old end is applied, because a node that was started again need not know any
-    /// sooner how many databases the group has.
+    /// Refuses what replicas could not run: whatever the log holds, every one has to be able to.
+    /// Not before the log's old end is applied, because a node that was started again need not know
+    /// any sooner how many databases the group has.
     fn examine_forwarded(&mut self) {
         if self.forwarded.iter().all(|forwarded| forwarded.is_fit) {
             return;

@@ -1,8 +1,8 @@
 //! What members of a group tell each other beside consensus.
 //!
-//! Format: a tag byte, then the fields in order, with LEB128 numbers; members as in a log entry; the
-//! last field of bytes takes what is left. These bytes come over links that carry checksums; what makes no sense is refused
-//! and ends the link.
+//! Format: a tag byte, then the fields in order, with LEB128 numbers; members as in a log entry;
+//! the last field of bytes takes what is left. These bytes come over links that carry checksums;
+//! what makes no sense is refused and ends the link.
 
 use bailiwick_replication::consensus::Member;
 use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};

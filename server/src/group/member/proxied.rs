@@ -2,8 +2,8 @@
 //!
 //! They go the way of forwarded ones. But nobody here holds the requests, so every replica runs
 //! them from the log and keeps the replies in the state until the asking node says that it has them
-//! (`state::origins`). Whoever was asked answers when it has applied the proposal; who is asked again,
-//! here or elsewhere, answers with the same replies.
+//! (`state::origins`). Whoever was asked answers when it has applied the proposal; who is asked
+//! again, here or elsewhere, answers with the same replies.
 
 use std::collections::BTreeMap;
 

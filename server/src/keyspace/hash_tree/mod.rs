@@ -3,13 +3,14 @@
 //! A tree of three levels: pages of leaves of records. A record is a few bytes in its leaf, so an
 //! element of a large value has no allocation and no pointer of its own.
 //!
-//! **Order.** Records stand in the order of (hash under the tree's seed, key), which does not depend
-//! on how the tree grew. [`HashTree::nth`] finds a record by its rank, so choosing one at random is
-//! exact, and [`HashTree::scan`]'s cursor is a position in that order: insertions and removals do
-//! not move anybody else, so an element that is there throughout a scan is returned, and once.
+//! **Order.** Records stand in the order of (hash under the tree's seed, key), which does not
+//! depend on how the tree grew. [`HashTree::nth`] finds a record by its rank, so choosing one at
+//! random is exact, and [`HashTree::scan`]'s cursor is a position in that order: insertions and
+//! removals do not move anybody else, so an element that is there throughout a scan is returned,
+//! and once.
 //!
-//! **Sharing.** Pages and leaves stand behind `Arc`. Cloning a tree of a million records copies some
-//! hundred pointers; the first change of a clone copies a page of pointers and a leaf.
+//! **Sharing.** Pages and leaves stand behind `Arc`. Cloning a tree of a million records copies
+//! some hundred pointers; the first change of a clone copies a page of pointers and a leaf.
 //!
 //! **Bounds.** A change moves at most a leaf's bytes (a few kilobytes, or one long record), now and
 //! then a page's pointers, and, once in some thousand changes, the pointers to all pages.
@@ -41,8 +42,9 @@ struct PageRef {
 
 /// Records in hash order.
 ///
-/// Invariants: there is a page, and each has a leaf, which may be empty; `low` of the first page and its first leaf is 0, and every page's is that of its first leaf;
-/// records of equal hash are in one leaf; `len` and `heap_bytes` are the sums over all pages.
+/// Invariants: there is a page, and each has a leaf, which may be empty; `low` of the first page
+/// and its first leaf is 0, and every page's is that of its first leaf; records of equal hash are
+/// in one leaf; `len` and `heap_bytes` are the sums over all pages.
 #[derive(Clone, Debug)]
 pub(super) struct HashTree {
     seed: u64,
@@ -168,8 +170,8 @@ impl HashTree {
             })
     }
 
-    /// Visits about `count` records from `cursor` on in hash order and returns the next cursor, 0 at
-    /// the end. Records at one position are never divided between two calls.
+    /// Visits about `count` records from `cursor` on in hash order and returns the next cursor, 0
+    /// at the end. Records at one position are never divided between two calls.
     pub(super) fn scan<'a>(
         &'a self,
         cursor: u64,

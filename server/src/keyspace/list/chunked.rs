@@ -310,7 +310,8 @@ impl Chunked {
         self.merge(center);
     }
 
-    /// Joins a pack and the next one if there is one and both fit into one. Returns whether they did.
+    /// Joins a pack and the next one if there is one and both fit into one. Returns whether they
+    /// did.
     fn merge(&mut self, link: usize) -> bool {
         let (Some(one), Some(next)) = (self.links.get(link), self.links.get(link + 1)) else {
             return false;

@@ -5,9 +5,9 @@
 //! follows Redis 7.2, and so is part of the interface: before elements are added,
 //! [`List::expect`] is told how long they are, and [`List::settle`] ends every removal.
 //!
-//! Both ends are constant time; a place in the middle is found by skipping whole packs, from the end
-//! that is nearer. The module knows no commands, and checks no index: an index that is not there is
-//! a mistake of the caller and panics.
+//! Both ends are constant time; a place in the middle is found by skipping whole packs, from the
+//! end that is nearer. The module knows no commands, and checks no index: an index that is not
+//! there is a mistake of the caller and panics.
 
 mod chunked;
 pub(in crate::keyspace) mod element;
@@ -75,7 +75,8 @@ impl List {
         }
     }
 
-    /// A list as [`List::packs`] and [`List::is_chunked`] describe it; `None` if they describe none.
+    /// A list as [`List::packs`] and [`List::is_chunked`] describe it; `None` if they describe
+    /// none.
     #[must_use]
     pub fn from_packs<'a>(
         is_chunked: bool,
@@ -178,8 +179,8 @@ impl List {
         IterBack::new(self, end)
     }
 
-    /// To be called before strings of `bytes` in total are added or set: the list becomes chunked if
-    /// they might not fit into one pack.
+    /// To be called before strings of `bytes` in total are added or set: the list becomes chunked
+    /// if they might not fit into one pack.
     pub fn expect(&mut self, bytes: usize) {
         if self.would_outgrow(bytes)
             && let Form::Packed(pack) = &mut self.form
@@ -199,8 +200,8 @@ impl List {
         }
     }
 
-    /// To be called after elements were removed or replaced: the list becomes a single pack again if
-    /// it is small.
+    /// To be called after elements were removed or replaced: the list becomes a single pack again
+    /// if it is small.
     pub fn settle(&mut self) {
         if let Form::Chunked(chunked) = &mut self.form
             && let Some(pack) = chunked.take_only_pack(SHRUNK_MAX_BYTES)

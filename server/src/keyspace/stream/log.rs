@@ -40,8 +40,8 @@ pub enum Kept {
 
 /// A deque of nodes.
 ///
-/// Invariants: IDs rise from node to node; `len` and `node_bytes` are sums over all nodes. A node may
-/// be without live entries: Redis, too, keeps it until a trim or a deletion comes by.
+/// Invariants: IDs rise from node to node; `len` and `node_bytes` are sums over all nodes. A node
+/// may be without live entries: Redis, too, keeps it until a trim or a deletion comes by.
 #[derive(Clone, Default)]
 pub(super) struct Log {
     links: VecDeque<Link>,
@@ -92,8 +92,8 @@ impl Log {
         self.len += 1;
     }
 
-    /// Makes IDs rise from node to node also where entries with `id` or greater ones were deleted and
-    /// XSETID went back behind them.
+    /// Makes IDs rise from node to node also where entries with `id` or greater ones were deleted
+    /// and XSETID went back behind them.
     fn forget_deleted(&mut self, id: StreamId) {
         while let Some(link) = self.links.back()
             && link.node.last >= id

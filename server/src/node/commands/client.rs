@@ -325,7 +325,8 @@ pub(super) fn reply(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-/// Answers 1 if the client waited for keys; if it is served at that very moment, it gets that reply.
+/// Answers 1 if the client waited for keys; if it is served at that very moment, it gets that
+/// reply.
 pub(super) fn unblock(context: &mut NodeContext<'_>) -> NodeOutcome {
     let args = context.args;
     match args.len() {

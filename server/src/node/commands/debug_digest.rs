@@ -6,8 +6,9 @@
 //! mark if it expires; the whole adds the digests of all keys, and mixes in the number of each
 //! database before its keys.
 //!
-//! A list mixes its elements in order, and so does a stream. The other types have no order: a set adds its members, and a
-//! hash and a sorted set add for each element a digest that mixes its two parts.
+//! A list mixes its elements in order, and so does a stream. The other types have no order: a set
+//! adds its members, and a hash and a sorted set add for each element a digest that mixes its two
+//! parts.
 //!
 //! Numbers are big-endian. When exactly a key expires makes no difference.
 

@@ -1,4 +1,5 @@
-//! CLUSTER MEMBERS: a flat map for each node that is in the cluster's file or was heard of by gossip.
+//! CLUSTER MEMBERS: a flat map for each node that is in the cluster's file or was heard of by
+//! gossip.
 //!
 //! It shows what nodes say of themselves and how this node judges their silence: others may judge
 //! otherwise. A node that was never heard of has the state `unknown`, and no more fields than its

@@ -1,7 +1,7 @@
 //! What `PREFIX INFO` gathers: each of the groups concerned is asked for its part.
 //!
-//! A group that cannot be asked leaves its part out; only if the prefix is not known at all is there
-//! an error.
+//! A group that cannot be asked leaves its part out; only if the prefix is not known at all is
+//! there an error.
 
 use std::thread;
 use std::time::{Duration, Instant};

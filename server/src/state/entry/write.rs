@@ -92,8 +92,8 @@ impl<'a> ProposalWriter<'a> {
         self.body(database, args);
     }
 
-    /// Adds a transaction; [`ProposalWriter::transaction_command`] must follow `commands` times, for
-    /// reads too: each of them can be the reason why the transaction is not run at all.
+    /// Adds a transaction; [`ProposalWriter::transaction_command`] must follow `commands` times,
+    /// for reads too: each of them can be the reason why the transaction is not run at all.
     pub fn transaction(&mut self, watched: &[Watched], commands: usize) {
         self.item(TRANSACTION);
         self.watched(watched);

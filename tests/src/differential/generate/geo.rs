@@ -1,7 +1,7 @@
 //! Commands on places, with keys of their own.
 //!
-//! Left out: STOREDIST. Bailiwick computes the same distances on every machine, Redis those of its C
-//! library, and what differs in the last bit would be there to stay.
+//! Left out: STOREDIST. Bailiwick computes the same distances on every machine, Redis those of its
+//! C library, and what differs in the last bit would be there to stay.
 
 use fastrand::Rng;
 

@@ -1,7 +1,7 @@
 //! Commands on sketches, with keys of their own. GET compares them byte for byte.
 //!
-//! Left out: PFSELFTEST, which takes Redis seconds, and bytes changed by SETRANGE, for who finds out
-//! first that a sketch is corrupt is not the same.
+//! Left out: PFSELFTEST, which takes Redis seconds, and bytes changed by SETRANGE, for who finds
+//! out first that a sketch is corrupt is not the same.
 
 use fastrand::Rng;
 

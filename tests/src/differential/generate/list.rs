@@ -61,8 +61,8 @@ const LENGTHS: &[usize] = &[
     62, 63, 64, 125, 126, 127, 300, 1000, 2500, 4000, 4095, 4096, 8100, 8177, 8186, 9000,
 ];
 
-/// The words of a kind: keys (`k`), elements (`e`), many of them (`bulk`), indexes (`i`), ranks (`r`),
-/// counts (`n`) and small ones (`s`).
+/// The words of a kind: keys (`k`), elements (`e`), many of them (`bulk`), indexes (`i`), ranks
+/// (`r`), counts (`n`) and small ones (`s`).
 pub(super) fn words(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     match kind {
         "bulk" => {

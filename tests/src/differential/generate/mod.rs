@@ -1,8 +1,9 @@
 //! Random sequences of commands: mostly right, sometimes wrong in every way a client can be.
 //!
 //! The tables of commands are written in a small notation. `%x` is a random word of a kind (see
-//! [`word`]), `[a|b]` is one of the alternatives or nothing, `(a|b)` is one of them, `{a}` is repeated
-//! one to four times, `<a>` once or very often; these nest. Words in capitals get random casing.
+//! [`word`]), `[a|b]` is one of the alternatives or nothing, `(a|b)` is one of them, `{a}` is
+//! repeated one to four times, `<a>` once or very often; these nest. Words in capitals get random
+//! casing.
 //!
 //! What a sequence must not depend on is avoided here: expiries are far away, past, or so near that
 //! a pause lets them pass on both servers. INCRBYFLOAT has two keys of its own, with numbers of a
@@ -54,8 +55,8 @@ const FAMILY_CHANCE: f64 = 0.4;
 /// How often what stands in `<>` is repeated.
 const MANY: [usize; 5] = [1, 40, 130, 300, 600];
 
-/// In how many sequences keys expire. In these there is no DBSIZE, since an expired key counts until
-/// somebody removes it; in the others there is one wherever a time would be.
+/// In how many sequences keys expire. In these there is no DBSIZE, since an expired key counts
+/// until somebody removes it; in the others there is one wherever a time would be.
 const EXPIRING_SEQUENCES: f64 = 0.7;
 
 /// In how many sequences keys are watched; in the others databases are swapped.
@@ -197,8 +198,9 @@ fn expand_into(rng: &mut Rng, template: &str, words: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// What stands for `%kind`; the kinds of lists begin with an L, those of sorted sets with a Z, those
-/// of places with a G, those of SORT with a Q, those of streams with an X, those of sketches with a P.
+/// What stands for `%kind`; the kinds of lists begin with an L, those of sorted sets with a Z,
+/// those of places with a G, those of SORT with a Q, those of streams with an X, those of sketches
+/// with a P.
 fn words_of(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     match kind.split_at(1) {
         ("L", kind) => list::words(rng, kind),

@@ -1,7 +1,7 @@
 //! Sets.
 //!
-//! SPOP takes all members or none, or has a key of its own with a single member, since what it takes
-//! otherwise is chance. Nothing changes a word of it.
+//! SPOP takes all members or none, or has a key of its own with a single member, since what it
+//! takes otherwise is chance. Nothing changes a word of it.
 
 /// How often, and what.
 pub(super) static COMMANDS: &[(u32, &str)] = &[

@@ -56,8 +56,8 @@ static WORDS: &[&str] = &[
     "a", "b", "abc", "", " 1", "1 ", "nan", "0x10", "1e999", "x y",
 ];
 
-/// The words of a kind: keys of a type or any, elements (`e`), numbers (`n`), places (`i`), patterns
-/// (`p`), what patterns name (`weight`, `hash`).
+/// The words of a kind: keys of a type or any, elements (`e`), numbers (`n`), places (`i`),
+/// patterns (`p`), what patterns name (`weight`, `hash`).
 pub(super) fn words(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     let from = |rng: &mut Rng, list: &[&str]| list[rng.usize(..list.len())].to_owned();
     let word = match kind {

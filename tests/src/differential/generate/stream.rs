@@ -121,9 +121,9 @@ pub(super) fn may_mutate(words: &[Vec<u8>]) -> bool {
     !words.iter().any(|word| word.eq_ignore_ascii_case(b"BLOCK"))
 }
 
-/// The words of a kind: keys (`k`), groups (`g`), consumers (`c`), fields (`f`), values (`v`, `long`),
-/// IDs (`i`), new ones (`new`, `auto`) and such that are too small (`low`), starts (`s`) and ends (`e`) of ranges, IDs or `$` (`d`), IDs or
-/// `>` (`h`), counts (`n`), idle times (`t`).
+/// The words of a kind: keys (`k`), groups (`g`), consumers (`c`), fields (`f`), values (`v`,
+/// `long`), IDs (`i`), new ones (`new`, `auto`) and such that are too small (`low`), starts (`s`)
+/// and ends (`e`) of ranges, IDs or `$` (`d`), IDs or `>` (`h`), counts (`n`), idle times (`t`).
 pub(super) fn words(rng: &mut Rng, kind: &str) -> Vec<Vec<u8>> {
     vec![word(rng, kind)]
 }

@@ -42,8 +42,8 @@ pub(super) static COMMANDS: &[(u32, &str)] = &[
         5,
         "BITFIELD %k {(GET %e %w|SET %e %w %j|INCRBY %e %w %j|OVERFLOW (WRAP|SAT))}",
     ),
-    // Where all fails Redis makes the string longer, or creates it, without telling WATCH; so nobody
-    // watches this one.
+    // Where all fails Redis makes the string longer, or creates it, without telling WATCH; so
+    // nobody watches this one.
     (
         2,
         "BITFIELD unwatched {(GET %e %w|SET %e %w %j|INCRBY %e %w %j|OVERFLOW (WRAP|SAT|FAIL))}",

@@ -1,5 +1,5 @@
-//! The jobs by which prefixes change hands, on one node: the drivers that nodes run, with what their
-//! threads do around them.
+//! The jobs by which prefixes change hands, on one node: the drivers that nodes run, with what
+//! their threads do around them.
 //!
 //! A driver asks groups and waits; between any two of its steps the node may crash, be deposed or
 //! stand still, and go on as if nothing had happened. So there may be several drivers of one prefix

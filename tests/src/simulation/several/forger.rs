@@ -1,8 +1,8 @@
 //! Records that nobody entitled has signed, and old ones that come again.
 //!
-//! A forger knows the network and no key of a member: it signs with its own, bends bits of what it has
-//! overheard, and sends again what was true once. A directory may refuse that or know better; what it
-//! says of prefixes must not change for the worse.
+//! A forger knows the network and no key of a member: it signs with its own, bends bits of what it
+//! has overheard, and sends again what was true once. A directory may refuse that or know better;
+//! what it says of prefixes must not change for the worse.
 
 use bailiwick::directory::Outcome;
 use bailiwick::directory::record::{GroupRecord, Member, PrefixRecord, Record};

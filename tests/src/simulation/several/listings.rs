@@ -1,8 +1,8 @@
 //! Listings of all keys with some beginning, step by step, as a connection makes them.
 //!
-//! All groups that can have such keys are asked; [`listing::judge`] says whether the answers fit. What
-//! the checker wants: keys that were there before the listing began, and are never removed, are among
-//! what it returns, each once. A listing that ends with an error promises nothing.
+//! All groups that can have such keys are asked; [`listing::judge`] says whether the answers fit.
+//! What the checker wants: keys that were there before the listing began, and are never removed,
+//! are among what it returns, each once. A listing that ends with an error promises nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,16 +1,17 @@
 //! Clusters of several groups in one thread, on a simulated clock, network and disk, from one seed.
 //!
-//! Nodes have seats in several groups, each a real [`Member`](bailiwick::group::Member) around a real
-//! replica and state. Beside them each node has what makes a cluster of groups: a directory that
-//! floods, a courier that takes requests to other groups and a desk that serves them (`office`), and
-//! the drivers by which prefixes change hands (`drivers`), all of them the code that nodes run.
-//! Operators create, move and drop prefixes that lie in each other, and change the members of groups
-//! (`errands`, `faults`); clients ask any node for any key (`clients`, `listings`).
+//! Nodes have seats in several groups, each a real [`Member`](bailiwick::group::Member) around a
+//! real replica and state. Beside them each node has what makes a cluster of groups: a directory
+//! that floods, a courier that takes requests to other groups and a desk that serves them
+//! (`office`), and the drivers by which prefixes change hands (`drivers`), all of them the code
+//! that nodes run. Operators create, move and drop prefixes that lie in each other, and change the
+//! members of groups (`errands`, `faults`); clients ask any node for any key (`clients`,
+//! `listings`).
 //!
 //! What must hold (`checks`):
 //!
-//! * at every instant no key has two servers, and no prefix is ever served by two groups at the same
-//!   epoch;
+//! * at every instant no key has two servers, and no prefix is ever served by two groups at the
+//!   same epoch;
 //! * every key is linearizable, whichever groups served it, through whichever nodes;
 //! * a listing returns what was there throughout, once, or it is an error;
 //! * a forged or old record changes no directory for the worse (`forger`);

@@ -1,4 +1,5 @@
-//! How nodes are wired to the network: links and what comes over them go to the seats and the office.
+//! How nodes are wired to the network: links and what comes over them go to the seats and the
+//! office.
 
 use bailiwick::group::NODE_SERVICES;
 use bailiwick_replication::link::Frame;

@@ -30,8 +30,8 @@ fn cannot(value: &Value, why: &str) -> Fail {
     Fail::from(format!("Cannot serialise {kind}: {why}"))
 }
 
-/// Refuses keys that JSON does not have and that come in the order of their addresses. Which of them
-/// an error names must not follow from that order.
+/// Refuses keys that JSON does not have and that come in the order of their addresses. Which of
+/// them an error names must not follow from that order.
 fn check_keys(table: &Table) -> Result<(), Fail> {
     if ordered_len(table)?.is_some() {
         return Ok(());

@@ -181,8 +181,8 @@ impl Scanner<'_> {
     }
 }
 
-/// Whether a text begins like a number that JSON does not have: with a sign or zeros that it does not
-/// allow, hexadecimal, infinite, or none at all.
+/// Whether a text begins like a number that JSON does not have: with a sign or zeros that it does
+/// not allow, hexadecimal, infinite, or none at all.
 fn is_invalid_number(text: &[u8]) -> bool {
     let text = match text.first() {
         Some(b'+') => return true,
