@@ -83,7 +83,7 @@ impl Wal {
         self.space.would_admit(bytes)
     }
 
-    /// Entries of a group from the first of the range on: all, or as many as have `max_bytes`, but
+    /// Entries of a group from the first of the range on: as many as take `max_bytes` in the log, but
     /// at least one. `Missing` unless all of the range are there.
     pub(super) fn read_range(
         &self,

@@ -9,8 +9,8 @@ use super::fence::{holds, token_of};
 use super::parse::{Base, Unit, positive_expiry_ms};
 use super::set_options::{Condition, Options, Setter, Ttl};
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
-    StringRef, WriteContext,
+    Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
+    WriteContext,
 };
 use crate::keyspace::{Entry, Expiry, Fenced, NewValue, Object};
 
@@ -94,7 +94,6 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Replies with the string at a key and removes the key.",
         syntax: "key",
         handler: Handler::Write(getdel),
-        absent: Some(Absent::Null),
         ..ROW
     },
     Command {

@@ -11,10 +11,8 @@ use super::refusal::Refusals;
 use super::{Item, Proposal, Step, Strayed, Timing, Transaction};
 use crate::authority::Stray;
 use crate::commands::{CommandError, Known};
+use crate::keyspace::LOOK_AHEAD;
 use crate::state::Applier;
-
-/// How many items ahead of the one that runs their keys are brought into the cache.
-const PREFETCH: usize = 16;
 
 /// Runs the proposals in order. Keys of several small ones are brought into the cache together.
 pub(super) fn answer_all(
@@ -22,7 +20,7 @@ pub(super) fn answer_all(
     proposals: &mut [Box<Proposal>],
     refusals: &Refusals,
 ) {
-    for proposals in proposals.chunks_mut(PREFETCH) {
+    for proposals in proposals.chunks_mut(LOOK_AHEAD) {
         for proposal in proposals.iter() {
             let first = &proposal.items[..proposal.items.len().min(1)];
             prefetch(applier, &proposal.requests, &proposal.buffer, first);
@@ -72,7 +70,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
     };
     applier.set_author(proposal.client);
     for (at, item) in proposal.items.iter().enumerate() {
-        if at % PREFETCH == 1 {
+        if at % LOOK_AHEAD == 1 {
             let items = &proposal.items[at..];
             prefetch(applier, &proposal.requests, &proposal.buffer, items);
         }
@@ -232,7 +230,7 @@ impl Answers<'_> {
 /// Starts to bring into the cache what the first of these items will look at, as far as their
 /// first arguments tell. Without it each look-up in a large keyspace waits for memory by itself.
 fn prefetch(applier: &Applier<'_>, requests: &Requests, buffer: &[u8], items: &[Item]) {
-    for item in items.iter().take(PREFETCH) {
+    for item in items.iter().take(LOOK_AHEAD) {
         if let Item::Command {
             request, database, ..
         } = item

@@ -22,8 +22,8 @@ pub(crate) use storage::SharedLog;
 
 /// Reads entries that were written earlier and are not in memory any more.
 pub trait LogSource: Send {
-    /// Entries from `from` on, all of which are on disk: as many as have `max_bytes`, but at least
-    /// one, and none beyond `to`. A source that cannot read them ends the process: what is on disk
+    /// Entries from `from` on, all of which are on disk: as many as take `max_bytes` there, but at
+    /// least one, and none beyond `to`. A source that cannot read them ends the process: what is on disk
     /// is then unknown.
     fn read(&self, from: LogIndex, to: LogIndex, max_bytes: usize) -> Vec<Bytes>;
 }
