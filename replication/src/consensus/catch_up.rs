@@ -41,6 +41,11 @@ impl CatchUp {
     fn is_silent(&self, ticks: u64) -> bool {
         self.checkpoint.is_none() && ticks >= self.answered_at + RETRY_TICKS
     }
+
+    /// Whether the source may have what this log lacks. One whose disk was emptied answers, too.
+    fn may_help(&self, here: LogIndex) -> bool {
+        self.checkpoint.is_some() || self.decided.is_none_or(|there| there > here)
+    }
 }
 
 impl Replica {
@@ -92,8 +97,8 @@ impl Replica {
 
     /// Leaves consensus until it has caught up with this node.
     pub(super) fn fall_behind(&mut self, source: NodeId) {
-        let ticks = self.ticks;
-        let is_busy = |catch_up: &CatchUp| !catch_up.is_silent(ticks);
+        let (ticks, here) = (self.ticks, LogIndex(self.log.lock().decided()));
+        let is_busy = |catch_up: &CatchUp| !catch_up.is_silent(ticks) && catch_up.may_help(here);
         if self.catch_up.as_ref().is_some_and(is_busy) || matches!(self.engine, Engine::Solo) {
             return;
         }

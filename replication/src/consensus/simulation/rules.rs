@@ -185,3 +185,34 @@ fn a_node_that_catches_up_asks_another_when_its_source_is_silent() {
     }
     assert_eq!(asked, BTreeSet::from([2, 3]));
 }
+
+/// A source whose disk was emptied answers, and has nothing.
+#[test]
+fn a_node_that_catches_up_turns_to_who_is_ahead_when_its_source_is_not() {
+    let stranger = Configuration {
+        members: Vec::new(),
+        ..three(0)
+    };
+    let mut replica = open(1, Meta::new(stranger), 0);
+    let nothing = Message::Entries {
+        behind: LogIndex(0),
+        decided: LogIndex(0),
+        entries: Vec::new(),
+    };
+    let heard = [
+        (2, Message::Sealed),
+        (3, Message::Sealed),
+        (2, nothing),
+        (3, Message::Sealed),
+    ];
+    let mut asked = Vec::new();
+    for (from, message) in heard {
+        let tag = ConfigurationId(2);
+        replica
+            .receive(NodeId(from), tag, &message.encode(), 2 * MS)
+            .expect("a message");
+        let messages = replica.ready(2 * MS).messages;
+        asked.extend(messages.iter().map(|message| message.to.0));
+    }
+    assert_eq!(asked, [2, 3]);
+}
