@@ -153,9 +153,18 @@ impl Absent {
     #[must_use]
     pub fn handler(self) -> ReadHandler {
         match self {
-            Absent::Null => |_, _, out| Ok(out.null()),
-            Absent::Zero => |_, _, out| Ok(out.integer(0)),
-            Absent::EmptyArray => |_, _, out| Ok(out.array(0)),
+            Absent::Null => |_, _, out| {
+                out.null();
+                Ok(())
+            },
+            Absent::Zero => |_, _, out| {
+                out.integer(0);
+                Ok(())
+            },
+            Absent::EmptyArray => |_, _, out| {
+                out.array(0);
+                Ok(())
+            },
         }
     }
 }
