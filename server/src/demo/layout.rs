@@ -35,7 +35,7 @@ pub(super) fn cluster_in(data: &Path) -> Result<Option<Cluster>, ConfigError> {
 /// nodes, live in the directory.
 ///
 /// # Errors
-/// The directory cannot be used.
+/// The directory cannot be used, or holds a node without its cluster.
 pub(super) fn settle(
     data: &Path,
     shape: &DemoShape,
@@ -45,6 +45,15 @@ pub(super) fn settle(
         DemoShape::Group(_) => one_group(addresses),
         DemoShape::Regions(regions) => with_regions(regions, addresses),
     };
+    // What is there without its cluster's file is somebody's data, which [`clear`] must not remove.
+    let mut directories = cluster.nodes.iter().map(|node| directory_of(data, node.id));
+    if let Some(found) = directories.find(|directory| directory.exists()) {
+        let text = format!(
+            "{} is of a cluster whose cluster.toml is gone; choose another directory",
+            found.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+    }
     fs::write(file_in(data), cluster.to_toml())?;
     Ok(cluster)
 }

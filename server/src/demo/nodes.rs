@@ -252,4 +252,16 @@ mod tests {
         assert_eq!(kept, Some(cluster));
         assert!(directories(data.path()).len() > 1);
     }
+
+    #[test]
+    fn a_directory_with_a_node_of_an_unknown_cluster_is_left_alone() {
+        let data = tempfile::tempdir().unwrap();
+        let kept = data.path().join("node-1").join("kept");
+        std::fs::create_dir_all(&kept).unwrap();
+        let pairs = ports::free_pairs(layout::nodes_of(&SHAPE)).unwrap();
+        let error = layout::settle(data.path(), &SHAPE, pairs).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        assert!(kept.exists());
+        assert!(layout::cluster_in(data.path()).unwrap().is_none());
+    }
 }
