@@ -6,6 +6,10 @@ use std::hint::black_box;
 use bailiwick::directory::PrefixMap;
 use criterion::{Criterion, criterion_group, criterion_main};
 
+/// The node's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const PREFIXES: usize = 100_000;
 /// As many as make a round longer than a cache, so that look-ups do not find their way warmed.
 const KEYS: usize = 200_000;

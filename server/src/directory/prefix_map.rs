@@ -16,12 +16,14 @@
 //!
 //! A node searches the eight bytes behind what all in it have in common, in one array (`index`),
 //! so that a search waits for memory about once a level, and the upper levels stay in the cache.
+//! Short prefixes stand in their entries (`prefix`), which are looked at last.
 //!
 //! It knows nothing of epochs, groups and records. It cannot fail.
 
 mod index;
 mod iter;
 mod node;
+mod prefix;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +31,7 @@ use std::sync::Arc;
 
 pub use iter::Iter;
 use node::{Child, Entry, Leaf};
+use prefix::Prefix;
 
 /// A map from byte-string prefixes to values. Clones are cheap and independent.
 ///
@@ -179,12 +182,12 @@ impl<T: Clone> FromIterator<(Vec<u8>, T)> for PrefixMap<T> {
         entries.dedup_by(|next, kept| next.0 == kept.0);
         let len = entries.len();
         // Those that the next prefix may begin with.
-        let mut open: Vec<Arc<[u8]>> = Vec::new();
+        let mut open: Vec<Prefix> = Vec::new();
         let entries = entries.into_iter().map(|(prefix, value)| {
             while open.pop_if(|last| !prefix.starts_with(last)).is_some() {}
             let parent = open.last().map(|parent| parent.len());
-            let entry = Entry::new(prefix.into(), parent, value);
-            open.push(Arc::clone(&entry.prefix));
+            let entry = Entry::new(prefix[..].into(), parent, value);
+            open.push(entry.prefix.clone());
             entry
         });
         Self {

@@ -130,40 +130,43 @@ impl Index {
         string: impl Fn(usize) -> &'a [u8],
     ) -> (usize, usize) {
         let skip = usize::from(self.skip);
+        let last = count - 1;
+        let head = self.heads[last];
         // A string that its head shows to the end need not be looked at: its bytes are the key's,
         // as far as the key goes.
         let is_shown = |string: &[u8]| string.len() <= skip + 8;
-        let is_behind = |string: &[u8]| {
-            if is_shown(string) {
-                string.len() > key.len()
-            } else {
-                string > key
-            }
+        let candidate = string(last);
+        let in_common = match is_shown(candidate) {
+            true => candidate.len().min(key.len()),
+            false => common_len(candidate, key),
         };
-        let head = self.heads[count - 1];
-        let mut count = count;
-        if is_behind(string(count - 1)) {
-            let (mut low, mut high) = (0, count - 1);
-            while low < high {
-                let middle = (low + high) / 2;
-                let is_before = self.heads[middle] < head || !is_behind(string(middle));
-                (low, high) = if is_before {
-                    (middle + 1, high)
-                } else {
-                    (low, middle)
-                };
-            }
-            count = low;
+        // Only if it is behind the key in spite of its head, others with that head come into
+        // question.
+        let is_not_behind = match candidate.get(in_common) {
+            Some(byte) => key.get(in_common).is_some_and(|other| byte < other),
+            None => true,
+        };
+        if is_not_behind {
+            return (count, in_common);
         }
-        let Some(last) = count.checked_sub(1) else {
-            return (0, skip);
+        let is_behind = |string: &[u8]| match is_shown(string) {
+            true => string.len() > key.len(),
+            false => string > key,
         };
-        let last = string(last);
-        let in_common = match self.heads[count - 1] == head && is_shown(last) {
-            true => last.len(),
-            false => common_len(last, key),
-        };
-        (count, in_common)
+        let (mut low, mut high) = (0, last);
+        while low < high {
+            let middle = (low + high) / 2;
+            let is_before = self.heads[middle] < head || !is_behind(string(middle));
+            (low, high) = if is_before {
+                (middle + 1, high)
+            } else {
+                (low, middle)
+            };
+        }
+        match low.checked_sub(1) {
+            Some(last) => (low, common_len(string(last), key)),
+            None => (0, skip),
+        }
     }
 }
 
@@ -173,11 +176,7 @@ fn head(string: &[u8], skip: usize) -> u64 {
     let rest = &string[skip..];
     match rest.first_chunk() {
         Some(bytes) => u64::from_be_bytes(*bytes),
-        None => {
-            let mut bytes = [0; 8];
-            bytes[..rest.len()].copy_from_slice(rest);
-            u64::from_be_bytes(bytes)
-        }
+        None => short_word(rest).swap_bytes(),
     }
 }
 
@@ -185,19 +184,36 @@ fn head(string: &[u8], skip: usize) -> u64 {
 #[inline]
 pub(super) fn common_len(a: &[u8], b: &[u8]) -> usize {
     let len = a.len().min(b.len());
-    let (a_words, a_rest) = a[..len].as_chunks::<8>();
-    let (b_words, b_rest) = b[..len].as_chunks::<8>();
+    let (a, b) = (&a[..len], &b[..len]);
+    let (a_words, a_rest) = a.as_chunks::<8>();
+    let (b_words, b_rest) = b.as_chunks::<8>();
     for (index, (x, y)) in a_words.iter().zip(b_words).enumerate() {
         let differing = u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y);
         if differing != 0 {
             return index * 8 + differing.trailing_zeros() as usize / 8;
         }
     }
-    let words = a_words.len() * 8;
-    words
-        + a_rest
-            .iter()
-            .zip(b_rest)
-            .take_while(|(x, y)| x == y)
-            .count()
+    // The last eight bytes once more, of which some are known to be equal: without a loop.
+    let (at, differing) = match (a.last_chunk(), b.last_chunk()) {
+        (Some(x), Some(y)) => (len - 8, u64::from_le_bytes(*x) ^ u64::from_le_bytes(*y)),
+        _ => (0, short_word(a_rest) ^ short_word(b_rest)),
+    };
+    len.min(at + differing.trailing_zeros() as usize / 8)
+}
+
+/// Fewer than eight bytes as a number, the first one lowest, with zeros behind the end; by two or
+/// three loads that may overlap.
+#[inline]
+fn short_word(bytes: &[u8]) -> u64 {
+    let len = bytes.len();
+    debug_assert!(len < 8);
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        return u64::from(first) | u64::from(last) << (8 * (len - 4));
+    }
+    let Some(last) = len.checked_sub(1) else {
+        return 0;
+    };
+    let byte = |at: usize| u64::from(bytes[at]) << (8 * at);
+    byte(0) | byte(len / 2) | byte(last)
 }

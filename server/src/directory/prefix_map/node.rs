@@ -8,6 +8,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::index::{FAN_OUT, Index};
+use super::prefix::Prefix;
 
 /// How full nodes are that are built at once.
 const FILL: usize = FAN_OUT * 3 / 4;
@@ -15,7 +16,7 @@ const FILL: usize = FAN_OUT * 3 / 4;
 /// A prefix in the map.
 #[derive(Clone, Debug)]
 pub(super) struct Entry<T> {
-    pub prefix: Arc<[u8]>,
+    pub prefix: Prefix,
     /// The length of the parent prefix and one more; `None` if there is none.
     pub parent: Option<NonZeroU32>,
     pub value: T,
@@ -41,7 +42,7 @@ pub(super) struct Leaf<T> {
 #[derive(Clone, Debug)]
 pub(super) struct Inner<T> {
     index: Index,
-    pub mins: Vec<Arc<[u8]>>,
+    pub mins: Vec<Prefix>,
     pub children: Vec<Child<T>>,
 }
 
@@ -49,7 +50,7 @@ impl<T> Entry<T> {
     /// # Panics
     ///
     /// If the prefix has 4 GiB.
-    pub(super) fn new(prefix: Arc<[u8]>, parent: Option<usize>, value: T) -> Self {
+    pub(super) fn new(prefix: Prefix, parent: Option<usize>, value: T) -> Self {
         let number = |len: usize| u32::try_from(len + 1).expect("a prefix is shorter than 4 GiB");
         let parent = parent.and_then(|len| NonZeroU32::new(number(len)));
         Self {
@@ -97,7 +98,7 @@ impl<T> Child<T> {
     }
 
     /// The first prefix below, which must not be empty.
-    fn min(&self) -> &Arc<[u8]> {
+    fn min(&self) -> &Prefix {
         match self {
             Self::Leaf(leaf) => &leaf.entries[0].prefix,
             Self::Inner(inner) => &inner.mins[0],
@@ -248,10 +249,7 @@ impl<T> Leaf<T> {
 
 impl<T> Inner<T> {
     fn new(children: Vec<Child<T>>) -> Self {
-        let mins: Vec<_> = children
-            .iter()
-            .map(|child| Arc::clone(child.min()))
-            .collect();
+        let mins: Vec<_> = children.iter().map(|child| child.min().clone()).collect();
         let index = Index::new(mins.iter().map(|min| &**min));
         Self {
             index,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::index::FAN_OUT;
+use super::index::{FAN_OUT, common_len};
 use super::*;
 
 type Model = BTreeMap<Vec<u8>, u32>;
@@ -266,5 +266,22 @@ fn prefixes_that_share_very_long_beginnings_are_told_apart() {
     for (prefix, value) in &model {
         assert_eq!(map.get(prefix), Some(value));
         assert_eq!(map.longest(&prefix[..prefix.len() - 1]), None);
+    }
+}
+
+#[test]
+fn what_two_strings_have_in_common_is_counted_to_the_byte() {
+    for len in 0..40_usize {
+        let whole: Vec<u8> = (0..len as u8).map(|at| at % 3).collect();
+        for at in 0..len {
+            let mut other = whole.clone();
+            other[at] ^= 0x80;
+            assert_eq!(common_len(&whole, &other), at);
+            assert_eq!(common_len(&whole, &whole[..at]), at);
+            // What one ends with is not taken for the other's zeros.
+            other[at..].fill(0);
+            assert_eq!(common_len(&other, &other[..at]), at);
+        }
+        assert_eq!(common_len(&whole, &whole), len);
     }
 }
