@@ -136,6 +136,11 @@ impl Segment {
         Some(found.remove().0)
     }
 
+    /// Takes out all entries for which `matches` holds.
+    pub fn remove_all_where(&mut self, matches: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        self.entries.extract_if(|entry| matches(entry)).collect()
+    }
+
     /// Gives memory back after many removals; `seed` is the table's.
     pub fn shrink(&mut self, seed: u64) {
         if self.entries.len() * 8 < self.entries.capacity() {
@@ -148,6 +153,11 @@ impl Segment {
     /// All entries, in no particular order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Entry> {
         self.entries.iter()
+    }
+
+    /// All entries, in no particular order.
+    pub fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_iter()
     }
 
     /// Takes the entries whose next hash bit is one out into a new segment; both are one bit deeper

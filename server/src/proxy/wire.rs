@@ -22,7 +22,7 @@ use bailiwick_replication::{ConfigurationId, GroupId, NodeId};
 use bytes::Bytes;
 
 use crate::group::NODE_SERVICES;
-use crate::state::{DecodeError, Reader, put_varint};
+use crate::state::{DecodeError, Reader, put_tagged, put_varint};
 
 /// The kind of node service that proxying is; it stands where a group's frames have the
 /// configuration.
@@ -111,11 +111,11 @@ impl Message {
         let mut out = Vec::with_capacity(32 + self.body_bytes());
         match self {
             Self::Read { group, id, body } => {
-                put(&mut out, READ, &[u64::from(group.0), *id]);
+                put_tagged(&mut out, READ, &[u64::from(group.0), *id]);
                 out.extend_from_slice(body);
             }
             Self::Write { group, body } => {
-                put(&mut out, WRITE, &[u64::from(group.0)]);
+                put_tagged(&mut out, WRITE, &[u64::from(group.0)]);
                 out.extend_from_slice(body);
             }
             Self::Done {
@@ -136,7 +136,7 @@ impl Message {
                 out.extend_from_slice(reason.as_bytes());
             }
             Self::Woken { waiters } => {
-                put(&mut out, WOKEN, &[waiters.len() as u64]);
+                put_tagged(&mut out, WOKEN, &[waiters.len() as u64]);
                 for (life, number) in waiters {
                     put_varint(&mut out, *life);
                     put_varint(&mut out, *number);
@@ -199,7 +199,7 @@ impl Message {
 impl Parcel {
     fn put(self, out: &mut Vec<u8>, tag: u8) {
         let kind = u64::from(self.reads);
-        put(out, tag, &[u64::from(self.group.0), kind, self.id]);
+        put_tagged(out, tag, &[u64::from(self.group.0), kind, self.id]);
     }
 
     fn take(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
@@ -287,13 +287,6 @@ fn woken(reader: &mut Reader<'_>) -> Result<Vec<(u64, u64)>, DecodeError> {
         waiters.push((reader.varint()?, reader.varint()?));
     }
     Ok(waiters)
-}
-
-fn put(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
-    out.push(tag);
-    for number in numbers {
-        put_varint(out, *number);
-    }
 }
 
 #[cfg(test)]

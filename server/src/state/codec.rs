@@ -26,6 +26,14 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
+/// A byte that says what follows, and these numbers.
+pub fn put_tagged(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
+    out.push(tag);
+    for number in numbers {
+        put_varint(out, *number);
+    }
+}
+
 /// Writes bytes preceded by their length.
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);

@@ -38,7 +38,7 @@ use bytes::Bytes;
 pub use bailiwick_replication::consensus::Member;
 pub use checkpoint::{CONTENT_VERSION, ContentWriter, FrozenState, RestoreError, Restorer};
 pub(crate) use codec::Reader;
-pub use codec::{DecodeError, put_bytes, put_varint};
+pub use codec::{DecodeError, put_bytes, put_tagged, put_varint};
 pub use configuration::{Configuration, MAX_MEMBERS};
 pub(crate) use configuration::{put_member_list, put_members, take_member_list, take_members};
 pub use digest::{DIGEST_EVERY, REMEMBERED_DIGESTS};

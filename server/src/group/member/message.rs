@@ -9,7 +9,7 @@ use bailiwick_replication::{ConfigurationId, LogIndex, NodeId};
 use bytes::Bytes;
 
 use super::Change;
-use crate::state::{DecodeError, Reader, put_members, put_varint, take_members};
+use crate::state::{DecodeError, Reader, put_members, put_tagged, take_members};
 
 /// A message to another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,23 +60,23 @@ impl Message {
                 configuration,
                 members,
             } => {
-                put(&mut out, INTRODUCTION, &[]);
+                put_tagged(&mut out, INTRODUCTION, &[]);
                 put_members(&mut out, *configuration, members);
             }
             Self::Forward { proposal } => {
                 out.reserve(1 + proposal.len());
-                put(&mut out, FORWARD, &[]);
+                put_tagged(&mut out, FORWARD, &[]);
                 out.extend_from_slice(proposal);
             }
             Self::Refused { sequence, reason } => {
-                put(&mut out, REFUSED, &[*sequence]);
+                put_tagged(&mut out, REFUSED, &[*sequence]);
                 out.extend_from_slice(reason.as_bytes());
             }
             Self::Progress { decided, received } => {
-                put(&mut out, PROGRESS, &[decided.0, *received]);
+                put_tagged(&mut out, PROGRESS, &[decided.0, *received]);
             }
             Self::PieceWanted { index, offset } => {
-                put(&mut out, PIECE_WANTED, &[index.0, *offset]);
+                put_tagged(&mut out, PIECE_WANTED, &[index.0, *offset]);
             }
             Self::Piece {
                 index,
@@ -85,16 +85,16 @@ impl Message {
                 bytes,
             } => {
                 out.reserve(32 + bytes.len());
-                put(&mut out, PIECE, &[index.0, *offset, *total_bytes]);
+                put_tagged(&mut out, PIECE, &[index.0, *offset, *total_bytes]);
                 out.extend_from_slice(bytes);
             }
-            Self::PieceGone { index } => put(&mut out, PIECE_GONE, &[index.0]),
+            Self::PieceGone { index } => put_tagged(&mut out, PIECE_GONE, &[index.0]),
             Self::Ask { request, change } => {
                 let (kind, node) = change.parts();
-                put(&mut out, ASK, &[*request, kind, node.0]);
+                put_tagged(&mut out, ASK, &[*request, kind, node.0]);
             }
             Self::Answered { request, error } => {
-                put(&mut out, ANSWERED, &[*request]);
+                put_tagged(&mut out, ANSWERED, &[*request]);
                 out.extend_from_slice(error.as_bytes());
             }
         }
@@ -156,13 +156,6 @@ impl Message {
 
 fn rest(payload: &Bytes, reader: &Reader<'_>) -> Bytes {
     payload.slice(reader.at()..)
-}
-
-fn put(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
-    out.push(tag);
-    for number in numbers {
-        put_varint(out, *number);
-    }
 }
 
 #[cfg(test)]

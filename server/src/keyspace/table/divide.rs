@@ -2,47 +2,55 @@
 
 use std::sync::Arc;
 
+use super::super::entry::Entry;
 use super::super::segment::KeyHash;
 use super::Table;
 
 impl Table {
     /// Takes the keys that begin with `prefix` out into a table of their own; `None` if there are
-    /// none.
+    /// none. All keys are looked at, segment by segment; of what is taken nothing is looked up.
     #[must_use]
     pub fn extract(&mut self, prefix: &[u8]) -> Option<Self> {
-        let mut found = Vec::new();
-        for segment in &self.segments {
-            segment.prefetch_all();
-            let matching = segment.iter().filter(|e| e.key().starts_with(prefix));
-            found.extend(matching.map(|entry| (self.hash(entry.key()), entry.clone())));
-        }
-        if found.is_empty() {
-            return None;
+        let is_below = |entry: &Entry| entry.key().starts_with(prefix);
+        if !self.is_empty() && self.iter().all(is_below) {
+            let all = Self::new(self.seed);
+            return Some(std::mem::replace(self, all));
         }
         let mut table = Self::new(self.seed);
-        if found.len() == self.len {
-            std::mem::swap(self, &mut table);
-            return Some(table);
+        for index in 0..self.segments.len() {
+            self.segments[index].prefetch_all();
+            // A segment that a checkpoint shares and that stays as it is must not be copied.
+            if !self.segments[index].iter().any(is_below) {
+                continue;
+            }
+            let segment = Self::unshare(&mut self.segments[index]);
+            let before = segment.memory_bytes();
+            let taken = segment.remove_all_where(is_below);
+            segment.shrink(self.seed);
+            self.heap_bytes = self.heap_bytes - before + segment.memory_bytes();
+            self.len -= taken.len();
+            for entry in taken {
+                let hash = self.hash(entry.key());
+                self.heap_bytes -= entry.memory_bytes();
+                self.move_expiry(hash, entry.expires_at_ms(), None);
+                table.insert_new(hash, entry);
+            }
         }
-        for (hash, held) in found {
-            let taken = self.take(hash, |entry| entry.key() == held.key());
-            drop(held);
-            table.insert_new(hash, taken.expect("the entry was just found"));
-        }
-        Some(table)
+        (!table.is_empty()).then_some(table)
     }
 
-    /// Takes in all keys of another table with the same seed, none of which it has.
-    pub fn absorb(&mut self, other: Self) {
+    /// Takes in all keys of another table with the same seed, none of which it has. The keys of the
+    /// smaller one of the two move.
+    pub fn absorb(&mut self, mut other: Self) {
         assert_eq!(self.seed, other.seed, "tables of different seeds");
-        if self.is_empty() {
-            *self = other;
-            return;
+        if self.len < other.len {
+            std::mem::swap(self, &mut other);
         }
-        for segment in &other.segments {
+        self.discarded.append(&mut other.discarded);
+        for segment in other.segments {
             segment.prefetch_all();
-            for entry in segment.iter() {
-                self.insert_new(self.hash(entry.key()), entry.clone());
+            for entry in Arc::unwrap_or_clone(segment).into_entries() {
+                self.insert_new(self.hash(entry.key()), entry);
             }
         }
     }
