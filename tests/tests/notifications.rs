@@ -61,6 +61,12 @@ const WRITES: &str = "SET a 1|SET a 2 EX 100|SET a 3 NX|SET b 1 NX|SETNX a 1|SET
     GEORADIUS geo 15 37 200 km STORE g3|GEORADIUS geo 15 37 1 m STORE g3|\
     SET a 1|RENAME a b|RENAME b b|SET a 1|RENAME a b|RENAMENX b c|SET b 1|RENAMENX b c|COPY b d|\
     COPY b d|COPY b d REPLACE|MOVE d 1|MOVE nope 1|COPY b q DB 2|FLUSHDB|\
+    XGROUP CREATE st g $ MKSTREAM|XGROUP CREATE st h $|XGROUP CREATECONSUMER st g bob|\
+    XGROUP CREATECONSUMER st g bob|XADD st 1-1 f v|XREADGROUP GROUP g alice STREAMS st >|\
+    XCLAIM st g mike 0 1-1|XAUTOCLAIM st g lee 0 0|XGROUP SETID st h 0|\
+    XGROUP DELCONSUMER st g nobody|XGROUP DELCONSUMER st g bob|XACK st g 1-1|XGROUP DESTROY st h|\
+    XGROUP DESTROY st h|XADD st MAXLEN 1 2-1 f v|XTRIM st MAXLEN 0|XTRIM st MAXLEN 0|\
+    XSETID st 9-9|XDEL st 1-1|XADD st 10-1 f v|XDEL st 10-1|\
     GET nope|MGET nope nope2|EXISTS nope|STRLEN nope|HGET nope f|TTL nope|TYPE nope|TOUCH nope";
 
 fn writes() -> impl Iterator<Item = (usize, &'static str)> {

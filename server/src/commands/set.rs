@@ -183,11 +183,10 @@ fn smove(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     ctx.peek_object::<Set>(target)?;
     if is_there && source != target {
         ctx.edit(source, |set: &mut Set| (set.remove(member), 1))?;
-        // WATCH notices the target even if it has the member already, as in Redis.
-        let is_added = ctx.edit_or_create(target, |set: &mut Set| (set.add(member, seed), 1))?;
-        if !is_added {
-            ctx.counters.touches.hush();
-        }
+        ctx.edit_or_create(target, |set: &mut Set| {
+            let is_added = set.add(member, seed);
+            ((), is_added.into())
+        })?;
     }
     out.integer(is_there.into());
     Ok(())

@@ -175,10 +175,14 @@ impl Touches {
         }
     }
 
-    /// The last touch is no event in Redis, which tells only those who keep copies.
-    pub fn hush(&self) {
-        if let Some(last) = self.list.borrow_mut().last_mut() {
-            last.event = Some((0, Cow::Borrowed("")));
+    /// Tells of an event that changes no value, so that those who keep copies do not hear of it.
+    #[cold]
+    pub fn announce(&self, database: usize, key: &[u8], event: (u32, &'static str)) {
+        if self.is_on.get() {
+            self.add(database, key, What::Announced);
+            if let Some(last) = self.list.borrow_mut().last_mut() {
+                last.event = Some((event.0, Cow::Borrowed(event.1)));
+            }
         }
     }
 

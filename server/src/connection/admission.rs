@@ -9,6 +9,7 @@ use bailiwick_frame::Args;
 use super::Connection;
 use super::push::{listens, runs_while_listening};
 use crate::commands::{CommandError, Flag, Handler, Known, NodeCommand};
+use crate::node::clients::ClientFlag;
 use crate::node::commands::Pending;
 use crate::node::{self, Condition, redact};
 
@@ -53,6 +54,7 @@ impl Connection {
         let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
         let attention = &self.guard.worker.node.attention;
         if attention.has(Condition::Monitored) && !is_exec {
+            self.stop_monitoring_before(&command);
             self.show(&command, args);
         }
         Admission::Run
@@ -82,6 +84,17 @@ impl Connection {
         Admission::Done
     }
 
+    /// A monitor's own RESET is not shown to it: the reply that it waits for is the next thing that
+    /// it reads.
+    fn stop_monitoring_before(&self, command: &Known) {
+        let client = &self.guard.client;
+        let is_reset = matches!(command.handler, Handler::Node(NodeCommand::Reset));
+        if is_reset && client.has(ClientFlag::Monitor) {
+            let node = &self.guard.worker.node;
+            node.monitors.remove(client.id, &node.attention);
+        }
+    }
+
     /// Shows a request to those who monitor.
     pub(super) fn show(&self, command: &Known, args: Args<'_>) {
         if command.has(Flag::SkipMonitor) || command.has(Flag::Admin) {
@@ -107,7 +120,12 @@ impl Connection {
             return None;
         }
         let is_exec = matches!(command.handler, Handler::Node(NodeCommand::Exec));
-        let writes = command.is_write() || is_exec && self.has_queued_write();
+        // As in Redis, messages count as writes: a pause is for what other nodes would hear of.
+        let publishes = matches!(
+            command.handler,
+            Handler::Node(NodeCommand::Publish | NodeCommand::Spublish)
+        );
+        let writes = command.is_write() || publishes || is_exec && self.has_queued_write();
         node.pause.until_ms(writes, now_ms)
     }
 }

@@ -224,7 +224,7 @@ impl<'a> View<'a> {
         // Log time may be ahead of the clock, and what has expired by it is gone.
         let now_ms = (now_ns / 1_000_000).max(state.time_ms);
         Self {
-            clock: AccessClock::new(group.tuning().access, now_ms, now_ms as u32),
+            clock: AccessClock::new(group.tuning().access, now_ms, fastrand::u64(..)),
             group,
             state,
             now_ms,

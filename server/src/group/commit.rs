@@ -72,7 +72,7 @@ impl Group {
             seed: committer.next_random(),
         };
         let counters = self.shared.counters();
-        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
+        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed);
         let mut refusals = Refusals::default();
         let mut victims = Vec::new();
         if tuning.max_memory_bytes > 0 {

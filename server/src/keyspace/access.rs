@@ -33,18 +33,19 @@ pub enum AccessPolicy {
 pub struct AccessClock {
     policy: AccessPolicy,
     now_s: u32,
-    random: Cell<u32>,
+    random: Cell<u64>,
 }
 
 impl AccessClock {
-    /// A clock standing at `now_ms`; `random` drives the probabilistic frequency counter.
+    /// A clock standing at `now_ms`; `random` begins the sequence that drives the probabilistic
+    /// frequency counter and what reads choose at random, so it must differ from batch to batch.
     #[must_use]
-    pub fn new(policy: AccessPolicy, now_ms: i64, random: u32) -> Self {
+    pub fn new(policy: AccessPolicy, now_ms: i64, random: u64) -> Self {
         // Wraps in 136 years; ages are computed with wrapping arithmetic.
         Self {
             policy,
             now_s: (now_ms / 1000) as u32,
-            random: Cell::new(random | 1),
+            random: Cell::new(random),
         }
     }
 
@@ -105,10 +106,15 @@ impl AccessClock {
     }
 
     /// The next number of the node's own random sequence, for reads only: it is no part of the
-    /// replicated state.
+    /// replicated state. All bits of even the first number depend on all bits of the seed.
     #[must_use]
     pub fn random(&self) -> u64 {
-        (u64::from(self.step()) << 32) | u64::from(self.step())
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        // The finalizer of SplitMix64.
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     fn now_minutes(&self) -> u32 {
@@ -122,22 +128,28 @@ impl AccessClock {
     fn count_up(&self, count: u8, log_factor: u32) -> u8 {
         let above = u32::from(count.saturating_sub(LFU_INITIAL));
         let odds = u64::from(above) * u64::from(log_factor) + 1;
-        let random = self.step();
-        if u64::from(random).is_multiple_of(odds) {
+        if self.random().is_multiple_of(odds) {
             count.saturating_add(1)
         } else {
             count
         }
     }
+}
 
-    /// One step of xorshift; the quality of the coin matters little here.
-    fn step(&self) -> u32 {
-        // Zero, which the default clock starts from, would stay zero.
-        let mut random = self.random.get().max(1);
-        random ^= random << 13;
-        random ^= random >> 17;
-        random ^= random << 5;
-        self.random.set(random);
-        random
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_is_random_even_if_seeds_are_neighbours() {
+        let mut times = [0u32; 3];
+        for seed in 0..3000 {
+            let clock = AccessClock::new(AccessPolicy::default(), 0, seed);
+            times[((u128::from(clock.random()) * 3) >> 64) as usize] += 1;
+        }
+        assert!(
+            times.iter().all(|times| (850..1150).contains(times)),
+            "{times:?}"
+        );
     }
 }

@@ -197,7 +197,7 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
     };
     let now_ms = clock::clock_ms().max(state.time_ms);
     let counters = Counters::default();
-    let clock = AccessClock::new(group.tuning().access, now_ms, now_ms as u32);
+    let clock = AccessClock::new(group.tuning().access, now_ms, fastrand::u64(..));
     clerk::read(&state, proposals, (&clock, now_ms), &counters, outcomes);
     drop(state);
     group.totals().add(&counters);

@@ -125,12 +125,33 @@ pub(super) fn take(input: &mut Input<'_>, version: u8) -> Result<Stream, Stop> {
     }
     for _ in 0..input.count(4)? {
         let name = input.string()?.into_owned();
-        let group = take_group(input, version)?;
+        let mut group = take_group(input, version)?;
+        if version < 2 {
+            group.entries_read = stream.estimated_read(group.last_id);
+        }
         if stream.groups.insert(name, group).is_some() {
             return Err(Stop::Malformed);
         }
     }
     Ok(stream)
+}
+
+impl Stream {
+    /// How many entries a group has read that has come to `last_id`, as far as the ends of the
+    /// stream tell it. The first version of the form does not say, and knows of no deletions.
+    fn estimated_read(&self, last_id: Id) -> Option<u64> {
+        let entries = self.nodes.iter().flatten();
+        let first = entries.map(|entry| entry.id).next();
+        if self.entries_added == 0 {
+            return Some(0);
+        }
+        match first {
+            _ if last_id == self.last_id => Some(self.entries_added),
+            Some(first) if last_id < first => Some(0),
+            Some(first) if last_id == first => Some(1),
+            _ => None,
+        }
+    }
 }
 
 fn ascend(last: &mut Option<Id>, id: Id) -> Result<(), Stop> {

@@ -490,3 +490,36 @@ proptest! {
         let _ = super::file::take_item(&bytes);
     }
 }
+
+#[test]
+fn what_the_first_version_does_not_say_of_a_group_is_estimated() {
+    // As Redis 5 and 6 write it: two entries, and groups that have come to various places.
+    let entry = |ms| stream::Entry {
+        id: (ms, 0),
+        fields: vec![(b"a"[..].into(), Box::from(&b"value"[..]))],
+    };
+    let sample = stream::Stream {
+        nodes: vec![vec![entry(5), entry(6)]],
+        last_id: (6, 0),
+        entries_added: 2,
+        ..Default::default()
+    };
+    let mut bytes = vec![kind::STREAM];
+    stream::put(&sample, &mut bytes);
+    // Without first id, highest deleted id, number of entries ever, and number of groups, of which
+    // each number takes one byte.
+    bytes.truncate(bytes.len() - 6);
+    let groups = [("none", 0), ("first", 5), ("all", 6)];
+    bytes.push(groups.len() as u8);
+    for (name, last_ms) in groups {
+        bytes.push(name.len() as u8);
+        bytes.extend_from_slice(name.as_bytes());
+        // The last id, nothing pending, no consumers.
+        bytes.extend_from_slice(&[last_ms, 0, 0, 0]);
+    }
+    let Ok(Value::Stream(back)) = read::take_value(&mut Input::new(&bytes), SEED) else {
+        panic!("a stream")
+    };
+    let read = groups.map(|(name, _)| back.groups[name.as_bytes()].entries_read);
+    assert_eq!(read, [Some(0), Some(1), Some(2)]);
+}

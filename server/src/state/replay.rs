@@ -120,7 +120,7 @@ impl Replay {
         if head.time_ms < state.time_ms {
             return Err(Fault::Unfit("its time is earlier").at(index));
         }
-        let clock = AccessClock::new(policy, head.time_ms, head.seed as u32);
+        let clock = AccessClock::new(policy, head.time_ms, head.seed);
         let mut visitor = Visitor {
             applier: state.begin(index, head, &clock, counters),
             replies: &mut self.replies,

@@ -29,7 +29,7 @@ use slots::Slots;
 pub use ticket::Ticket;
 
 use crate::connection::{Orphans, run_orphans};
-use crate::group::{Group, Item, Mailbox, Proposal};
+use crate::group::{Eviction, Group, Item, Mailbox, Proposal};
 use crate::node::clients::{Client, ClientFlag};
 use crate::node::stats::WorkerStats;
 use crate::node::{self, Condition, Node, Shutdown};
@@ -207,6 +207,8 @@ async fn run_committer(worker: Rc<Worker>) {
 async fn remove_expired(worker: Rc<Worker>) {
     let ticket = worker.ticket();
     let mut proposal = ticket.proposal();
+    // What could not be evicted, by group, so that it is not tried again until there is more.
+    let mut stuck = BTreeMap::new();
     loop {
         tokio::time::sleep(EXPIRE_EVERY).await;
         let enabled = worker.node.active_expire.load(Ordering::Relaxed);
@@ -219,6 +221,8 @@ async fn remove_expired(worker: Rc<Worker>) {
         drop(seats);
         for group in groups {
             proposal = remove_expired_of(&group, &ticket, proposal).await;
+            let stuck = stuck.entry(group.id()).or_insert(0);
+            proposal = shrink(&group, &ticket, proposal, stuck).await;
         }
     }
 }
@@ -246,6 +250,41 @@ async fn remove_expired_of(
         tokio::task::yield_now().await;
     }
     proposal
+}
+
+/// Evicts what is too much although nobody writes, because `maxmemory` was lowered. An entry of the
+/// log evicts before it does anything else, so one that finds nothing expired is enough.
+/// `stuck_bytes` is what was there when the last try came to nothing.
+async fn shrink(
+    group: &Group,
+    ticket: &Ticket,
+    mut proposal: Box<Proposal>,
+    stuck_bytes: &mut usize,
+) -> Box<Proposal> {
+    let (limit, eviction) = {
+        let tuning = group.tuning();
+        (tuning.max_memory_bytes, tuning.eviction)
+    };
+    if limit == 0 || eviction == Eviction::None {
+        *stuck_bytes = 0;
+        return proposal;
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let used = || group.state().keyspace.memory_bytes();
+    loop {
+        let before = used();
+        if before <= limit || before == *stuck_bytes || !group.standing().leads() {
+            return proposal;
+        }
+        proposal.group = group.id();
+        proposal.items.push(Item::Expire(EXPIRE_LIMIT));
+        proposal = ticket.submit(proposal).await;
+        proposal.items.clear();
+        if used() >= before {
+            *stuck_bytes = before;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 async fn sample_rates(worker: Rc<Worker>) {

@@ -3,7 +3,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{hints, info, subcommand};
-use crate::commands::{Command, CommandError, Keys, Outcome, check_arity, find};
+use crate::commands::{Command, CommandError, Flag, Keys, Outcome, check_arity, find};
 
 /// `COMMAND GETKEYS command [arg ...]`.
 pub fn write_getkeys(args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
@@ -44,7 +44,7 @@ fn with_keys(request: Args<'_>, write: impl FnOnce(&Command, Args<'_>, &[usize])
         return Err(CommandError::text(text));
     }
     let indexes: Vec<usize> = command.keys.indexes(request).collect();
-    if indexes.is_empty() {
+    if indexes.is_empty() && !command.has(Flag::NoMandatoryKeys) {
         return Err(CommandError::text(
             "ERR Invalid arguments specified for command",
         ));

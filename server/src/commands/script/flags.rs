@@ -84,7 +84,7 @@ pub(super) fn of_library(code: &[u8]) -> Result<(&[u8], String), CommandError> {
             let text = format!("ERR Invalid metadata value given: {}", lossy(option));
             return Err(CommandError::composed(text));
         };
-        if name.replace(given).is_some() {
+        if name.replace(unquoted(given)).is_some() {
             let text = "ERR Invalid metadata value, name argument was given multiple times";
             return Err(CommandError::text(text));
         }
@@ -96,6 +96,14 @@ pub(super) fn of_library(code: &[u8]) -> Result<(&[u8], String), CommandError> {
         return Err(CommandError::composed(text));
     }
     Ok((split.body, name))
+}
+
+/// What stands in the quotation marks around a word, if there are any.
+fn unquoted(word: &[u8]) -> &[u8] {
+    match word {
+        [b'"', inner @ .., b'"'] | [b'\'', inner @ .., b'\''] => inner,
+        _ => word,
+    }
 }
 
 /// What is wrong with a name.

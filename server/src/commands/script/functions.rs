@@ -1,5 +1,7 @@
 //! FCALL, FCALL_RO and FUNCTION.
 
+use std::sync::Arc;
+
 use bailiwick_frame::{Args, Encoder};
 
 use super::current::Access;
@@ -170,37 +172,45 @@ fn parse_call(args: Args<'_>) -> Result<Call<'_>, CommandError> {
     Call::parse(args)
 }
 
-fn function_name<'a>(args: Args<'a>) -> Result<&'a str, CommandError> {
-    std::str::from_utf8(args.arg(1)).map_err(|_| NOT_FOUND)
+/// The library that has the function that a call names, and the name as it was registered.
+fn find(scripts: &Scripts, args: Args<'_>) -> Result<(Arc<Library>, String), CommandError> {
+    let name = std::str::from_utf8(args.arg(1)).map_err(|_| NOT_FOUND)?;
+    let (library, name) = scripts.find(name).ok_or(NOT_FOUND)?;
+    Ok((library.clone(), name.to_owned()))
 }
 
 fn fcall(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let name = function_name(args)?;
-    let library = ctx.scripts.find(name).ok_or(NOT_FOUND)?.clone();
+    let (library, name) = find(ctx.scripts, args)?;
     let call = parse_call(args)?;
     let terms = Terms {
-        name: Name::Function(name),
-        may_write: library.functions[name].flags & NO_WRITES == 0,
+        name: Name::Function(&name),
+        may_write: library.functions[&name].flags & NO_WRITES == 0,
         is_at_home: !call.keys.is_empty(),
     };
-    let job = Job::Call(source(&library)?, name, &call.keys, &call.arguments);
+    let job = Job::Call(source(&library)?, &name, &call.keys, &call.arguments);
     run::run(Access::Write(ctx), &job, &terms, out)
 }
 
 fn fcall_ro(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
-    let name = function_name(args)?;
-    let library = ctx.scripts.find(name).ok_or(NOT_FOUND)?.clone();
+    let (library, name) = find(ctx.scripts, args)?;
     let call = parse_call(args)?;
-    if library.functions[name].flags & NO_WRITES == 0 {
+    if library.functions[&name].flags & NO_WRITES == 0 {
         return Err(CANNOT_WRITE);
     }
     let terms = Terms {
-        name: Name::Function(name),
+        name: Name::Function(&name),
         may_write: false,
         is_at_home: !call.keys.is_empty(),
     };
-    let job = Job::Call(source(&library)?, name, &call.keys, &call.arguments);
+    let job = Job::Call(source(&library)?, &name, &call.keys, &call.arguments);
     run::run(Access::Read(ctx), &job, &terms, out)
+}
+
+/// A subcommand got more arguments than it can have.
+fn too_many(subcommand: &str) -> CommandError {
+    CommandError::composed(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{subcommand}'. Try FUNCTION HELP."
+    ))
 }
 
 /// Makes a library of its code, which is run to see what it has.
@@ -270,6 +280,7 @@ fn flush(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     match args.len() {
         2 => {}
         3 if is_option(args, 2, "async") || is_option(args, 2, "sync") => {}
+        4.. => return Err(too_many("flush")),
         _ => {
             let text = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
             return Err(CommandError::text(text));
@@ -371,9 +382,7 @@ enum Policy {
 fn restore(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let policy = match args.get(3) {
         None => Policy::Append,
-        Some(_) if args.len() > 4 => {
-            return Err(CommandError::arity("function|restore"));
-        }
+        Some(_) if args.len() > 4 => return Err(too_many("restore")),
         Some(_) if is_option(args, 3, "append") => Policy::Append,
         Some(_) if is_option(args, 3, "replace") => Policy::Replace,
         Some(_) if is_option(args, 3, "flush") => Policy::Flush,

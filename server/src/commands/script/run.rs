@@ -105,7 +105,7 @@ pub(super) fn load(source: Source<'_>) -> Result<BTreeMap<String, Described>, St
             Finish::Returned(_) => Ok(()),
             Finish::Raised(raised) => Err(raised.text),
             Finish::OutOfMemory => Err("ERR not enough memory".to_owned()),
-            Finish::Ended => Err("ERR the library takes too long to load".to_owned()),
+            Finish::Ended => Err("ERR FUNCTION LOAD timeout".to_owned()),
         })
     });
     loaded.map(|()| library::described(&running))
@@ -174,14 +174,27 @@ fn conclude(_: &Lua, finish: Finish, terms: &Terms<'_>, out: &mut Encoder<'_>) -
     match finish {
         Finish::Returned(value) => {
             let wants = current::with(|running| running.protocol);
+            let start = out.buffer().len();
             match write_reply(&value, wants, out) {
-                Ok(()) => Attempt::Done(Ok(())),
+                Ok(()) => Attempt::Done(outcome_of(start, out)),
                 Err(_) => Attempt::OutOfMemory,
             }
         }
         Finish::Raised(raised) => Attempt::Done(Err(explained(&raised, terms.name))),
         Finish::OutOfMemory | Finish::Ended => Attempt::OutOfMemory,
     }
+}
+
+/// A reply that is an error counts as one, although the script has returned it.
+fn outcome_of(start: usize, out: &mut Encoder<'_>) -> Outcome {
+    let reply = &out.buffer()[start..];
+    let Some(text) = reply.strip_prefix(b"-") else {
+        return Ok(());
+    };
+    let text = text.strip_suffix(b"\r\n").unwrap_or(text);
+    let error = CommandError::composed(String::from_utf8_lossy(text).into_owned());
+    out.buffer().truncate(start);
+    Err(error)
 }
 
 fn explained(raised: &Raised, name: Name<'_>) -> CommandError {

@@ -139,27 +139,38 @@ impl Scripts {
         self.libraries.get(name)
     }
 
-    /// The library that has a function of this name.
-    pub(super) fn find(&self, function: &str) -> Option<&Arc<Library>> {
-        self.libraries
-            .values()
-            .find(|library| library.functions.contains_key(function))
+    /// The library that has a function of this name, and the name as it was registered. Upper and
+    /// lower case do not matter, but an exact match comes first.
+    pub(super) fn find(&self, function: &str) -> Option<(&Arc<Library>, &str)> {
+        let exact = self.libraries.values().find_map(|library| {
+            let (name, _) = library.functions.get_key_value(function)?;
+            Some((library, name.as_str()))
+        });
+        exact.or_else(|| {
+            let mut all = self.libraries.values().flat_map(|library| {
+                let names = library.functions.keys();
+                names.map(move |name| (library, name.as_str()))
+            });
+            all.find(|(_, name)| name.eq_ignore_ascii_case(function))
+        })
     }
 
     /// Adds a library, in the place of the one of the same name if there is one. The error is the
-    /// name of a function that another library has.
+    /// name of a function that another library has, be it in upper or lower case.
     pub(super) fn add_library(&mut self, library: Library) -> Result<(), String> {
         for function in library.functions.keys() {
-            if self
-                .find(function)
-                .is_some_and(|other| other.name != library.name)
-            {
+            let found = self.find(function);
+            if found.is_some_and(|(other, _)| other.name != library.name) {
                 return Err(function.clone());
             }
         }
+        self.put_library(library);
+        Ok(())
+    }
+
+    fn put_library(&mut self, library: Library) {
         self.libraries
             .insert(library.name.clone(), Arc::new(library));
-        Ok(())
     }
 
     pub(super) fn delete_library(&mut self, name: &str) -> bool {
@@ -210,9 +221,9 @@ impl Scripts {
             scripts.scripts.insert(digest_of(&script.text), script);
         }
         for _ in 0..reader.length()? {
-            let library = Library::take(reader)?;
-            let malformed = DecodeError::Malformed(reader.at());
-            scripts.add_library(library).map_err(|_| malformed)?;
+            // Earlier versions told names apart by upper and lower case, so it is not asked again
+            // whether another library has the same ones.
+            scripts.put_library(Library::take(reader)?);
         }
         Ok(scripts)
     }
@@ -321,6 +332,10 @@ mod tests {
             ..library
         };
         assert_eq!(scripts.add_library(other), Err("f".to_owned()));
+        let found = scripts
+            .find("F")
+            .map(|(library, name)| (&*library.name, name));
+        assert_eq!(found, Some(("a", "f")));
         let mut bytes = Vec::new();
         scripts.put(&mut bytes);
         let mut reader = Reader::new(&bytes);

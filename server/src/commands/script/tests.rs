@@ -465,3 +465,47 @@ fn what_would_block_does_not_in_a_script() {
     assert!(reply == "nil" || reply.starts_with("-ERR"), "{reply}");
     assert_eq!(eval(&mut fixture, "return 1"), "1");
 }
+
+#[test]
+fn functions_are_found_whatever_the_case_of_their_names() {
+    let mut fixture = Fixture::default();
+    // A name may stand in quotation marks.
+    let greet = "#!lua name=\"a\"\nredis.register_function('Greet', function() return 'hi' end)";
+    let loaded = call(&mut fixture, &["FUNCTION", "LOAD", greet]);
+    assert_eq!(loaded, Ok("\"a\"".to_owned()));
+    for name in ["Greet", "gREET"] {
+        let reply = call(&mut fixture, &["FCALL", name, "0"]);
+        assert_eq!(reply, Ok("\"hi\"".to_owned()));
+    }
+    let other = "#!lua name=b\nredis.register_function('greet', function() return 1 end)";
+    let refused = call(&mut fixture, &["FUNCTION", "LOAD", other]).unwrap_err();
+    assert_eq!(refused.to_string(), "ERR Function greet already exists");
+}
+
+#[test]
+fn too_many_arguments_for_a_subcommand_of_function_are_named_as_redis_does() {
+    let hint = "wrong number of arguments for";
+    check(
+        &mut Fixture::default(),
+        &[
+            (
+                "FUNCTION FLUSH SYNC twice",
+                &format!("-ERR unknown subcommand or {hint} 'flush'. Try FUNCTION HELP."),
+            ),
+            (
+                "FUNCTION RESTORE a b c",
+                &format!("-ERR unknown subcommand or {hint} 'restore'. Try FUNCTION HELP."),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn an_error_that_a_script_returns_is_an_error_of_the_command() {
+    let mut fixture = Fixture::default();
+    let script = "return redis.error_reply('MINE of my own')";
+    let failed = call(&mut fixture, &["EVAL", script, "0"]).unwrap_err();
+    assert_eq!(failed.to_string(), "MINE of my own");
+    let replied = eval(&mut fixture, "return {1, redis.error_reply('MINE')}");
+    assert_eq!(replied, "[1 -ERR MINE]");
+}

@@ -4,6 +4,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::super::parse::integer;
 use super::super::{Command, CommandError, Handler, Outcome, WriteContext, is_option};
+use super::group::{CONSUMER_CREATED, announce};
 use super::reply::{write_entry, write_id};
 use super::{FAST, ROW, WRITE, id, no_group};
 use crate::keyspace::StreamId;
@@ -189,8 +190,10 @@ fn xclaim(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     check_group(ctx, key, name)?;
     let options = Options::parse(args, ctx.now_ms)?;
     let claim = &options.claim;
+    let mut is_new = false;
     let run = |group: &mut Group, entries: &Entries<'_>| {
         group.last_id = group.last_id.max(options.last_id);
+        is_new = group.slot(consumer).is_none();
         let slot = group.see_consumer(consumer, claim.now_ms);
         let (list, mut claimed, mut changes) = (out.deferred_array(), 0, 0);
         for &id in &options.ids {
@@ -205,6 +208,9 @@ fn xclaim(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     };
     // As in Redis, WATCH does not notice what a group does.
     let changes = ctx.edit(key, |stream: &mut Stream| (stream.edit_group(name, run), 0))?;
+    if is_new {
+        announce(ctx, key, CONSUMER_CREATED);
+    }
     ctx.note_changes(changes.flatten().unwrap_or(0));
     Ok(())
 }
@@ -234,12 +240,17 @@ fn xautoclaim(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>)
         }
     }
     check_group(ctx, key, name)?;
+    let mut is_new = false;
     let run = |group: &mut Group, entries: &Entries<'_>| {
+        is_new = group.slot(consumer).is_none();
         let slot = group.see_consumer(consumer, claim.now_ms);
         sweep(&claim, group, entries, slot, (start, count), out)
     };
     // As in Redis, WATCH does not notice what a group does.
     let changes = ctx.edit(key, |stream: &mut Stream| (stream.edit_group(name, run), 0))?;
+    if is_new {
+        announce(ctx, key, CONSUMER_CREATED);
+    }
     ctx.note_changes(changes.flatten().unwrap_or(0));
     Ok(())
 }

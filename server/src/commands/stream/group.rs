@@ -3,6 +3,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::super::parse::integer;
+use super::super::touch::class;
 use super::super::{
     Command, CommandError, DEFAULT, Flag, Handler, Keys, NodeCommand, Outcome, WriteContext,
     is_option,
@@ -166,6 +167,7 @@ fn create(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
         if added == Some(false) {
             return Err(EXISTS);
         }
+        announce(ctx, key, "xgroup-create");
         ctx.note_changes(1);
     }
     out.ok();
@@ -186,6 +188,7 @@ fn set_id(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
         group.last_id = last_id;
         group.entries_read = options.entries_read;
     })?;
+    announce(ctx, args.arg(2), "xgroup-setid");
     ctx.note_changes(1);
     out.ok();
     Ok(())
@@ -200,6 +203,7 @@ fn destroy(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) ->
     if removed {
         // Nothing is there any more for consumers that wait. SETID wakes nobody, as in Redis.
         ctx.keyspace.awaited.note_change(ctx.database, args.arg(2));
+        announce(ctx, args.arg(2), "xgroup-destroy");
     }
     ctx.note_changes(u64::from(removed));
     out.integer(i64::from(removed));
@@ -210,6 +214,9 @@ fn create_consumer(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder
     find_group(ctx, args)?;
     let now_ms = ctx.now_ms;
     let added = edit(ctx, args, |group| group.add_consumer(args.arg(4), now_ms))?;
+    if added {
+        announce(ctx, args.arg(2), CONSUMER_CREATED);
+    }
     ctx.note_changes(u64::from(added));
     out.integer(i64::from(added));
     Ok(())
@@ -218,9 +225,21 @@ fn create_consumer(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder
 fn delete_consumer(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     find_group(ctx, args)?;
     let pending = edit(ctx, args, |group| group.remove_consumer(args.arg(4)))?;
+    if pending.is_some() {
+        announce(ctx, args.arg(2), "xgroup-delconsumer");
+    }
     ctx.note_changes(u64::from(pending.is_some()));
     out.integer(pending.unwrap_or(0) as i64);
     Ok(())
+}
+
+/// The event of a consumer's creation, by whatever command.
+pub(super) const CONSUMER_CREATED: &str = "xgroup-createconsumer";
+
+/// Tells of an event of a group, which changes no value in the eyes of WATCH.
+pub(super) fn announce(ctx: &WriteContext<'_>, key: &[u8], event: &'static str) {
+    let touches = &ctx.counters.touches;
+    touches.announce(ctx.database, key, (class::STREAM, event));
 }
 
 /// The stream whose group an XGROUP names.

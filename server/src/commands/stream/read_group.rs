@@ -9,6 +9,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::super::{CommandError, Outcome, WriteContext};
+use super::group::{CONSUMER_CREATED, announce};
 use super::read::{Request, nothing_new, write_stream_header, write_streams_header};
 use super::reply::{at_most, write_entry, write_id};
 use super::{id, no_group};
@@ -36,7 +37,9 @@ pub(super) fn xreadgroup(
     let mut body_out = Encoder::new(&mut body, out.protocol());
     let mut served = 0;
     for ((key, _), &behind) in request.streams().zip(&ids) {
+        let mut is_new = false;
         let serve = |group: &mut Group, entries: &Entries<'_>| {
+            is_new = group.slot(consumer).is_none();
             let slot = group.see_consumer(consumer, now_ms);
             let start = start_of(behind, group, entries)?;
             write_stream_header(key, &mut body_out);
@@ -57,6 +60,9 @@ pub(super) fn xreadgroup(
         let done = ctx.edit(key, |stream: &mut Stream| {
             (stream.edit_group(group, serve), 0)
         })?;
+        if is_new {
+            announce(ctx, key, CONSUMER_CREATED);
+        }
         served += usize::from(done.flatten().flatten().is_some());
     }
     if served == 0 {

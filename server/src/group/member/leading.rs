@@ -238,7 +238,7 @@ impl Member {
         if tuning.max_memory_bytes > 0 {
             let state = self.shared.state.read();
             let seed = self.leading.next_random();
-            let clock = AccessClock::new(tuning.access, state.time_ms, seed as u32);
+            let clock = AccessClock::new(tuning.access, state.time_ms, seed);
             let random = || self.leading.next_random();
             refusals.growth = make_room(&state.keyspace, &tuning, &clock, random).short;
         }
@@ -336,7 +336,7 @@ impl Member {
             return Room::default();
         }
         let state = self.shared.state.read();
-        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed as u32);
+        let clock = AccessClock::new(tuning.access, head.time_ms, head.seed);
         let random = || self.leading.next_random();
         make_room(&state.keyspace, &tuning, &clock, random)
     }

@@ -135,7 +135,7 @@ impl Member {
         };
         let counters = self.shared.counters();
         let policy = self.shared.tuning.load().access;
-        let clock = AccessClock::new(policy, head.time_ms, head.seed as u32);
+        let clock = AccessClock::new(policy, head.time_ms, head.seed);
         let mut applier = state.begin_reading(head, &clock, &counters);
         answer_all(&mut applier, proposals, &Refusals::default());
         applier.finish();
