@@ -230,7 +230,8 @@ async fn remove_expired_of(
     mut proposal: Box<Proposal>,
 ) -> Box<Proposal> {
     let is_due = || {
-        let next_ms = group.state().keyspace.next_expiry_ms();
+        // Who has the state now may have it for long; there is another time.
+        let next_ms = group.try_state().and_then(|state| state.keyspace.next_expiry_ms());
         group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
     };
     while is_due() {
