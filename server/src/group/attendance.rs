@@ -48,7 +48,7 @@ pub struct RunningScript {
     pub name: String,
     /// It is a function of a library.
     pub is_function: bool,
-    /// What it was called with.
+    /// What it was called with, if it is a function.
     pub request: Vec<Vec<u8>>,
     /// When it was seen first, in milliseconds of the boot clock.
     pub since_ms: u64,
@@ -162,7 +162,10 @@ impl Attendance {
         *present = Some(RunningScript {
             name: script.name(),
             is_function: script.is_function,
-            request: script.request.iter().map(<[u8]>::to_vec).collect(),
+            request: match script.is_function {
+                true => script.request.iter().map(<[u8]>::to_vec).collect(),
+                false => Vec::new(),
+            },
             since_ms: now_ms,
             libraries: script.libraries,
             functions: script.functions,

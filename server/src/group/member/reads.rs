@@ -110,7 +110,8 @@ impl Member {
             proposal.may_be_stale && proposal.is_plain_read()
         });
         let stale: Vec<_> = stale.collect();
-        if !stale.is_empty() && self.replica.is_member() {
+        let has_begun = || self.shared.state.read().keyspace.databases() > 0;
+        if !stale.is_empty() && self.replica.is_member() && has_begun() {
             self.run_reads(stale, clock_ms);
         } else {
             proposals.extend(stale);
