@@ -68,7 +68,10 @@ fn wait_until_busy(client: &mut Client, key: &str) -> bool {
 /// Waits until a key's group serves clients.
 fn wait_until_free(client: &mut Client, key: &str) {
     let deadline = Instant::now() + DEADLINE;
-    while call(client, &format!("GET {key}")).text().starts_with("BUSY ") {
+    while call(client, &format!("GET {key}"))
+        .text()
+        .starts_with("BUSY ")
+    {
         assert!(Instant::now() < deadline, "the group is busy for good");
         thread::sleep(POLL);
     }
@@ -128,6 +131,8 @@ fn start(fsync: &str) -> Server {
 /// What there is to see on a node alone, however it writes its log.
 fn look_at(server: &Server) {
     let (mut runner, mut other) = (server.connect().unwrap(), server.connect().unwrap());
+    assert_eq!(call(&mut other, "SELECT 1"), Value::ok());
+    assert_eq!(call(&mut other, "SELECT 0"), Value::ok());
     let lines = [
         ("GET a", error(BUSY)),
         ("SET a 1", error(BUSY)),
@@ -211,14 +216,23 @@ fn a_function_that_reads_is_shown_and_ended_by_its_own_order() {
             .map(|answers| (answers, heard))
     });
     let ([get, stats, wrong, _], heard) = shown;
-    assert_eq!((&get, &wrong), (&error(BUSY_FUNCTION), &error(BUSY_FUNCTION)));
+    assert_eq!(
+        (&get, &wrong),
+        (&error(BUSY_FUNCTION), &error(BUSY_FUNCTION))
+    );
     let (running, engines) = (&stats.list()[1], &stats.list()[3]);
-    assert_eq!(running.list()[..3], [
-        Value::bytes("name"),
-        Value::bytes("f"),
-        Value::bytes("command")
-    ]);
-    assert_eq!(running.list()[3], Value::List(words.map(Value::bytes).to_vec()));
+    assert_eq!(
+        running.list()[..3],
+        [
+            Value::bytes("name"),
+            Value::bytes("f"),
+            Value::bytes("command")
+        ]
+    );
+    assert_eq!(
+        running.list()[3],
+        Value::List(words.map(Value::bytes).to_vec())
+    );
     assert!(running.list()[5].as_integer().unwrap() >= 20, "{running:?}");
     let counts = [
         Value::bytes("libraries_count"),
@@ -272,7 +286,9 @@ fn keeps_order(client: &mut Client) {
     for (at, wanted) in wanted.iter().enumerate() {
         assert_eq!(client.read().unwrap(), *wanted, "reply {at}");
     }
-    client.send(&request(["EVAL_RO", LENGTHY, "1", "x"])).unwrap();
+    client
+        .send(&request(["EVAL_RO", LENGTHY, "1", "x"]))
+        .unwrap();
     client.send(&request(["SET", "x", "y"])).unwrap();
     client.send(&request(["GET", "x"])).unwrap();
     let replies = [(); 3].map(|()| client.read().unwrap());
@@ -337,7 +353,9 @@ fn a_busy_group_says_so_to_clients_of_other_nodes_and_holds_up_no_other_group() 
     until_seen(|| {
         wait_until_free(&mut far, "eu:k");
         call(&mut near, "DEL eu:k");
-        runner.send(&request(["EVAL", LOGGED, "1", "eu:k"])).unwrap();
+        runner
+            .send(&request(["EVAL", LOGGED, "1", "eu:k"]))
+            .unwrap();
         let mut answers = None;
         if wait_until_busy(&mut far, "eu:k") {
             let here = ["SET us:a 1", "GET us:a"].map(|line| call(&mut near, line));

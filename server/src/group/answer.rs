@@ -8,13 +8,11 @@ use std::time::Instant;
 use bailiwick_frame::{Args, Encoder, Protocol, Requests};
 use bailiwick_replication::GroupId;
 
-use super::refusal::Refusals;
 use super::commit::deliver;
+use super::refusal::Refusals;
 use super::{Item, Proposal, Shared, Step, Strayed, Timing, Transaction};
 use crate::authority::Stray;
-use crate::commands::{
-    CommandError, Counters, Handler, Known, ReadContext, events, outside_log,
-};
+use crate::commands::{CommandError, Counters, Handler, Known, ReadContext, events, outside_log};
 use crate::keyspace::{AccessClock, LOOK_AHEAD};
 use crate::state::{Applier, State};
 

@@ -88,7 +88,9 @@ impl Shared {
             let mut waiting: Vec<_> = std::mem::take(&mut inner.waiting).into();
             drop(inner);
             let error = CommandError::text("ERR the system has no room for another thread");
-            waiting.iter_mut().for_each(|proposal| fail(proposal, &error));
+            waiting
+                .iter_mut()
+                .for_each(|proposal| fail(proposal, &error));
             deliver(&mut waiting);
         }
     }

@@ -357,7 +357,10 @@ impl Node {
     /// Asks the node to end. The first order counts.
     pub fn order_shutdown(&self, how: Shutdown) {
         self.attention.set(Condition::Closing, true);
-        self.seats.all().values().for_each(|group| group.end_reading());
+        self.seats
+            .all()
+            .values()
+            .for_each(|group| group.end_reading());
         self.shutdown.send_if_modified(|order| {
             let first = *order == Shutdown::No;
             if first {

@@ -561,7 +561,11 @@ fn a_busy_group_is_believed_when_it_has_refused_every_copy() {
         courier.receive(to, refused, 501 * MS);
         let answered = std::mem::take(courier.take_answered());
         assert_eq!(answered.len(), usize::from(is_known));
-        assert!(answered.iter().all(|it| it.replies.starts_with(b"-BUSY for")));
+        assert!(
+            answered
+                .iter()
+                .all(|it| it.replies.starts_with(b"-BUSY for"))
+        );
     }
     assert!(courier.is_idle());
 }

@@ -231,7 +231,9 @@ async fn remove_expired_of(
 ) -> Box<Proposal> {
     let is_due = || {
         // Who has the state now may have it for long; there is another time.
-        let next_ms = group.try_state().and_then(|state| state.keyspace.next_expiry_ms());
+        let next_ms = group
+            .try_state()
+            .and_then(|state| state.keyspace.next_expiry_ms());
         group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
     };
     while is_due() {

@@ -141,11 +141,15 @@ impl Running<'_, '_> {
             Access::Read(context) => (Some(context.scripts), attend::is_outside_log()),
             Access::Nothing => (None, false),
         };
-        let name = self.terms.map_or(Name::Function("load"), |terms| terms.name);
+        let name = self
+            .terms
+            .map_or(Name::Function("load"), |terms| terms.name);
         let sight = Sight {
             is_function: matches!(name, Name::Function(_)),
             may_be_ended,
-            request: self.terms.map_or(Args::new(&[], &[]), |terms| terms.request),
+            request: self
+                .terms
+                .map_or(Args::new(&[], &[]), |terms| terms.request),
             libraries: scripts.map_or(0, Scripts::library_count),
             functions: scripts.map_or(0, Scripts::functions),
             name,

@@ -20,7 +20,8 @@
 use std::collections::HashMap;
 
 use mlua::{
-    ChunkMode, Debug, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState,
+    ChunkMode, Debug, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value,
+    VmState,
 };
 
 use super::current::{self, Ended, Running};

@@ -62,9 +62,9 @@ mod structs;
 mod tests;
 mod value;
 
-pub use attend::{Attendant, Sight, attend, outside_log, within};
 #[cfg(test)]
 pub use attend::testing_sight;
+pub use attend::{Attendant, Sight, attend, outside_log, within};
 pub use functions::{RunningFunction, write_stats};
 pub use store::Scripts;
 
