@@ -233,6 +233,7 @@ pub fn tuning(settings: &Settings) -> Tuning {
             AccessPolicy::Recency
         },
         checkpoint_log_bytes: settings.checkpoint_log_size_bytes,
+        busy_ms: settings.busy_reply_threshold_ms,
     }
 }
 

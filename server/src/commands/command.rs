@@ -248,6 +248,13 @@ impl Command {
         self.is_write() && (self.has(Flag::Denyoom) || self.spread == Spread::Anywhere)
     }
 
+    /// Whether Lua has a part in it.
+    #[must_use]
+    #[inline]
+    pub fn runs_script(&self) -> bool {
+        self.group == Group::Scripting
+    }
+
     /// Whether the command goes through the log.
     #[must_use]
     pub fn is_write(&self) -> bool {

@@ -93,7 +93,12 @@ pub use key_positions::Keys;
 pub use node_command::NodeCommand;
 pub use parse::{int32, is_option};
 pub use registry::{Known, all, by_id, check_arity, count, find, lookup, lookup_logged};
-pub use script::{STACK_BYTES as SCRIPT_STACK_BYTES, Scripts};
+#[cfg(test)]
+pub use script::testing_sight;
+pub use script::{
+    Attendant, RunningFunction, STACK_BYTES as SCRIPT_STACK_BYTES, Scripts, Sight, attend,
+    outside_log, within, write_stats as write_function_stats,
+};
 pub use share::{Page, ScanRequest, scan_request};
 pub use string_ref::{StringRef, check_string_len};
 pub use write_context::WriteContext;

@@ -125,15 +125,6 @@ pub(super) static INERT: &[Parameter] = &[
     inert("lazyfree-lazy-server-del", Kind::Switch, "no", LAZY),
     inert("lazyfree-lazy-user-del", Kind::Switch, "no", LAZY),
     inert("lazyfree-lazy-user-flush", Kind::Switch, "no", LAZY),
-    Parameter {
-        aliases: &["lua-time-limit"],
-        ..inert(
-            "busy-reply-threshold",
-            COUNT,
-            "5000",
-            "A script that runs too long is ended on all replicas at the same step",
-        )
-    },
     // Encodings.
     Parameter {
         aliases: &["list-max-ziplist-size"],

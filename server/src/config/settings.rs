@@ -80,6 +80,8 @@ pub struct Settings {
     pub notify_keyspace_events: String,
     /// Keys remembered for clients that keep copies; 0 for no limit.
     pub tracking_table_max_keys: usize,
+    /// Milliseconds of a script from which on others are told that it runs.
+    pub busy_reply_threshold_ms: u64,
 
     /// Least severe level that is logged.
     pub log_level: LogLevel,
@@ -154,6 +156,7 @@ impl Settings {
             proto_max_bulk_len_bytes: 0,
             notify_keyspace_events: String::new(),
             tracking_table_max_keys: 0,
+            busy_reply_threshold_ms: 0,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             slowlog_log_slower_than_us: 0,

@@ -331,6 +331,18 @@ pub(super) static WORKING: &[Parameter] = &[
         summary: "Keys remembered for clients that keep copies of values; beyond it some are \
                   invalidated. 0 is no limit",
     }),
+    field!(busy_reply_threshold_ms {
+        name: "busy-reply-threshold",
+        aliases: &["lua-time-limit"],
+        section: Section::Limits,
+        kind: Kind::Integer {
+            min: 0,
+            max: i64::MAX
+        },
+        default: "5000",
+        summary: "Milliseconds for which others wait for a script; then they are told -BUSY, and \
+                  may call SCRIPT KILL",
+    }),
     field!(client_query_buffer_limit_bytes {
         name: "client-query-buffer-limit",
         section: Section::Limits,

@@ -1,6 +1,6 @@
 //! Requests that need a closer look before they run: those of a client that is not authenticated,
 //! is in MULTI, only listens or has its replies off, and all of them while the node is loading,
-//! paused or monitored.
+//! paused, monitored, or runs a script that takes long.
 //!
 //! A request is admitted, answered here (refused or queued), or held up by a pause.
 
@@ -37,6 +37,14 @@ impl Connection {
         };
         if let Some(error) = self.refusal(&command) {
             return self.turn_down(&error, args, out);
+        }
+        if self.guard.worker.node.attention.has(Condition::Scripted) {
+            if let Some(error) = self.busy(&command, args) {
+                return self.turn_down(&error, args, out);
+            }
+            if self.session.queued.is_none() && self.show_running(&command, args, out) {
+                return Admission::Done;
+            }
         }
         if self.session.queued.is_some() && !runs_in_multi(&command) {
             if self.session.redirects()

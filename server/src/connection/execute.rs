@@ -32,7 +32,7 @@ use super::{Connection, End, FLUSH_BYTES, ReplyMode};
 use crate::commands::{self, CommandError, Handler, Known, ReadHandler, timeout_of};
 use crate::group::{Item, Proposal, ROOT_GROUP};
 use crate::node;
-use crate::node::clients::bump;
+use crate::node::clients::{ClientFlag, bump};
 use crate::node::commands::{Flow, Pending};
 use crate::routing::{Route, Routes};
 
@@ -133,6 +133,7 @@ impl Connection {
     pub(super) async fn propose(&mut self) {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         proposal.protocol = self.session.protocol;
+        proposal.may_be_stale = self.session.client.has(ClientFlag::Readonly);
         let worker = self.guard.worker.clone();
         let before = proposal.replies.len();
         let has_items = !proposal.items.is_empty();
@@ -142,6 +143,7 @@ impl Connection {
             self.distrust();
         }
         proposal.items.clear();
+        proposal.runs_script = false;
         let is_discarded = std::mem::take(&mut proposal.is_discarded);
         self.publish_queued(!is_discarded);
         if is_discarded {
@@ -229,6 +231,7 @@ impl Connection {
             buffer,
             requests,
             items,
+            runs_script,
             ..
         } = proposal;
         let args = requests.args(at, buffer);
@@ -239,13 +242,15 @@ impl Connection {
                     true => run.reads.handler(id, (database, command, args)),
                     false => None,
                 };
-                if let Some(handler) = handler {
+                let is_read = handler.is_some_and(|handler| {
                     run.reads.prefetch(database, (requests, buffer), at);
-                    self.read(run, id, (command, handler), args, out);
-                } else {
+                    self.read(run, id, (command, handler), args, out)
+                });
+                if !is_read {
                     run.reads.finish();
                     self.remember(id, command, args);
                     *group = id;
+                    *runs_script |= command.runs_script();
                     items.push(Item::Command {
                         request: at,
                         database,
@@ -256,7 +261,11 @@ impl Connection {
             }
             Fate::Own(command) => {
                 run.reads.finish();
-                return self.run_own(command, args, (group, items), out);
+                let step = self.run_own(command, args, (group, items), out);
+                if matches!(step, Step::Behind(Stop::Propose)) {
+                    proposal.note_scripts();
+                }
+                return step;
             }
             Fate::Blocking(command) => {
                 self.note_command(command);
@@ -327,7 +336,8 @@ impl Connection {
         }
     }
 
-    /// Runs a request under the read lock of its group, and writes its reply.
+    /// Runs a request under the read lock of its group, and writes its reply; false for a script
+    /// that takes too long for this thread.
     #[inline]
     fn read(
         &mut self,
@@ -336,7 +346,7 @@ impl Connection {
         (command, handler): (Known, ReadHandler),
         args: Args<'_>,
         out: &mut Vec<u8>,
-    ) {
+    ) -> bool {
         let before = out.len();
         self.remember(id, command, args);
         let (database, client) = (self.session.database, &*self.guard.client);
@@ -344,6 +354,10 @@ impl Connection {
         let outcome = run
             .reads
             .run((command, handler), database, args, client, &mut encoder);
+        let Some(outcome) = outcome else {
+            out.truncate(before);
+            return false;
+        };
         if let Err(error) = outcome {
             out.truncate(before);
             self.note_failure(command, &error, out);
@@ -352,6 +366,7 @@ impl Connection {
             out.truncate(before);
             self.after_suppressed_reply();
         }
+        true
     }
 
     /// Runs a request about the connection or the node. What it wants of a group becomes an item.

@@ -65,6 +65,7 @@ fn single(ticket: Ticket, of: &Proposal, item: Item) -> (Ticket, Box<Proposal>) 
         item => item,
     };
     proposal.items.push(item);
+    proposal.note_scripts();
     (ticket, proposal)
 }
 

@@ -7,6 +7,7 @@
 mod admission;
 mod ask;
 mod blocking;
+mod busy;
 mod execute;
 mod follow;
 mod join;
@@ -38,6 +39,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub use orphans::{Orphans, run_orphans};
+pub(crate) use reads::QUICK_STEPS;
 pub use session::{Queued, QueuedStep, ReplyMode, Session};
 pub use spread::Weights;
 

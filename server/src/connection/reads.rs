@@ -17,6 +17,7 @@ use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
 use super::Session;
+use crate::commands::within;
 use crate::commands::{
     CommandError, Counters, Flag, Handler, Known, Outcome, ReadContext, ReadHandler,
 };
@@ -26,6 +27,10 @@ use crate::node;
 use crate::node::clients::{Client, ClientFlag};
 use crate::state::State;
 use crate::worker::Worker;
+
+/// What a script that reads may do on a connection's thread: less than a few milliseconds of work.
+/// One that does more is run anew by a thread of its group, which costs as much again as it did here.
+pub(crate) const QUICK_STEPS: u64 = 200_000;
 
 /// A run of reads of one group, under one lock, one clock reading, and one set of counters.
 pub(super) struct Reads<'a> {
@@ -148,6 +153,8 @@ impl<'a> Reads<'a> {
 
     /// Runs a request with what [`Reads::handler`] gave for it, and writes its reply.
     ///
+    /// `None` for a script that would take too long, which then has not run.
+    ///
     /// # Errors
     /// What the client is to be told instead of what was written.
     #[inline]
@@ -158,9 +165,11 @@ impl<'a> Reads<'a> {
         args: Args<'_>,
         client: &Client,
         encoder: &mut Encoder<'_>,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         let touch = self.touch;
-        let view = self.view.as_mut().ok_or(CommandError::Loading)?;
+        let Some(view) = self.view.as_mut() else {
+            return Some(Err(CommandError::Loading));
+        };
         view.time(command, self.worker);
         let context = ReadContext {
             keyspace: &view.state.keyspace,
@@ -174,11 +183,21 @@ impl<'a> Reads<'a> {
             may_wait: false,
             chance: None,
         };
-        let outcome = handler(&context, args, encoder);
+        let outcome = match command.runs_script() {
+            false => handler(&context, args, encoder),
+            true => {
+                let outcome = within(QUICK_STEPS, || handler(&context, args, encoder));
+                if outcome.is_none() {
+                    // It is counted where it will run.
+                    view.timed = None;
+                }
+                outcome?
+            }
+        };
         if self.watches_fast || !command.has(Flag::Fast) {
             self.finish_timed(Some((args, client)));
         }
-        outcome
+        Some(outcome)
     }
 
     /// Lets go of the lock and books what was counted.

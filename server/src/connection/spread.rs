@@ -144,6 +144,7 @@ impl Asking {
             database: self.database,
             command,
         });
+        proposal.note_scripts();
         (ticket, proposal)
     }
 }

@@ -123,6 +123,9 @@ impl Connection {
             let watched = transaction.watched.iter_mut();
             watched.for_each(|watched| watched.state = WatchState::CHANGED);
         }
+        if let Some(busy) = self.busy_group(group) {
+            return Err(busy.aborting_exec());
+        }
         self.database_before_exec = self.session.database;
         // What has changed stays changed: such a transaction will not run, so its node commands
         // must not either. It still goes the usual way, which gives the reply.
@@ -177,7 +180,11 @@ impl Connection {
         let seat = self.guard.worker.node.seats.get(group);
         // Somebody else's group decides when the transaction runs.
         let seat = seat.filter(|seat| seat.standing().takes_part());
-        seat.is_none_or(|seat| is_unchanged(&seat.state(), watched))
+        let Some(seat) = seat else {
+            return true;
+        };
+        let state = seat.state_unless_held();
+        state.is_none_or(|state| is_unchanged(&state, watched))
     }
 
     /// Monitors see queued commands when they run.
@@ -253,6 +260,11 @@ impl Connection {
             return Err(routing::CROSSSLOT);
         }
         let seat = node.seats.get(group);
+        if seat.as_ref().is_some_and(|seat| seat.busy().is_some()) {
+            // What the keys are like is not known as long as the script runs, so EXEC will not run.
+            self.note_watched(group, keys, &vec![WatchState::CHANGED; keys.len()]);
+            return Ok(Flow::Continue);
+        }
         let Some(state) = seat.as_ref().and_then(|seat| seat.readable(false)) else {
             return Ok(Flow::Pending(Pending::Watch(group)));
         };

@@ -6,6 +6,7 @@
 //! dropped before it is settled leaves an [`Orphan`], so that nothing stays behind in the group.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::GroupId;
@@ -17,6 +18,9 @@ use crate::group::bells::{Bell, Call};
 use crate::group::{Arguments, Proposal, ROOT_GROUP};
 use crate::state::WaiterId;
 use crate::worker::Worker;
+
+/// How often it is looked whether a script has let go of a group's state.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// For `_BLOCK`: the client arrives now.
 const NOW: i64 = 0;
@@ -115,22 +119,22 @@ impl Waiting {
         let answered = ask(&self.worker, asking.get(0), self.database, self.protocol).await;
         self.nanos += nanos_of(&answered);
         self.group = answered.group;
-        self.judge(&answered)
+        self.judge(&answered).await
     }
 
     /// Asks the group where it waits after its reply.
     pub(super) async fn look(&mut self) -> Asked {
         self.bell.waits_in(None);
         let answered = ask_after(&self.worker, b"_LOOK", self.bell.id(), self.group).await;
-        self.judge(&answered)
+        self.judge(&answered).await
     }
 
-    fn judge(&mut self, answered: &Proposal) -> Asked {
+    async fn judge(&mut self, answered: &Proposal) -> Asked {
         let reply = &answered.replies;
         if let Blocked::Waits { arrival_ms, kept } = Blocked::of_reply(reply) {
             (self.arrival_ms, self.is_kept) = (arrival_ms, kept);
             self.pin(reply);
-            self.note_place(answered);
+            self.note_place(answered.group).await;
             return Asked::Waits;
         }
         if reply.starts_with(b"+GONE") {
@@ -139,7 +143,13 @@ impl Waiting {
         if reply.starts_with(b"-UNCERTAIN") {
             return Asked::Unknown(reply.clone());
         }
-        let refusals: [&[u8]; 4] = [b"-CLUSTERDOWN", b"-TRYAGAIN", b"-MISCONF", b"-OOM"];
+        let refusals: [&[u8]; 5] = [
+            b"-BUSY",
+            b"-CLUSTERDOWN",
+            b"-TRYAGAIN",
+            b"-MISCONF",
+            b"-OOM",
+        ];
         if refusals.iter().any(|refusal| reply.starts_with(refusal)) {
             self.is_settled = !self.was_asked;
             return Asked::Refused(reply.clone());
@@ -163,14 +173,21 @@ impl Waiting {
 
     /// It waits in the group that has answered. If this node applies that group's log, the bell
     /// will be rung, or has been.
-    fn note_place(&self, answered: &Proposal) {
+    async fn note_place(&self, group: GroupId) {
         if self.is_kept {
             return;
         }
-        let group = answered.group;
         self.bell.waits_in(Some(group));
-        let seat = self.worker.node.seats.get(group);
-        let is_there = seat.is_some_and(|seat| seat.state().waiters.get(self.bell.id()).is_some());
+        let is_there = loop {
+            let Some(seat) = self.worker.node.seats.get(group) else {
+                break false;
+            };
+            // A script may have the state for long, and others wait for this thread.
+            if let Some(state) = seat.state_unless_held() {
+                break state.waiters.get(self.bell.id()).is_some();
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
         if !is_there {
             // Served or dismissed already, unless the state was replaced in between.
             self.bell.ring_if_silent(Call::Lost);
@@ -245,7 +262,8 @@ impl Drop for Waiting {
 
 /// Whether a group could not be asked.
 pub(super) fn is_unanswered(reply: &[u8]) -> bool {
-    let codes: [&[u8]; 5] = [
+    let codes: [&[u8]; 6] = [
+        b"-BUSY",
         b"-UNCERTAIN",
         b"-CLUSTERDOWN",
         b"-TRYAGAIN",

@@ -234,7 +234,10 @@ impl Keeper<'_> {
             return;
         }
         let leads = group.standing().leads();
-        let state = group.state();
+        // Other groups do not wait for a script of this one.
+        let Some(state) = group.state_unless_held() else {
+            return;
+        };
         let began = clock::boot_ns();
         let records = self.herald.survey(group.id(), leads, &state);
         // Let go of before anything is signed.

@@ -3,7 +3,9 @@
 //! With `fsync always` commits run on the group's own thread, so that connections are served while
 //! the disk works and whatever arrives meanwhile shares the next sync (group commit). Otherwise an
 //! append is a copy into the page cache, and the connection thread commits by itself: handing over
-//! would cost more than the work.
+//! would cost more than the work. Scripts run on the group's thread in any case, as one may take
+//! long, and whatever comes meanwhile is left to that thread, too, so that a connection's thread
+//! never waits for a script.
 //!
 //! Invariant: under the committer's lock, `state.applied == replica.applied()`; an entry is applied
 //! after it is in the log, and answered after it is applied.
@@ -43,6 +45,15 @@ impl Queue {
         if was_empty {
             self.filled.notify_one();
         }
+    }
+
+    /// Takes those that can be turned away.
+    pub(super) fn take_turned_away(&self) -> Vec<Box<Proposal>> {
+        let mut inner = self.inner.lock();
+        let waiting = &mut inner.waiting;
+        waiting
+            .extract_if(.., |proposal| proposal.may_be_turned_away())
+            .collect()
     }
 
     pub(super) fn close(&self) {

@@ -6,13 +6,15 @@
 use std::time::Instant;
 
 use bailiwick_frame::{Args, Encoder, Protocol, Requests};
+use bailiwick_replication::GroupId;
 
+use super::commit::deliver;
 use super::refusal::Refusals;
-use super::{Item, Proposal, Step, Strayed, Timing, Transaction};
+use super::{Item, Proposal, Shared, Step, Strayed, Timing, Transaction};
 use crate::authority::Stray;
-use crate::commands::{CommandError, Known};
-use crate::keyspace::LOOK_AHEAD;
-use crate::state::Applier;
+use crate::commands::{CommandError, Counters, Handler, Known, ReadContext, events, outside_log};
+use crate::keyspace::{AccessClock, LOOK_AHEAD};
+use crate::state::{Applier, State};
 
 /// Runs the proposals in order. Keys of several small ones are brought into the cache together.
 pub(super) fn answer_all(
@@ -26,7 +28,8 @@ pub(super) fn answer_all(
             prefetch(applier, &proposal.requests, &proposal.buffer, first);
         }
         for proposal in proposals {
-            answer(applier, proposal, refusals);
+            // What its reads reply is in no log.
+            outside_log(|| answer(applier, proposal, refusals));
         }
     }
 }
@@ -54,6 +57,98 @@ pub(crate) fn fail_from(proposal: &mut Proposal, first: usize, error: &CommandEr
             proposal.ends.push(proposal.replies.len());
         }
     }
+}
+
+/// Answers proposals with an error, and hands them back: the group is busy, and they are not
+/// logged.
+pub(super) fn turn_away(mut proposals: Vec<Box<Proposal>>, error: &CommandError) {
+    for proposal in &mut proposals {
+        // EXEC goes by itself.
+        match proposal.items[..] {
+            [Item::Transaction(_)] => fail(proposal, &error.aborting_exec()),
+            _ => fail(proposal, error),
+        }
+    }
+    deliver(&mut proposals);
+}
+
+/// Runs proposals that are [plain reads](Proposal::is_plain_read) on the state as it is, which the
+/// caller knows to be new enough.
+pub(super) fn read_all(
+    shared: &Shared,
+    group: GroupId,
+    clock_ms: i64,
+    proposals: &mut [Box<Proposal>],
+) {
+    let state = shared.state();
+    let now_ms = clock_ms.max(state.time_ms);
+    let counters = shared.counters();
+    let clock = AccessClock::new(shared.tuning().access, now_ms, fastrand::u64(..));
+    for proposal in proposals {
+        outside_log(|| read(&state, proposal, (&clock, now_ms), &counters));
+    }
+    shared.totals.add(&counters);
+    drop(state);
+    shared.tell(group, &counters);
+}
+
+fn read(
+    state: &State,
+    proposal: &mut Proposal,
+    (clock, now_ms): (&AccessClock, i64),
+    counters: &Counters,
+) {
+    let mut answers = Answers {
+        protocol: proposal.protocol,
+        out: &mut proposal.replies,
+        failures: &mut proposal.failures,
+        strayed: &mut proposal.strayed,
+        item: 0,
+        is_discarded: &mut proposal.is_discarded,
+        timings: &mut proposal.timings,
+        running: None,
+    };
+    for (at, item) in proposal.items.iter().enumerate() {
+        answers.item = at;
+        if let Item::Command {
+            request,
+            database,
+            command,
+        } = item
+            && let Handler::Read(handler) = command.handler
+        {
+            answers.start_timing(*command, Some(*request));
+            let args = proposal.requests.args(*request, &proposal.buffer);
+            let context = ReadContext {
+                keyspace: &state.keyspace,
+                authority: &state.authority,
+                scripts: &state.scripts,
+                database: *database,
+                now_ms,
+                clock,
+                touch: true,
+                counters,
+                may_wait: false,
+                chance: None,
+            };
+            let first_touch = counters.touches.len();
+            let start = answers.out.len();
+            let outcome = match state.stray(command, args) {
+                Some(stray) => Err(CommandError::Stray(Box::new(stray))),
+                None => handler(&context, args, &mut answers.encoder()),
+            };
+            events::name(command, args, &counters.touches, first_touch);
+            if let Err(error) = &outcome {
+                answers.out.truncate(start);
+                answers.error(error);
+            }
+            answers.note(*command, start, outcome);
+        }
+        if proposal.wants_ends {
+            proposal.ends.push(answers.out.len());
+        }
+    }
+    answers.stop_timing();
 }
 
 /// Runs a proposal's items in order and writes their replies.
@@ -186,7 +281,13 @@ impl Answers<'_> {
 
     fn run(&mut self, applier: &mut Applier<'_>, command: Known, database: usize, args: Args<'_>) {
         let start = self.out.len();
-        match applier.command(&command, database, args, self.protocol, self.out) {
+        let outcome = applier.command(&command, database, args, self.protocol, self.out);
+        self.note(command, start, outcome);
+    }
+
+    /// Books an outcome, whose reply stands from `start` on.
+    fn note(&mut self, command: Known, start: usize, outcome: Result<(), CommandError>) {
+        match outcome {
             Ok(()) => {}
             Err(CommandError::Stray(stray)) => self.note_stray(start, *stray),
             Err(error) => self.failures.push((command, error)),

@@ -4,8 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bailiwick_replication::{LocalReplica, MAX_APPEND_BYTES, WalError};
+use parking_lot::MutexGuard;
 
 use super::alone::Alone;
 use super::answer::answer_all;
@@ -20,6 +22,8 @@ use crate::state::{Admission, EntryHead, EntryWriter, Origin};
 
 /// Proposals beyond this many bytes of requests go into the next entry.
 const ENTRY_TARGET_BYTES: usize = 64 << 20;
+/// How long a connection's thread waits for another one before it looks whether a script runs.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// The order of the log and what goes with it.
 pub(super) struct Committer {
@@ -42,7 +46,32 @@ impl Committer {
 impl Group {
     /// Commits all proposals, with a sync if told so, and puts them into their mailboxes.
     pub(super) fn commit(&self, alone: &Alone, proposals: &mut Vec<Box<Proposal>>, sync: bool) {
-        let mut committer = alone.committer.lock();
+        let committer = alone.committer.lock();
+        self.commit_with(alone, committer, proposals, sync);
+    }
+
+    /// Commits all proposals without a sync on a connection's thread, or leaves them to the group's
+    /// if a script is in the way or about to be.
+    pub(super) fn commit_here(&self, alone: &Alone, proposals: &mut Vec<Box<Proposal>>) {
+        let is_occupied = || self.shared.attendance.is_occupied();
+        while !is_occupied() {
+            // Whoever runs scripts says so before it asks for the lock, so who has it can see it.
+            if let Some(committer) = alone.committer.try_lock_for(PATIENCE)
+                && !is_occupied()
+            {
+                return self.commit_with(alone, committer, proposals, false);
+            }
+        }
+        alone.queue.submit(proposals);
+    }
+
+    fn commit_with(
+        &self,
+        alone: &Alone,
+        mut committer: MutexGuard<'_, Committer>,
+        proposals: &mut Vec<Box<Proposal>>,
+        sync: bool,
+    ) {
         let mut rest = &mut proposals[..];
         while !rest.is_empty() {
             let mut bytes = 0;

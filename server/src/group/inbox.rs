@@ -9,6 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::member::Member;
 use super::proposal::Proposal;
+use crate::state::is_of_clients;
 
 /// Something to be run on the replica's thread, with the time.
 pub(super) type Call = Box<dyn FnOnce(&mut Member, u64) + Send>;
@@ -51,6 +52,25 @@ impl Inbox {
         if inner.sleeps_for.is_some_and(|enough| count >= enough) {
             self.filled.notify_one();
         }
+    }
+
+    /// Takes the proposals that can be turned away, and those of other nodes.
+    pub(super) fn take_turned_away(&self) -> (Vec<Box<Proposal>>, Vec<(NodeId, Bytes)>) {
+        let mut inner = self.inner.lock();
+        let own = inner
+            .proposals
+            .extract_if(.., |proposal| proposal.may_be_turned_away())
+            .collect();
+        let mut proxied = Vec::new();
+        for event in std::mem::take(&mut inner.events) {
+            match event {
+                Event::Proxied(from, proposal) if is_of_clients(&proposal) => {
+                    proxied.push((from, proposal));
+                }
+                event => inner.events.push(event),
+            }
+        }
+        (own, proxied)
     }
 
     pub(super) fn push(&self, event: Event) {

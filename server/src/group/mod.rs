@@ -21,6 +21,8 @@
 
 mod alone;
 mod answer;
+mod aside;
+mod attendance;
 pub mod bells;
 mod checkpoint_files;
 mod checkpointer;
@@ -41,6 +43,7 @@ mod recovery;
 mod refusal;
 mod reload;
 mod runtime;
+mod scripts;
 mod seat;
 mod shared;
 mod tuning;
@@ -56,6 +59,7 @@ use bytes::Bytes;
 use parking_lot::RwLockReadGuard;
 
 pub(crate) use answer::{fail, fail_from};
+pub use attendance::{Kill, RunningScript};
 pub use checkpointer::{CheckpointStatus, Checkpoints};
 pub(crate) use commit::deliver;
 pub use host::{Host, HostConfig, NODE_SERVICES, NodeServices, open_data};
@@ -73,7 +77,7 @@ pub use shared::{PassOn, Shared, Standing};
 pub use tuning::{Eviction, Fsync, SYNC_INTERVAL, Tuning};
 pub use vault::{Piece, Vault};
 
-use crate::commands::{Counters, SCRIPT_STACK_BYTES};
+use crate::commands::{Counters, SCRIPT_STACK_BYTES, attend};
 use crate::state::State;
 use alone::Alone;
 use bells::Bells;
@@ -165,11 +169,11 @@ impl Group {
     }
 
     /// The state if reads of it are linearizable, or need not be and this node keeps up with the
-    /// group; otherwise they go through [`Group::submit`].
+    /// group; otherwise, and while a script has it, they go through [`Group::submit`].
     pub fn readable(&self, may_be_stale: bool) -> Option<RwLockReadGuard<'_, State>> {
         // Whoever has left the group hears of nothing new, and its state only grows older.
         let state = if may_be_stale && self.shared.standing.takes_part() {
-            self.shared.state()
+            self.shared.state_unless_held()?
         } else {
             self.shared.linearizable(clock::boot_ns)?
         };
@@ -260,12 +264,17 @@ impl Group {
     /// Commits the proposals, here or on the group's thread. Answered proposals are put into their
     /// mailboxes; after this the vector is empty.
     pub fn submit(&self, proposals: &mut Vec<Box<Proposal>>) {
-        match &self.engine {
-            Engine::Member(seat) => seat.inbox.submit(proposals),
-            Engine::Alone(alone) if self.tuning().fsync == Fsync::Always => {
-                alone.queue.submit(proposals);
-            }
-            Engine::Alone(alone) => self.commit(alone, proposals, false),
+        let alone = match &self.engine {
+            Engine::Member(seat) => return seat.inbox.submit(proposals),
+            Engine::Alone(alone) => alone,
+        };
+        if proposals.iter().any(|proposal| proposal.runs_script) {
+            self.submit_scripts(alone, proposals);
+        }
+        if self.tuning().fsync == Fsync::Always {
+            alone.queue.submit(proposals);
+        } else if !proposals.is_empty() {
+            self.commit_here(alone, proposals);
         }
     }
 
@@ -296,6 +305,7 @@ impl Group {
         self: &Arc<Self>,
         on_ready: impl FnOnce() + Send + 'static,
     ) -> Vec<thread::JoinHandle<()>> {
+        self.look_after_scripts();
         let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
             thread::Builder::new()
                 .name(name.to_owned())
@@ -326,6 +336,8 @@ impl Group {
 
     /// Lets the group's threads finish what they have and end; the log is synced by then.
     pub fn close(&self) {
+        self.shared.attendance.kill_any();
+        self.shared.aside.close();
         match &self.engine {
             Engine::Alone(alone) => alone.queue.close(),
             Engine::Member(seat) => seat.close(),
@@ -340,9 +352,14 @@ impl Group {
         let Engine::Alone(alone) = &self.engine else {
             return;
         };
+        attend(self.shared.clone());
         let mut proposals = Vec::new();
         while alone.queue.take(&mut proposals) {
-            self.commit(alone, &mut proposals, true);
+            let sync = self.tuning().fsync == Fsync::Always;
+            // Under `always` nobody else commits.
+            let occupant = (!sync).then(|| self.shared.attendance.occupy());
+            self.commit(alone, &mut proposals, sync);
+            drop(occupant);
         }
     }
 

@@ -12,7 +12,7 @@ use bailiwick_replication::GroupId;
 
 use super::{Mailbox, ROOT_GROUP};
 use crate::authority::Stray;
-use crate::commands::{CommandError, Known};
+use crate::commands::{CommandError, Flag, Handler, Known};
 use crate::state::Watched;
 
 /// Requests of one connection, in pipeline order, and their replies.
@@ -47,6 +47,10 @@ pub struct Proposal {
     pub ticket: usize,
     /// The connection whose requests these are; 0 for nobody's.
     pub client: u64,
+    /// Whether Lua has a part in one of the items; whoever adds one says so.
+    pub runs_script: bool,
+    /// Its client takes what this node has, whatever others have.
+    pub may_be_stale: bool,
 }
 
 /// An item that had no effect because the group does not serve all of its keys.
@@ -251,6 +255,40 @@ impl Proposal {
         })
     }
 
+    /// Finds out whether Lua has a part in one of the items.
+    pub fn note_scripts(&mut self) {
+        self.runs_script = self.items.iter().any(|item| match item {
+            Item::Command { command, .. } => command.runs_script(),
+            Item::Transaction(transaction) => {
+                let mut commands = transaction.commands();
+                commands.any(|(command, ..)| command.runs_script())
+            }
+            Item::Expire(_) | Item::Genesis { .. } => false,
+        });
+    }
+
+    /// Whether it is nothing but commands that read, each by itself.
+    #[must_use]
+    pub fn is_plain_read(&self) -> bool {
+        let reads = |item: &Item| match item {
+            Item::Command { command, .. } => matches!(command.handler, Handler::Read(_)),
+            Item::Transaction(_) | Item::Expire(_) | Item::Genesis { .. } => false,
+        };
+        !self.items.is_empty() && self.items.iter().all(reads)
+    }
+
+    /// Whether its client can be told to come again, as long as it is not logged. What nodes do by
+    /// themselves waits.
+    #[must_use]
+    pub fn may_be_turned_away(&self) -> bool {
+        let is_clients = |item: &Item| match item {
+            Item::Command { command, .. } => !command.has(Flag::Internal),
+            Item::Transaction(_) => true,
+            Item::Expire(_) | Item::Genesis { .. } => false,
+        };
+        !self.items.is_empty() && self.items.iter().all(is_clients)
+    }
+
     /// The first key that is named.
     #[must_use]
     pub fn first_key(&self) -> Option<&[u8]> {
@@ -298,6 +336,8 @@ impl Proposal {
             mailbox,
             ticket,
             client: 0,
+            runs_script: false,
+            may_be_stale: false,
         })
     }
 }

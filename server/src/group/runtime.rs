@@ -25,6 +25,7 @@ use super::proposal::Proposal;
 use super::shared::Shared;
 use super::stop_process;
 use super::tuning::Fsync;
+use crate::commands::attend;
 
 /// A write that found no room is tried again after this.
 const RETRY_NS: u64 = 100_000_000;
@@ -74,6 +75,7 @@ impl Runtime {
 
     /// Runs until the inbox is closed; what is under way then is not finished.
     pub(super) fn run(mut self) {
+        attend(self.shared.clone());
         let (mut proposals, mut events) = (Vec::new(), Vec::new());
         let mut wait = (Duration::ZERO, 1);
         while !self.inbox.take(&mut proposals, &mut events, wait) {

@@ -62,7 +62,7 @@ pub enum Founding {
 
 /// This node's seat in a group.
 pub struct Seat {
-    host: Arc<Host>,
+    pub(super) host: Arc<Host>,
     id: GroupId,
     shared: Arc<Shared>,
     pub(super) inbox: Arc<Inbox>,

@@ -3,17 +3,24 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex, NodeId};
 use parking_lot::{RwLock, RwLockReadGuard};
 
+use super::aside::Aside;
+use super::attendance::Attendance;
 use super::bells::Bells;
+use super::clock::boot_ns;
 use super::commit::deliver;
 use super::planted::{self, Planted};
 use super::{Observer, Proposal, Totals, Tuning, fail};
-use crate::commands::CommandError;
+use crate::commands::{Attendant, CommandError, Sight};
 use crate::state::{State, WaiterId, Woken};
+
+/// How long a thread waits for the state before it looks whether a script has it.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 /// Where proposals go that this node's seat does not take any more.
 pub type PassOn = dyn Fn(Vec<Box<Proposal>>) + Send + Sync;
@@ -24,6 +31,12 @@ pub struct Shared {
     pub(super) tuning: ArcSwap<Tuning>,
     pub(super) totals: Totals,
     pub(super) standing: Standing,
+    /// The script that runs.
+    pub(super) attendance: Attendance,
+    /// Scripts that read.
+    pub(super) aside: Aside,
+    /// How many databases there are, once somebody has looked.
+    pub(super) databases: OnceLock<usize>,
     /// What people call the group; empty as long as it is not known.
     name: RwLock<String>,
     /// Whom to tell when the authority has changed.
@@ -47,6 +60,9 @@ impl Shared {
             tuning: ArcSwap::from_pointee(tuning),
             totals: Totals::default(),
             standing,
+            attendance: Attendance::default(),
+            aside: Aside::default(),
+            databases: OnceLock::new(),
             name: RwLock::default(),
             on_authority: OnceLock::new(),
             published: AtomicU64::new(u64::MAX),
@@ -152,8 +168,38 @@ impl Shared {
         self.state.read()
     }
 
-    /// The state if what it shows is linearizable at this moment; otherwise the group has to be
-    /// asked, by way of a proposal.
+    /// The state, unless a script has it; whoever has it otherwise is waited for.
+    #[inline]
+    pub fn state_unless_held(&self) -> Option<RwLockReadGuard<'_, State>> {
+        match self.state.try_read() {
+            Some(state) => Some(state),
+            None => self.await_state(|attendance| attendance.runs()),
+        }
+    }
+
+    /// The state, unless a script has it for longer than clients wait.
+    pub fn state_unless_busy(&self) -> Option<RwLockReadGuard<'_, State>> {
+        if self.attendance.busy().is_some() {
+            return None;
+        }
+        self.await_state(|attendance| attendance.busy().is_some())
+    }
+
+    #[cold]
+    fn await_state(
+        &self,
+        is_vain: impl Fn(&Attendance) -> bool,
+    ) -> Option<RwLockReadGuard<'_, State>> {
+        loop {
+            let state = self.state.try_read_for(PATIENCE);
+            if state.is_some() || is_vain(&self.attendance) {
+                return state;
+            }
+        }
+    }
+
+    /// The state if what it shows is linearizable at this moment; otherwise, and while a script has
+    /// it, the group has to be asked, by way of a proposal.
     ///
     /// Why this is enough: whatever any client was told of, anywhere, was decided, and the leader
     /// publishes `decided` before it sends the message that lets others apply. Until the lease ends
@@ -165,11 +211,23 @@ impl Shared {
         if until == 0 {
             return None;
         }
-        let state = self.state.read();
+        let state = self.state_unless_held()?;
         let is_complete =
             state.applied.0 >= decided || planted::is_on(Planted::LeaseWithoutDecided);
         let holds = is_complete && (until == u64::MAX || clock() < until);
         holds.then_some(state)
+    }
+}
+
+impl Attendant for Shared {
+    fn look(&self, script: &Sight<'_>) -> bool {
+        let now_ms = boot_ns() / 1_000_000;
+        let busy_ms = self.tuning().busy_ms;
+        self.attendance.look(script, now_ms, busy_ms)
+    }
+
+    fn left(&self) {
+        self.attendance.left();
     }
 }
 

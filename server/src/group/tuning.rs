@@ -56,6 +56,8 @@ pub struct Tuning {
     pub access: AccessPolicy,
     /// A checkpoint is started when the log has grown by so many bytes since the last one.
     pub checkpoint_log_bytes: u64,
+    /// From so many milliseconds of a script on, others are told that the group is busy.
+    pub busy_ms: u64,
 }
 
 impl Default for Tuning {
@@ -67,6 +69,7 @@ impl Default for Tuning {
             eviction_samples: 5,
             access: AccessPolicy::Recency,
             checkpoint_log_bytes: 256 << 20,
+            busy_ms: 5000,
         }
     }
 }

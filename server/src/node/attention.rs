@@ -14,6 +14,8 @@ pub enum Condition {
     Monitored = 4,
     /// The node shuts down.
     Closing = 8,
+    /// A group runs a script that takes long.
+    Scripted = 16,
 }
 
 /// The conditions that hold.

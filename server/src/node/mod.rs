@@ -71,7 +71,7 @@ pub struct Node {
     /// When the process started.
     pub started: Instant,
     /// Rare conditions.
-    pub attention: Attention,
+    pub attention: Arc<Attention>,
     /// Who is connected.
     pub clients: Arc<Clients>,
     /// Who monitors.
@@ -92,6 +92,8 @@ pub struct Node {
     pub loading: LoadProgress,
     /// The most memory that was in use when somebody looked.
     pub peak_memory_bytes: AtomicU64,
+    /// How much there was when somebody looked last.
+    seen_memory_bytes: AtomicU64,
     /// What happened per second lately.
     pub rates: Mutex<Rates>,
     /// What INFO calls the replication id; as long and random as `run_id`.
@@ -120,11 +122,11 @@ impl Node {
     /// A node that is still loading.
     #[must_use]
     pub fn new(settings: config::Store, run_id: String, logging: Logging) -> Self {
-        let attention = Attention::default();
+        let attention = Arc::<Attention>::default();
         attention.set(Condition::Loading, true);
         let (clients, pubsub) = (Arc::<Clients>::default(), Arc::<PubSub>::default());
         let notices = Arc::new(Notices::new(pubsub.clone(), clients.clone()));
-        let seats = Seats::new(notices.clone());
+        let seats = Seats::new(notices.clone(), attention.clone());
         let node = Self {
             slowlog: Mutex::default(),
             settings,
@@ -143,6 +145,7 @@ impl Node {
             errors: Mutex::default(),
             loading: LoadProgress::default(),
             peak_memory_bytes: AtomicU64::new(0),
+            seen_memory_bytes: AtomicU64::new(0),
             active_expire: AtomicBool::new(true),
             watches_fast: AtomicBool::new(false),
             addresses: OnceLock::new(),
@@ -354,6 +357,10 @@ impl Node {
     /// Asks the node to end. The first order counts.
     pub fn order_shutdown(&self, how: Shutdown) {
         self.attention.set(Condition::Closing, true);
+        self.seats
+            .all()
+            .values()
+            .for_each(|group| group.end_reading());
         self.shutdown.send_if_modified(|order| {
             let first = *order == Shutdown::No;
             if first {
@@ -372,9 +379,13 @@ impl Node {
     /// Bytes of memory that count against `maxmemory`.
     #[must_use]
     pub fn used_memory_bytes(&self) -> u64 {
-        let bytes = self
-            .group()
-            .map_or(0, |group| group.state().keyspace.memory_bytes()) as u64;
+        let bytes = match self.group().map(|group| group.try_state()) {
+            None => 0,
+            Some(Some(state)) => state.keyspace.memory_bytes() as u64,
+            // Who has the state now may have it for long.
+            Some(None) => return self.seen_memory_bytes.load(Ordering::Relaxed),
+        };
+        self.seen_memory_bytes.store(bytes, Ordering::Relaxed);
         self.peak_memory_bytes.fetch_max(bytes, Ordering::Relaxed);
         bytes
     }

@@ -12,6 +12,7 @@ use arc_swap::{ArcSwap, Guard};
 use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
+use super::{Attention, Condition};
 use crate::group::bells::Bells;
 use crate::group::{Group, Observer, PassOn};
 
@@ -30,12 +31,32 @@ pub struct Seats {
     /// Where clients wait for keys.
     pub bells: Arc<Bells>,
     observer: Arc<dyn Observer>,
+    scripts: Arc<Scripts>,
+}
+
+/// Says that a group runs a script that takes long, as long as one does.
+struct Scripts {
+    attention: Arc<Attention>,
+    /// How many groups do.
+    groups: Mutex<usize>,
+}
+
+impl Scripts {
+    fn note(&self, runs: bool) {
+        let mut groups = self.groups.lock();
+        match runs {
+            true => *groups += 1,
+            false => *groups -= 1,
+        }
+        self.attention.set(Condition::Scripted, *groups > 0);
+    }
 }
 
 impl Seats {
-    /// No seat; of those to come this one is told what happens to keys.
+    /// No seat; of those to come the observer is told what happens to keys, and the attention that
+    /// scripts take long.
     #[must_use]
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
+    pub fn new(observer: Arc<dyn Observer>, attention: Arc<Attention>) -> Self {
         Self {
             by_id: ArcSwap::default(),
             first: OnceLock::new(),
@@ -44,6 +65,10 @@ impl Seats {
             on_leaving: OnceLock::new(),
             bells: Arc::default(),
             observer,
+            scripts: Arc::new(Scripts {
+                attention,
+                groups: Mutex::new(0),
+            }),
         }
     }
 
@@ -70,6 +95,8 @@ impl Seats {
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);
         group.observe(self.observer.clone());
+        let scripts = self.scripts.clone();
+        group.on_script(move |runs| scripts.note(runs));
         self.by_id.store(Arc::new(by_id));
         let _ = self.first.set(group.clone());
         if let Some(call) = self.on_authority.get().cloned() {

@@ -222,6 +222,7 @@ fn unpack_section(section: &Section) -> Result<Box<Proposal>, String> {
             command,
         });
     }
+    proposal.note_scripts();
     Ok(proposal)
 }
 

@@ -40,6 +40,8 @@ const MAX_OPEN: usize = 16;
 const LIFE_BITS: u32 = 20;
 /// How long a parcel that nobody took waits before somebody else is asked, in nanoseconds.
 const RETRY_NS: u64 = 10_000_000;
+/// How the reason of a refusal begins that holds for the moment only.
+const BUSY: &str = "BUSY ";
 /// How long no member of a group may be reachable before its clients hear of it, in nanoseconds.
 const UNREACHABLE_NS: u64 = 1_000_000_000;
 
@@ -143,6 +145,10 @@ impl Courier {
             }
             Message::Elsewhere { parcel, leader } => self.elsewhere(from, parcel, leader, now),
             Message::Refused { parcel, reason } => {
+                // Who is busy may have taken it another time, and refuses each further copy.
+                if reason.starts_with(BUSY) && self.is_to_be_answered_still(parcel) {
+                    return;
+                }
                 let Some(open) = self.take(parcel) else {
                     return;
                 };
@@ -203,6 +209,16 @@ impl Courier {
 }
 
 impl Courier {
+    /// Notes that one copy of a parcel was not taken; true if that is not known of all of them.
+    fn is_to_be_answered_still(&mut self, parcel: Parcel) -> bool {
+        let lane = self.lanes.get_mut(&parcel.group);
+        let open = lane.and_then(|lane| lane.kind(parcel.reads).open.get_mut(&parcel.id));
+        open.is_some_and(|open| {
+            open.bounced = (open.bounced + 1).min(open.times);
+            !parcel.reads && open.was_taken()
+        })
+    }
+
     fn take(&mut self, parcel: Parcel) -> Option<Open> {
         let lane = self.lanes.get_mut(&parcel.group)?;
         lane.kind(parcel.reads).open.remove(&parcel.id)

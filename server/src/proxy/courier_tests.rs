@@ -544,3 +544,28 @@ fn a_refusal_of_what_was_sent_twice_leaves_the_write_in_doubt() {
         assert!(courier.take_answered()[0].replies.starts_with(error));
     }
 }
+
+#[test]
+fn a_busy_group_is_believed_when_it_has_refused_every_copy() {
+    let mut courier = courier();
+    courier.link_up(NodeId(1));
+    courier.submit([proposal(&["SET", "a", "1"])], 0);
+    let first = step(&mut courier, 0).remove(0);
+    let second = step(&mut courier, 500 * MS).remove(0);
+    assert_eq!(parcel_of(&first.1), parcel_of(&second.1));
+    for (to, message, is_known) in [(first.0, &first.1, false), (second.0, &second.1, true)] {
+        let refused = Message::Refused {
+            parcel: parcel_of(message),
+            reason: "BUSY for the moment".to_owned(),
+        };
+        courier.receive(to, refused, 501 * MS);
+        let answered = std::mem::take(courier.take_answered());
+        assert_eq!(answered.len(), usize::from(is_known));
+        assert!(
+            answered
+                .iter()
+                .all(|it| it.replies.starts_with(b"-BUSY for"))
+        );
+    }
+    assert!(courier.is_idle());
+}

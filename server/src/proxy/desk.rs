@@ -14,7 +14,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::clerk::{self, Clerk};
 use super::wire::{Message, Parcel};
-use crate::commands::Counters;
+use crate::commands::{Counters, within};
+use crate::connection::QUICK_STEPS;
 use crate::group::{Group, Mailbox, Proposal, clock};
 use crate::keyspace::AccessClock;
 use crate::node::Node;
@@ -190,7 +191,8 @@ fn elsewhere(parcel: Parcel) -> Message {
     }
 }
 
-/// Runs the reads if this node's state is known to be the latest; false if it is not.
+/// Runs the reads if this node's state is known to be the latest, and none of them is a script that
+/// takes long; false if nothing came of it.
 fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) -> bool {
     let Some(state) = group.readable(false) else {
         return false;
@@ -198,8 +200,15 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
     let now_ms = clock::clock_ms().max(state.time_ms);
     let counters = Counters::default();
     let clock = AccessClock::new(group.tuning().access, now_ms, fastrand::u64(..));
-    clerk::read(&state, proposals, (&clock, now_ms), &counters, outcomes);
+    let done = within(QUICK_STEPS, || {
+        clerk::read(&state, proposals, (&clock, now_ms), &counters, outcomes);
+    });
     drop(state);
+    if done.is_none() {
+        // A script takes its time, and others wait for this thread.
+        outcomes.clear();
+        return false;
+    }
     group.totals().add(&counters);
     true
 }

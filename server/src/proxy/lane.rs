@@ -50,7 +50,8 @@ pub(super) struct Open {
     pub(super) not_before: u64,
     /// How often it was sent.
     pub(super) times: u32,
-    /// How often that was answered with `Elsewhere`: `bounced <= times`. While a group elects a
+    /// How often that was answered with `Elsewhere`, or refused by a group that is busy:
+    /// `bounced <= times`. While a group elects a
     /// leader this happens every few milliseconds, and says nothing about how long an answer takes.
     pub(super) bounced: u32,
 }

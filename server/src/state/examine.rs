@@ -8,7 +8,7 @@ use bailiwick_frame::{Args, Protocol};
 use bailiwick_replication::{ConfigurationId, GroupId, LogIndex};
 
 use super::{EntryVisitor, Member, Origin, ProxiedStep, Watched, decode_proposal};
-use crate::commands;
+use crate::commands::{self, Flag};
 
 /// Whether a group with so many databases can run what this encoded proposal holds.
 ///
@@ -18,6 +18,7 @@ pub fn examine_proposal(proposal: &[u8], databases: usize) -> Result<(), String>
     let mut examiner = Examiner {
         databases,
         is_proxied: false,
+        is_internal: false,
         fault: None,
     };
     let decoded = decode_proposal(proposal, &mut examiner);
@@ -30,9 +31,25 @@ pub fn examine_proposal(proposal: &[u8], databases: usize) -> Result<(), String>
     }
 }
 
+/// Whether nothing in this encoded proposal is what nodes do by themselves. Of what makes no sense
+/// that is not known.
+#[must_use]
+pub fn is_of_clients(proposal: &[u8]) -> bool {
+    let mut examiner = Examiner {
+        databases: usize::MAX,
+        is_proxied: false,
+        is_internal: false,
+        fault: None,
+    };
+    let decoded = decode_proposal(proposal, &mut examiner);
+    decoded.is_ok() && examiner.fault.is_none() && !examiner.is_internal
+}
+
 struct Examiner {
     databases: usize,
     is_proxied: bool,
+    /// Something in it is not for clients to ask for.
+    is_internal: bool,
     /// The first fault.
     fault: Option<String>,
 }
@@ -43,8 +60,11 @@ impl Examiner {
             self.refuse("it names a database that does not exist");
         } else if args.is_empty() {
             self.refuse("it holds a command without a name");
-        } else if let Err(error) = commands::lookup_logged(args) {
-            self.refuse(&error.to_string());
+        } else {
+            match commands::lookup_logged(args) {
+                Ok(command) => self.is_internal |= command.has(Flag::Internal),
+                Err(error) => self.refuse(&error.to_string()),
+            }
         }
     }
 
@@ -158,6 +178,23 @@ mod tests {
         assert_eq!(proxied("SET key value", 15), Ok(()));
         assert_eq!(proxied("GET key", 0), Ok(()));
         assert_eq!(examined(7, |writer| writer.expire(9)), Ok(()));
+    }
+
+    #[test]
+    fn what_nodes_do_by_themselves_is_told_from_what_clients_want() {
+        let is_of_clients = |words: &str| {
+            let mut bytes = Vec::new();
+            let origin = Origin {
+                node: PROXIED | 7,
+                incarnation: 1,
+            };
+            let mut writer = ProposalWriter::new(&mut bytes, origin, 1, 0);
+            with_words(words, |args| writer.proxied(Protocol::Resp2, 0, args));
+            writer.finish();
+            is_of_clients(&bytes)
+        };
+        assert!(is_of_clients("SET key value"));
+        assert!(!is_of_clients("_UNBLOCK 1 2 3"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub use entry::{
     PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, ProposalWriter, Proposals, ProxiedStep, Watched,
     decode, decode_head, decode_proposal, decode_proposal_head, split_proposals,
 };
-pub use examine::examine_proposal;
+pub use examine::{examine_proposal, is_of_clients};
 pub(crate) use handoff::import_chunk;
 pub use handoff::{ExportPosition, Exported};
 pub use origins::{Admission, Origins};

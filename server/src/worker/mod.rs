@@ -234,7 +234,10 @@ async fn remove_expired_of(
     mut proposal: Box<Proposal>,
 ) -> Box<Proposal> {
     let is_due = || {
-        let next_ms = group.state().keyspace.next_expiry_ms();
+        // Who has the state now may have it for long; there is another time.
+        let next_ms = group
+            .try_state()
+            .and_then(|state| state.keyspace.next_expiry_ms());
         group.standing().leads() && next_ms.is_some_and(|at_ms| at_ms < node::now_ms())
     };
     while is_due() {
@@ -270,9 +273,9 @@ async fn shrink(
         return proposal;
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let used = || group.state().keyspace.memory_bytes();
-    loop {
-        let before = used();
+    // Who has the state now may have it for long; there is another time.
+    let used = || Some(group.try_state()?.keyspace.memory_bytes());
+    while let Some(before) = used() {
         if before <= limit || before == *stuck_bytes || !group.standing().leads() {
             return proposal;
         }
@@ -280,11 +283,12 @@ async fn shrink(
         proposal.items.push(Item::Expire(EXPIRE_LIMIT));
         proposal = ticket.submit(proposal).await;
         proposal.items.clear();
-        if used() >= before {
+        if used().is_some_and(|after| after >= before) {
             *stuck_bytes = before;
         }
         tokio::task::yield_now().await;
     }
+    proposal
 }
 
 async fn sample_rates(worker: Rc<Worker>) {

@@ -119,7 +119,7 @@ pub(super) fn get(state: &State, key: &str, wall_ms: i64) -> Vec<u8> {
         unreachable!("GET reads");
     };
     let now_ms = wall_ms.max(state.time_ms);
-    let clock = AccessClock::new(AccessPolicy::Recency, now_ms, now_ms as u32);
+    let clock = AccessClock::new(AccessPolicy::Recency, now_ms, now_ms as u64);
     let counters = Counters::default();
     let context = ReadContext {
         keyspace: &state.keyspace,

@@ -7,12 +7,14 @@
 use std::cell::{Cell, RefCell};
 use std::ptr;
 
-use bailiwick_frame::{ArgRange, Protocol};
+use bailiwick_frame::{ArgRange, Args, Protocol};
 
+use super::attend::{self, LOOK_STEPS, Sight};
 use super::library::Registration;
 use super::random::Lrand;
+use super::run::{Name, Terms};
 use crate::authority::Stray;
-use crate::commands::{ReadContext, WriteContext};
+use crate::commands::{ReadContext, Scripts, WriteContext};
 
 /// Steps that a script may make, of which an instruction of Lua's machine is one: a few
 /// seconds of work. **All replicas end a script at the same step**, so this is a constant: another
@@ -43,6 +45,10 @@ pub(super) enum Ended {
     Stray(Stray),
     /// It has asked for keys of several groups.
     Several,
+    /// It has made more steps than this thread has time for.
+    Budget,
+    /// Somebody wanted it to end; where it was then.
+    Killed(Option<(String, i64)>),
 }
 
 /// A script while it runs.
@@ -59,6 +65,16 @@ pub(super) struct Running<'a, 'b> {
     /// Random numbers for `math.random`.
     pub(super) lrand: Lrand,
     pub(super) steps: u64,
+    /// What it may make of them, if that is less than all may.
+    pub(super) budget: u64,
+    /// At so many steps the attendant looks next.
+    pub(super) look_at: u64,
+    /// The attendant has looked.
+    pub(super) was_seen: bool,
+    /// The attendant wants it to end.
+    pub(super) is_doomed: bool,
+    /// What it was called with; nothing while a library is loaded that is no part of a call.
+    pub(super) terms: Option<&'a Terms<'a>>,
     /// Nothing but an end is possible once this is set.
     pub(super) ended: Option<Ended>,
     /// Memory has run out. The attempt counts for nothing, even if the script has caught the error:
@@ -107,7 +123,41 @@ impl Running<'_, '_> {
         if self.steps > MAX_STEPS && self.ended.is_none() {
             self.ended = Some(Ended::Steps);
         }
+        if self.steps > self.budget && self.ended.is_none() {
+            self.ended = Some(Ended::Budget);
+        }
+        if self.steps >= self.look_at {
+            self.look();
+        }
         self.ended.is_none()
+    }
+
+    /// Has the attendant look.
+    #[cold]
+    fn look(&mut self) {
+        self.look_at = self.steps + LOOK_STEPS;
+        let (scripts, may_be_ended) = match &self.access {
+            Access::Write(context) => (Some(&*context.scripts), false),
+            Access::Read(context) => (Some(context.scripts), attend::is_outside_log()),
+            Access::Nothing => (None, false),
+        };
+        let name = self
+            .terms
+            .map_or(Name::Function("load"), |terms| terms.name);
+        let sight = Sight {
+            is_function: matches!(name, Name::Function(_)),
+            may_be_ended,
+            request: self
+                .terms
+                .map_or(Args::new(&[], &[]), |terms| terms.request),
+            libraries: scripts.map_or(0, Scripts::library_count),
+            functions: scripts.map_or(0, Scripts::functions),
+            name,
+        };
+        if let Some(goes_on) = attend::look(&sight) {
+            self.was_seen = true;
+            self.is_doomed |= may_be_ended && !goes_on;
+        }
     }
 }
 

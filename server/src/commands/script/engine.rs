@@ -20,10 +20,11 @@
 use std::collections::HashMap;
 
 use mlua::{
-    ChunkMode, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value, VmState,
+    ChunkMode, Debug, Function, HookTriggers, Lua, LuaOptions, RegistryKey, StdLib, Table, Value,
+    VmState,
 };
 
-use super::current::{self, Running};
+use super::current::{self, Ended, Running};
 use super::{api, bounds, raw, stock};
 
 /// What an attempt in the thread's state may use.
@@ -206,11 +207,18 @@ impl Engine {
     /// Counts instructions from here on.
     fn start_counting(&self, is_own: bool) -> mlua::Result<()> {
         let triggers = HookTriggers::new().every_nth_instruction(PORTION_STEPS);
-        self.lua.set_global_hook(triggers, move |lua, _| {
+        self.lua.set_global_hook(triggers, move |lua, debug| {
             if is_own && lua.used_memory() > COLLECT_FROM_BYTES {
                 lua.gc_restart();
             }
-            if current::with(|running| running.charge(PORTION_STEPS.into())) {
+            let goes_on = current::with(|running| {
+                let goes_on = running.charge(PORTION_STEPS.into());
+                if goes_on && running.is_doomed {
+                    running.ended = Some(Ended::Killed(place_of(debug)));
+                }
+                running.ended.is_none()
+            });
+            if goes_on {
                 Ok(VmState::Continue)
             } else {
                 Err(ended())
@@ -279,6 +287,15 @@ impl Engine {
         self.settled_bytes = self.lua.used_memory();
         collected.is_ok() && self.settled_bytes < KEPT_BYTES
     }
+}
+
+/// Where a script is, if it is in its own text.
+fn place_of(debug: &Debug<'_>) -> Option<(String, i64)> {
+    let source = debug.source().source?.into_owned();
+    let line = i64::try_from(debug.current_line()?).ok()?;
+    [SCRIPT_NAME, LIBRARY_NAME]
+        .contains(&source.as_str())
+        .then_some((source, line))
 }
 
 /// What is raised in a script that is ended.

@@ -138,7 +138,7 @@ static SUBCOMMANDS: &[Command] = &[
         name: "kill",
         arity: 2,
         flags: Flag::Noscript as u32 | Flag::AllowBusy as u32,
-        summary: "Ends no script: those that run too long end by themselves.",
+        summary: "Ends the script that runs, if it only reads.",
         handler: Handler::Node(NodeCommand::ScriptKill),
         ..SUB
     },
@@ -156,6 +156,8 @@ static SUBCOMMANDS: &[Command] = &[
 
 /// The arguments of a call: how many keys there are, and where the rest begins.
 pub(super) struct Call<'a> {
+    /// All of it.
+    pub(super) request: Args<'a>,
     pub(super) keys: Vec<&'a [u8]>,
     pub(super) arguments: Vec<&'a [u8]>,
 }
@@ -173,6 +175,7 @@ impl<'a> Call<'a> {
         };
         let mut all = args.iter().skip(3);
         Ok(Self {
+            request: args,
             keys: all.by_ref().take(keys).collect(),
             arguments: all.collect(),
         })
@@ -248,6 +251,7 @@ fn run_script(
 ) -> Outcome {
     let (source, flags) = compiled(digest, text)?;
     let terms = Terms {
+        request: call.request,
         name: Name::Script(&digest),
         may_write: flags.is_none_or(|flags| flags & NO_WRITES == 0),
         is_at_home: !call.keys.is_empty(),
@@ -272,6 +276,7 @@ fn read_script(
         return Err(CANNOT_WRITE);
     }
     let terms = Terms {
+        request: call.request,
         name: Name::Script(&digest),
         may_write: false,
         is_at_home: !call.keys.is_empty(),

@@ -114,7 +114,7 @@ static SUBCOMMANDS: &[Command] = &[
         name: "kill",
         arity: 2,
         flags: Flag::Noscript as u32 | Flag::AllowBusy as u32,
-        summary: "Ends no function: those that run too long end by themselves.",
+        summary: "Ends the function that runs, if it only reads.",
         handler: Handler::Node(NodeCommand::ScriptKill),
         ..SUB
     },
@@ -151,7 +151,7 @@ static SUBCOMMANDS: &[Command] = &[
         name: "stats",
         arity: 2,
         flags: Flag::Noscript as u32 | Flag::AllowBusy as u32,
-        summary: "Tells how many libraries and functions there are.",
+        summary: "Tells which function runs, and how many libraries and functions there are.",
         handler: Handler::Read(stats),
         ..LOOK
     },
@@ -183,6 +183,7 @@ fn fcall(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     let (library, name) = find(ctx.scripts, args)?;
     let call = parse_call(args)?;
     let terms = Terms {
+        request: call.request,
         name: Name::Function(&name),
         may_write: library.functions[&name].flags & NO_WRITES == 0,
         is_at_home: !call.keys.is_empty(),
@@ -198,6 +199,7 @@ fn fcall_ro(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Out
         return Err(CANNOT_WRITE);
     }
     let terms = Terms {
+        request: call.request,
         name: Name::Function(&name),
         may_write: false,
         is_at_home: !call.keys.is_empty(),
@@ -351,19 +353,52 @@ fn show(library: &Library, with_code: bool, out: &mut Encoder<'_>) {
     }
 }
 
+/// Whoever runs this in the group runs it between two scripts.
 fn stats(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
+    let counts = (ctx.scripts.library_count(), ctx.scripts.functions());
+    write_stats(None, counts, out);
+    Ok(())
+}
+
+/// A function that runs, as FUNCTION STATS shows it.
+pub struct RunningFunction<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// What the client has asked for.
+    pub request: &'a [Vec<u8>],
+    /// For how long it has been running.
+    pub duration_ms: u64,
+}
+
+/// Writes the reply to FUNCTION STATS: what runs, and how many libraries and functions there are.
+pub fn write_stats(
+    running: Option<RunningFunction<'_>>,
+    (libraries, functions): (usize, usize),
+    out: &mut Encoder<'_>,
+) {
     out.map(2);
     out.bulk(b"running_script");
-    out.null();
+    match running {
+        None => out.null(),
+        Some(running) => {
+            out.map(3);
+            out.bulk(b"name");
+            out.bulk(running.name.as_bytes());
+            out.bulk(b"command");
+            out.array(running.request.len());
+            running.request.iter().for_each(|word| out.bulk(word));
+            out.bulk(b"duration_ms");
+            out.integer(running.duration_ms as i64);
+        }
+    }
     out.bulk(b"engines");
     out.map(1);
     out.bulk(b"LUA");
     out.map(2);
     out.bulk(b"libraries_count");
-    out.integer(ctx.scripts.library_count() as i64);
+    out.integer(libraries as i64);
     out.bulk(b"functions_count");
-    out.integer(ctx.scripts.functions() as i64);
-    Ok(())
+    out.integer(functions as i64);
 }
 
 fn dump(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {

@@ -8,7 +8,7 @@
 //!
 //! * `store`: which scripts and libraries a group knows; replicated.
 //! * `eval`, `functions`: the commands. `flags`: first lines. `payload`: what FUNCTION DUMP writes.
-//! * `run`: a run with its undo. `current`: the script that runs. `engine`: Lua. `prelude.lua`: the
+//! * `run`: a run with its undo. `current`: the script that runs. `attend`: who looks on. `engine`: Lua. `prelude.lua`: the
 //!   globals. `raw`, `stock`: functions that stand in for Lua's own. `bounds`: what Lua does not
 //!   bound.
 //! * `call`, `api`, `convert`, `listing`, `library`: what `redis` offers.
@@ -19,15 +19,19 @@
 //! unless the script has used a key of this group: then nobody can run it, and it is refused.
 //!
 //! **Limits.** A script that makes `MAX_STEPS` is ended on all replicas at the same step. Until
-//! then nothing else happens in the group, and nobody can end it earlier, since replicas would have
-//! to agree on when. Work that Lua does within one instruction, such as matching a hard pattern, is
-//! not counted.
+//! then nothing else happens in the group, and nobody can end it earlier if it stands in the log,
+//! since replicas would have to agree on when. What only reads outside the log can be ended by SCRIPT
+//! KILL and FUNCTION KILL. Work that Lua does within one instruction, such as matching a hard
+//! pattern, is not counted.
 //!
 //! **Libraries** are loaded anew for each call of one of their functions. What they keep in local
 //! variables lasts for one call: replicas that have started at different times would differ
 //! otherwise.
 
 mod api;
+mod attend;
+#[cfg(test)]
+mod attend_tests;
 mod bits;
 mod bounds;
 #[cfg(test)]
@@ -58,6 +62,10 @@ mod structs;
 mod tests;
 mod value;
 
+#[cfg(test)]
+pub use attend::testing_sight;
+pub use attend::{Attendant, Sight, attend, outside_log, within};
+pub use functions::{RunningFunction, write_stats};
 pub use store::Scripts;
 
 /// What the stack of a thread must have on which scripts run, which is every thread that applies

@@ -8,16 +8,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 
-use bailiwick_frame::{Encoder, Protocol};
+use bailiwick_frame::{Args, Encoder, Protocol};
 use mlua::Lua;
 
 use super::api::hex;
+use super::attend::LOOK_STEPS;
 use super::convert::write_reply;
 use super::current::{self, Access, Ended, MAX_STEPS, Running};
 use super::engine::{Digest, Engine, Finish, Job, Raised, Source};
 use super::random::Lrand;
 use super::store::Described;
-use super::{json, library};
+use super::{attend, json, library};
 use crate::commands::{CommandError, Outcome};
 use crate::routing::CROSSSLOT;
 
@@ -39,6 +40,8 @@ enum Attempt {
 
 /// How to run something.
 pub(super) struct Terms<'a> {
+    /// What the client has asked for.
+    pub(super) request: Args<'a>,
     /// What errors call it.
     pub(super) name: Name<'a>,
     pub(super) may_write: bool,
@@ -86,19 +89,23 @@ pub(super) fn run(
     };
     match attempt(&mut access, job, terms, seed, false, out) {
         Attempt::Done(outcome) => return outcome,
-        Attempt::Ended(ended) => return Err(error_of(ended)),
+        Attempt::Ended(ended) => return Err(error_of(ended, terms.name)),
         Attempt::OutOfMemory => {}
+    }
+    if matches!(access, Access::Read(_)) && attend::budget() < u64::MAX {
+        // A state of its own takes its time.
+        return Err(error_of(Ended::Budget, terms.name));
     }
     match attempt(&mut access, job, terms, seed, true, out) {
         Attempt::Done(outcome) => outcome,
-        Attempt::Ended(ended) => Err(error_of(ended)),
+        Attempt::Ended(ended) => Err(error_of(ended, terms.name)),
         Attempt::OutOfMemory => Err(CommandError::text(NO_MEMORY)),
     }
 }
 
 /// Loads a library to see what functions it has. The error is a text without a code.
 pub(super) fn load(source: Source<'_>) -> Result<BTreeMap<String, Described>, String> {
-    let mut running = Running::new(Access::Nothing, false, true, 0);
+    let mut running = Running::new(Access::Nothing, None, 0);
     let loaded = running.enter(|| {
         let mut engine = engine(true)?;
         engine.run(&Job::Load(source), true, |_, finish| match finish {
@@ -108,6 +115,9 @@ pub(super) fn load(source: Source<'_>) -> Result<BTreeMap<String, Described>, St
             Finish::Ended => Err("ERR FUNCTION LOAD timeout".to_owned()),
         })
     });
+    if running.was_seen {
+        attend::left();
+    }
     loaded.map(|()| library::described(&running))
 }
 
@@ -132,7 +142,7 @@ fn attempt(
         Access::Read(context) => Access::Read(context),
         Access::Nothing => Access::Nothing,
     };
-    let mut running = Running::new(again, terms.may_write, terms.is_at_home, seed);
+    let mut running = Running::new(again, Some(terms), seed);
     let attempt = running.enter(|| {
         let mut engine = match engine(is_own) {
             Ok(engine) => engine,
@@ -144,6 +154,9 @@ fn attempt(
         }
         attempt
     });
+    if running.was_seen {
+        attend::left();
+    }
     let ended = running.ended.take();
     drop(running);
     let attempt = match (attempt, ended) {
@@ -205,34 +218,52 @@ fn explained(raised: &Raised, name: Name<'_>) -> CommandError {
     })
 }
 
-fn error_of(ended: Ended) -> CommandError {
+fn error_of(ended: Ended, name: Name<'_>) -> CommandError {
     match ended {
         Ended::Stray(stray) => CommandError::Stray(Box::new(stray)),
         Ended::Several => CROSSSLOT,
         Ended::Steps => CommandError::composed(format!(
             "ERR the script was ended after {MAX_STEPS} steps, and nothing that it did stays"
         )),
+        Ended::Budget => {
+            attend::note_exceeded();
+            CommandError::text("ERR the script takes too long for this thread")
+        }
+        Ended::Killed(place) => {
+            let order = match name {
+                Name::Script(_) => "SCRIPT",
+                Name::Function(_) => "FUNCTION",
+            };
+            let text = format!("ERR Script killed by user with {order} KILL.");
+            explained(&Raised { text, place }, name)
+        }
     }
 }
 
 impl<'a, 'b> Running<'a, 'b> {
-    fn new(access: Access<'a, 'b>, may_write: bool, is_at_home: bool, seed: u64) -> Self {
-        let database = match &access {
-            Access::Write(context) => context.database,
-            Access::Read(context) => context.database,
-            Access::Nothing => 0,
+    /// Without terms a library is being loaded.
+    fn new(access: Access<'a, 'b>, terms: Option<&'a Terms<'a>>, seed: u64) -> Self {
+        let (database, budget) = match &access {
+            Access::Write(context) => (context.database, u64::MAX),
+            Access::Read(context) => (context.database, attend::budget()),
+            Access::Nothing => (0, u64::MAX),
         };
         Self {
             access,
-            may_write,
+            may_write: terms.is_some_and(|terms| terms.may_write),
             protocol: Protocol::Resp2,
             database,
             chance: Cell::new(seed),
             lrand: Lrand::from_bits(seed >> 8),
             steps: 0,
+            budget,
+            look_at: LOOK_STEPS,
+            was_seen: false,
+            is_doomed: false,
+            terms,
             ended: None,
             is_out_of_memory: false,
-            is_at_home,
+            is_at_home: terms.is_none_or(|terms| terms.is_at_home),
             registered: Vec::new(),
             json: json::Config::default(),
             request: current::Request::default(),

@@ -30,6 +30,7 @@ mod flights;
 mod leading;
 mod leaving;
 mod message;
+mod parked;
 mod proxied;
 mod reads;
 mod transfer;
@@ -45,6 +46,7 @@ use bytes::Bytes;
 
 pub use changes::Change;
 pub use describe::{Description, MemberDescription};
+pub(super) use parked::Parked;
 pub use transfer::TransferProgress;
 
 use super::answer::{answer_all, fail};
@@ -308,7 +310,12 @@ impl Member {
             if entries.is_empty() {
                 break;
             }
-            self.apply_entries(first, &entries)?;
+            let is_parked = self.park();
+            let applied = self.apply_entries(first, &entries);
+            if is_parked {
+                self.unpark();
+            }
+            applied?;
         }
         self.finish_reads(clock_ms);
         Ok(())

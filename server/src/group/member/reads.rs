@@ -7,7 +7,7 @@ use bailiwick_replication::LogIndex;
 use bailiwick_replication::consensus::Replica;
 
 use super::Member;
-use crate::group::answer::answer_all;
+use crate::group::answer::{answer_all, read_all};
 use crate::group::planted::{self, Planted};
 use crate::group::proposal::Proposal;
 use crate::group::refusal::Refusals;
@@ -38,6 +38,19 @@ impl Reads {
         Self {
             last_token,
             ..Self::default()
+        }
+    }
+
+    /// Whether nobody waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.new.is_empty() && self.asked.is_empty()
+    }
+
+    /// Takes those that can be turned away. What was asked for them is answered to nobody.
+    pub(super) fn take_turned_away(&mut self, taken: &mut Vec<Box<Proposal>>) {
+        let asked = self.asked.iter_mut().map(|asked| &mut asked.proposals);
+        for proposals in asked.chain([&mut self.new]) {
+            taken.extend(proposals.extract_if(.., |proposal| proposal.may_be_turned_away()));
         }
     }
 
@@ -93,9 +106,21 @@ impl Member {
             return;
         }
         let mut proposals = std::mem::take(&mut self.reads.new);
+        let stale = proposals.extract_if(.., |proposal| {
+            proposal.may_be_stale && proposal.is_plain_read()
+        });
+        let stale: Vec<_> = stale.collect();
+        let has_begun = || self.shared.state.read().keyspace.databases() > 0;
+        if !stale.is_empty() && self.replica.is_member() && has_begun() {
+            self.run_reads(stale, clock_ms);
+        } else {
+            proposals.extend(stale);
+        }
+        if proposals.is_empty() {
+            return;
+        }
         if self.shared.linearizable(|| now).is_some() && self.replica.lease_until() > now {
-            self.run_reads(&mut proposals, clock_ms);
-            self.answered.append(&mut proposals);
+            self.run_reads(proposals, clock_ms);
             return;
         }
         self.reads.last_token += 1;
@@ -121,13 +146,32 @@ impl Member {
         let may_run = |index| index <= applied || planted::is_on(Planted::ReadsDoNotWait);
         let is_due = |asked: &Asked| asked.index.is_some_and(may_run);
         while let Some(at) = self.reads.asked.iter().position(is_due) {
-            let mut asked = self.reads.asked.swap_remove(at);
-            self.run_reads(&mut asked.proposals, clock_ms);
-            self.answered.append(&mut asked.proposals);
+            let asked = self.reads.asked.swap_remove(at);
+            self.run_reads(asked.proposals, clock_ms);
         }
     }
 
-    fn run_reads(&mut self, proposals: &mut [Box<Proposal>], clock_ms: i64) {
+    /// Runs reads on the state as it is, scripts among them on a thread of their own.
+    fn run_reads(&mut self, mut proposals: Vec<Box<Proposal>>, clock_ms: i64) {
+        let goes_aside =
+            |proposal: &mut Box<Proposal>| proposal.runs_script && proposal.is_plain_read();
+        let aside = proposals.extract_if(.., goes_aside).collect();
+        self.shared.read_aside(self.options.group, aside);
+        let (mut plain, mut others): (Vec<_>, Vec<_>) = proposals
+            .into_iter()
+            .partition(|proposal| proposal.is_plain_read());
+        if !plain.is_empty() {
+            read_all(&self.shared, self.options.group, clock_ms, &mut plain);
+        }
+        if !others.is_empty() {
+            self.run_transactions(&mut others, clock_ms);
+        }
+        self.answered.append(&mut plain);
+        self.answered.append(&mut others);
+    }
+
+    /// Runs reads that have to be done together.
+    fn run_transactions(&mut self, proposals: &mut [Box<Proposal>], clock_ms: i64) {
         let mut state = self.shared.state.write();
         let head = EntryHead {
             time_ms: clock_ms.max(state.time_ms),

@@ -194,7 +194,10 @@ pub(super) fn select(context: &mut NodeContext<'_>) -> NodeOutcome {
     // How many there are was settled when the log began, whatever the settings say since. Until
     // that is loaded only the first is certain.
     let group = context.node.group();
-    let databases = group.map_or(0, |group| group.state().keyspace.databases());
+    let databases = match group {
+        None => 0,
+        Some(group) => group.databases().ok_or_else(|| group.busy_error())?,
+    };
     if database >= databases.max(1) {
         return Err(match databases {
             0 => CommandError::Loading,

@@ -168,7 +168,7 @@ fn with_key(
     tell: impl FnOnce(&Entry, &mut Encoder<'_>) -> Outcome,
 ) -> NodeOutcome {
     let (group, key) = (context.group()?, context.args.arg(2));
-    let state = group.state();
+    let state = group.glance().ok_or_else(|| group.busy_error())?;
     let now_ms = node::now_ms().max(state.time_ms);
     let entry = state.keyspace.get(context.session.database, key, now_ms);
     tell(
@@ -267,7 +267,7 @@ fn digest(context: &mut NodeContext<'_>) -> NodeOutcome {
 fn digest_value(context: &mut NodeContext<'_>) -> NodeOutcome {
     let (group, keys) = (context.group()?, context.args.from(2));
     let database = context.session.database;
-    let state = group.state();
+    let state = group.glance().ok_or_else(|| group.busy_error())?;
     let now_ms = node::now_ms().max(state.time_ms);
     let mut encoder = context.encoder();
     encoder.array(keys.len());
@@ -312,7 +312,7 @@ fn load_back(context: &mut NodeContext<'_>, save: bool) -> NodeOutcome {
 fn table_stats(context: &mut NodeContext<'_>) -> NodeOutcome {
     let group = context.group()?;
     let number = parse_canonical_int(context.args.arg(2)).ok_or(CommandError::NotInteger)?;
-    let state = group.state();
+    let state = group.glance().ok_or_else(|| group.busy_error())?;
     let table = usize::try_from(number)
         .ok()
         .filter(|&number| number < state.keyspace.databases());

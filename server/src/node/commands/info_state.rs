@@ -110,7 +110,7 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn of(node: &Node) -> Self {
         let used = node.used_memory_bytes();
-        let state = node.group().map(|group| group.state());
+        let state = node.group().and_then(|group| group.glance());
         let keyspace = state.as_ref().map(|state| &state.keyspace);
         let overhead = keyspace.map_or(0, |keyspace| {
             let tables = keyspace.all_tables();
@@ -150,7 +150,7 @@ pub(super) fn memory(node: &Node, lines: &mut Lines) {
     lines.bytes("total_system_memory", system::total_memory_bytes());
     lines.bytes("used_memory_lua", 0);
     lines.bytes("used_memory_scripts", 0);
-    let state = node.group().map(|group| group.state());
+    let state = node.group().and_then(|group| group.glance());
     let scripts = state.as_ref().map(|state| &state.scripts);
     let count = |of: fn(&Scripts) -> usize| scripts.map_or(0, of);
     lines.field("number_of_cached_scripts", count(Scripts::len));
@@ -392,7 +392,9 @@ pub(super) fn keyspace(node: &Node, lines: &mut Lines) {
     let Some(group) = node.group() else {
         return;
     };
-    let state = group.state();
+    let Some(state) = group.glance() else {
+        return;
+    };
     let keyspace = &state.keyspace;
     for number in 0..keyspace.databases() {
         let (keys, expires) = (keyspace.len_of(number), keyspace.expiring_len_of(number));

@@ -112,7 +112,9 @@ fn databases(context: &NodeContext<'_>) -> Vec<(usize, u64)> {
     let Some(group) = context.node.group() else {
         return Vec::new();
     };
-    let state = group.state();
+    let Some(state) = group.glance() else {
+        return Vec::new();
+    };
     let keyspace = &state.keyspace;
     let used = (0..keyspace.databases()).filter(|&number| keyspace.len_of(number) > 0);
     used.map(|number| (number, keyspace.structure_bytes_of(number) as u64))

@@ -42,8 +42,10 @@ impl<'a> Overview<'a> {
 
     /// Looks at one of this node's groups; `None` is the root group before it is loaded.
     pub(super) fn of_group(node: &'a Node, group: Option<&Arc<Group>>) -> Self {
-        let applied = group.map_or(LogIndex::ZERO, |group| group.state().applied);
-        let waiters = group.map_or(0, |group| group.state().waiters.len());
+        let state = group.and_then(|group| group.glance());
+        let applied = state.as_ref().map_or(LogIndex::ZERO, |state| state.applied);
+        let waiters = state.as_ref().map_or(0, |state| state.waiters.len());
+        drop(state);
         let Some((cluster, id)) = node.settings.cluster() else {
             return Self {
                 cluster: None,

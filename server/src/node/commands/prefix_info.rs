@@ -91,7 +91,7 @@ impl Report {
             return Err(no_prefix(prefix));
         }
         let group = node.group().ok_or(CommandError::Loading)?;
-        let state = group.state();
+        let state = group.glance().ok_or_else(|| group.busy_error())?;
         let size = (state.keyspace.len(), state.keyspace.memory_bytes());
         Ok(Self {
             row: only_row(),

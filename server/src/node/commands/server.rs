@@ -7,9 +7,15 @@ use super::basic::REDIS_VERSION;
 use super::info_state::last_save_ms;
 use super::{Flow, NodeContext, NodeOutcome};
 use crate::commands::{CommandError, is_option};
+use crate::group::Kill;
 use crate::keyspace::parse_canonical_int;
 use crate::node::{self, Shutdown};
 
+const NOT_BUSY: CommandError = CommandError::text("NOTBUSY No scripts in execution right now.");
+const UNKILLABLE: CommandError = CommandError::text(
+    "UNKILLABLE The script stands in the group's log, so all replicas have to end it at the same \
+     step. It ends by itself, at the latest when its steps are used up.",
+);
 const SAVE_IN_PROGRESS: CommandError =
     CommandError::text("ERR Background save already in progress");
 
@@ -146,11 +152,25 @@ pub(super) fn lolwut(context: &mut NodeContext<'_>) -> NodeOutcome {
     Ok(Flow::Continue)
 }
 
-/// SCRIPT KILL and FUNCTION KILL. Whoever is heard here is heard between two scripts.
-pub(super) fn script_kill(_: &mut NodeContext<'_>) -> NodeOutcome {
-    Err(CommandError::text(
-        "NOTBUSY No scripts in execution right now.",
-    ))
+/// SCRIPT KILL and FUNCTION KILL: what runs on this node and may be ended is ended, in whatever
+/// group.
+pub(super) fn script_kill(context: &mut NodeContext<'_>) -> NodeOutcome {
+    let functions = context.command.parent == "function";
+    let seats = context.node.seats.all();
+    let kills: Vec<Kill> = seats
+        .values()
+        .map(|group| group.kill_script(functions))
+        .collect();
+    drop(seats);
+    if kills.contains(&Kill::Done) {
+        return context.ok();
+    }
+    let of_other_kind = kills.iter().find_map(|kill| match kill {
+        Kill::Other(error) => Some(error.clone()),
+        Kill::Idle | Kill::Done | Kill::Logged => None,
+    });
+    let is_logged = kills.contains(&Kill::Logged);
+    Err(of_other_kind.unwrap_or(if is_logged { UNKILLABLE } else { NOT_BUSY }))
 }
 
 #[cfg(test)]

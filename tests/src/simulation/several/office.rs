@@ -261,7 +261,7 @@ impl Office {
         let mut proposals = clerk::unpack(body)?;
         if let Some(state) = seat.shared.linearizable(|| moment.clock) {
             let now_ms = moment.wall_ms.max(state.time_ms);
-            let clock = AccessClock::new(AccessPolicy::Recency, now_ms, now_ms as u32);
+            let clock = AccessClock::new(AccessPolicy::Recency, now_ms, now_ms as u64);
             let (counters, mut outcomes) = (Counters::default(), Vec::new());
             clerk::read(
                 &state,
