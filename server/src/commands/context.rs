@@ -1,6 +1,6 @@
 //! What a command may see while it runs; what it may change besides is in `write_context`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use super::touch::{Touches, What};
 use super::{CommandError, Scripts, StringRef};
@@ -22,6 +22,19 @@ pub struct Counters {
     pub changes: Cell<u64>,
     /// What was done to which keys, for those who want to be told.
     pub touches: Touches,
+    /// What scripts published, in order.
+    pub published: RefCell<Vec<Published>>,
+}
+
+/// A message that a script published, for whoever leads the group to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// By SPUBLISH.
+    pub is_sharded: bool,
+    /// The channel.
+    pub channel: Box<[u8]>,
+    /// The message.
+    pub payload: Box<[u8]>,
 }
 
 impl Counters {

@@ -86,7 +86,7 @@ pub use command::{
     Absent, Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
     WriteHandler,
 };
-pub use context::{Counters, ReadContext};
+pub use context::{Counters, Published, ReadContext};
 pub use error::CommandError;
 pub use hyperloglog::self_test as self_test_sketches;
 pub use key_positions::Keys;

@@ -1,4 +1,4 @@
-//! Who is told what the entries of a group's log did to keys.
+//! Who is told what the entries of a group's log did to keys, and what their scripts published.
 //!
 //! Touches are collected only while the observer wants them, and handed over by the thread that
 //! applied the entries, in their order, after the state was let go and before anybody is answered.
@@ -8,8 +8,8 @@
 use bailiwick_replication::GroupId;
 
 use super::Shared;
-use crate::commands::Counters;
 use crate::commands::touch::Touch;
+use crate::commands::{Counters, Published};
 
 /// Is told what happened to keys.
 pub trait Observer: Send + Sync {
@@ -17,6 +17,8 @@ pub trait Observer: Send + Sync {
     fn wants_touches(&self) -> bool;
     /// Entries of this group were applied, or reads were run, that did this. Must not wait.
     fn touched(&self, group: GroupId, leads: bool, touches: Vec<Touch>);
+    /// Scripts of entries of this group, which this node leads, published these. Must not wait.
+    fn published(&self, messages: Vec<Published>);
     /// The state of this group was replaced by one that is further; what happened in between is not
     /// known.
     fn replaced(&self, group: GroupId);
@@ -43,6 +45,13 @@ impl Shared {
             && !counters.touches.is_empty()
         {
             observer.touched(group, self.standing.leads(), counters.touches.take());
+        }
+        let published = counters.published.take();
+        if !published.is_empty()
+            && self.standing.leads()
+            && let Some(observer) = self.observer.get()
+        {
+            observer.published(published);
         }
     }
 }

@@ -28,8 +28,8 @@ pub use tracking::{Mode, Tracking};
 pub use watching::Neighbours;
 use watching::Watching;
 
-use crate::commands::events;
 use crate::commands::touch::{Touch, What, class};
+use crate::commands::{Published, events};
 use crate::config::{OutputBufferLimits, Settings};
 use crate::group::Observer;
 use crate::node::clients::Clients;
@@ -230,6 +230,18 @@ impl Observer for Notices {
         let theirs = self.pubsub.classes_wanted();
         if leads && theirs != 0 {
             self.notify_others(group, &touches, theirs);
+        }
+    }
+
+    fn published(&self, messages: Vec<Published>) {
+        let limits = self.limits.load();
+        for published in messages {
+            let message = Message {
+                is_sharded: published.is_sharded,
+                channel: &published.channel,
+                payload: &published.payload,
+            };
+            self.pubsub.publish(&message, &limits);
         }
     }
 

@@ -108,8 +108,10 @@ impl Tracking {
         }
     }
 
+    /// Changes how many keys are remembered. What is too much then is given up.
     pub(super) fn set_max_keys(&self, max_keys: usize) {
         self.max_keys.store(max_keys, Ordering::Relaxed);
+        self.give_up_excess(&mut self.table.lock());
     }
 
     /// Whether anybody keeps copies.
@@ -187,6 +189,10 @@ impl Tracking {
             });
             table.items += usize::from(readers.clients.insert(client));
         }
+        self.give_up_excess(table);
+    }
+
+    fn give_up_excess(&self, table: &mut Table) {
         let max_keys = self.max_keys.load(Ordering::Relaxed);
         if max_keys > 0 && table.keys.len() > max_keys {
             // To find keys means to walk over what earlier ones have left, so it is done seldom,
@@ -398,6 +404,9 @@ mod tests {
         world.tracking.set_max_keys(2);
         world.tracking.remember(1, GROUP, &[b"a", b"b", b"c"]);
         assert_eq!(world.tracking.counts().keys, 2);
+        assert_eq!(world.told().matches('>').count(), 1);
+        world.tracking.set_max_keys(1);
+        assert_eq!(world.tracking.counts().keys, 1);
         assert_eq!(world.told().matches('>').count(), 1);
     }
 

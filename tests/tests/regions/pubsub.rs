@@ -109,3 +109,38 @@ fn the_others_go_on_when_a_node_is_killed_and_it_listens_again_when_it_is_back()
     };
     assert!(first.starts_with("again "), "{first}");
 }
+
+#[test]
+fn what_a_script_publishes_reaches_the_listeners_on_every_node_once() {
+    let world = World::start(&Layout::three(1)).unwrap();
+    let nodes: Vec<u32> = world.cluster.nodes().collect();
+    let listeners = nodes
+        .iter()
+        .map(|&node| listen(&world, node, "SUBSCRIBE news"));
+    let mut listeners: Vec<Client> = listeners.collect();
+    let script =
+        "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('PUBLISH', 'news', ARGV[1])";
+    let mut published = Vec::new();
+    for node in &nodes {
+        let mut client = world.cluster.connect(*node).unwrap();
+        for key in ["eu:key", "us:key", "ap:key", "key"] {
+            let text = format!("{node} {key}");
+            let reply = client.call(["EVAL", script, "1", key, &text]).unwrap();
+            // How many receive it differs from replica to replica.
+            assert_eq!(reply, Value::Integer(0), "{text}");
+            published.push(text);
+        }
+    }
+    published.sort();
+    let mut publisher = world.cluster.connect(nodes[0]).unwrap();
+    for listener in &mut listeners {
+        let messages = published.iter().map(|_| payload(&listener.read().unwrap()));
+        let mut messages: Vec<String> = messages.collect();
+        messages.sort();
+        assert_eq!(messages, published);
+    }
+    publisher.run("PUBLISH news end").unwrap();
+    for listener in &mut listeners {
+        assert_eq!(payload(&listener.read().unwrap()), "end");
+    }
+}

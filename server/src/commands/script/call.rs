@@ -6,7 +6,8 @@
 //!
 //! What a read shows must be the same on every replica. Listings of the keyspace follow an order of
 //! their own here (`listing.rs`), random choices come from the entry's seed, and what is known to
-//! differ (access times) is refused.
+//! differ (access times) is refused. What a script publishes is collected, and sent by whoever leads
+//! the group when the entry has been applied; a script that is undone has published nothing.
 
 use bailiwick_frame::{Args, Encoder};
 use mlua::{Lua, Value};
@@ -19,8 +20,8 @@ use crate::authority::{Authority, Stray};
 use crate::commands::block::asks_to_wait;
 use crate::commands::registry::{find, lookup};
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Handler, Keys, Known, NodeCommand, ReadContext, events,
-    parse,
+    Command, CommandError, Counters, Flag, Handler, Keys, Known, NodeCommand, Published,
+    ReadContext, events, parse,
 };
 use crate::state::stray_of;
 
@@ -301,6 +302,9 @@ fn run_node_command(
     args: Args<'_>,
     reply: &mut Vec<u8>,
 ) -> Result<(), CommandError> {
+    if let NodeCommand::Publish | NodeCommand::Spublish = which {
+        return publish(running, which == NodeCommand::Spublish, args, reply);
+    }
     let (now_ms, databases) = match &running.access {
         Access::Write(context) => (context.now_ms, context.keyspace.databases()),
         Access::Read(context) => (context.now_ms, context.keyspace.databases()),
@@ -325,5 +329,33 @@ fn run_node_command(
         }
         _ => return Err(NOT_ALLOWED),
     }
+    Ok(())
+}
+
+/// Notes a message, which is sent when the script is done. How many will receive it differs from
+/// node to node, so the script hears of none.
+fn publish(
+    running: &mut Running<'_, '_>,
+    is_sharded: bool,
+    args: Args<'_>,
+    reply: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    let Access::Write(context) = &running.access else {
+        return Err(READ_ONLY);
+    };
+    if !running.may_write {
+        return Err(READ_ONLY);
+    }
+    let (channel, payload) = (args.arg(1), args.arg(2));
+    running.published_bytes += channel.len() + payload.len();
+    if running.published_bytes > MAX_TEXT_BYTES {
+        return Err(TOO_LONG);
+    }
+    context.counters.published.borrow_mut().push(Published {
+        is_sharded,
+        channel: channel.into(),
+        payload: payload.into(),
+    });
+    Encoder::new(reply, running.protocol).integer(0);
     Ok(())
 }

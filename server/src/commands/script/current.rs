@@ -75,6 +75,8 @@ pub(super) struct Running<'a, 'b> {
     pub(super) is_doomed: bool,
     /// What it was called with; nothing while a library is loaded that is no part of a call.
     pub(super) terms: Option<&'a Terms<'a>>,
+    /// What it has published, channels included.
+    pub(super) published_bytes: usize,
     /// Nothing but an end is possible once this is set.
     pub(super) ended: Option<Ended>,
     /// Memory has run out. The attempt counts for nothing, even if the script has caught the error:

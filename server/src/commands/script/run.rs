@@ -130,12 +130,13 @@ fn attempt(
     out: &mut Encoder<'_>,
 ) -> Attempt {
     let start = out.buffer().len();
-    let (random, touches) = match access {
+    let (random, touches, published) = match access {
         Access::Write(context) => {
             context.keyspace.begin_undo();
-            (context.random, context.counters.touches.len())
+            let published = context.counters.published.borrow().len();
+            (context.random, context.counters.touches.len(), published)
         }
-        _ => (0, 0),
+        _ => (0, 0, 0),
     };
     let again = match access {
         Access::Write(context) => Access::Write(context),
@@ -175,6 +176,8 @@ fn attempt(
                 // What has not happened is told to nobody.
                 let noted = &context.counters.touches;
                 noted.with_list(|list| list.truncate(touches));
+                let messages = &context.counters.published;
+                messages.borrow_mut().truncate(published);
                 context.random = random;
             }
         }
@@ -261,6 +264,7 @@ impl<'a, 'b> Running<'a, 'b> {
             was_seen: false,
             is_doomed: false,
             terms,
+            published_bytes: 0,
             ended: None,
             is_out_of_memory: false,
             is_at_home: terms.is_none_or(|terms| terms.is_at_home),

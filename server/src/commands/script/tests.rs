@@ -509,3 +509,41 @@ fn an_error_that_a_script_returns_is_an_error_of_the_command() {
     let replied = eval(&mut fixture, "return {1, redis.error_reply('MINE')}");
     assert_eq!(replied, "[1 -ERR MINE]");
 }
+
+#[test]
+fn what_a_script_publishes_is_collected_unless_it_is_undone() {
+    let mut fixture = Fixture::default();
+    let published = |fixture: &Fixture| {
+        let published = fixture.counters.published.take();
+        let texts = published.iter().map(|message| {
+            let is_sharded = message.is_sharded;
+            let (channel, payload) = (&message.channel, &message.payload);
+            format!(
+                "{is_sharded} {} {}",
+                channel.escape_ascii(),
+                payload.escape_ascii()
+            )
+        });
+        texts.collect::<Vec<_>>()
+    };
+    let script = "return {redis.call('publish', 'c', 'm'), redis.call('spublish', 's', '')}";
+    assert_eq!(eval(&mut fixture, script), "[0 0]");
+    assert_eq!(published(&fixture), ["false c m", "true s "]);
+    // An error leaves what was done before, messages too.
+    eval(&mut fixture, "redis.call('publish', 'c', 'm') error('no')");
+    assert_eq!(published(&fixture), ["false c m"]);
+    eval(
+        &mut fixture,
+        "redis.call('publish', 'c', 'm') while true do end",
+    );
+    assert!(
+        published(&fixture).is_empty(),
+        "what was undone was published"
+    );
+    let refused = call(
+        &mut fixture,
+        &["EVAL_RO", "redis.call('publish', 'c', 'm')", "0"],
+    );
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.starts_with("ERR Write commands are not allowed from read-only scripts."));
+}
