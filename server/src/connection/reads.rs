@@ -17,9 +17,8 @@ use bailiwick_replication::GroupId;
 use parking_lot::RwLockReadGuard;
 
 use super::Session;
-use crate::commands::within;
 use crate::commands::{
-    CommandError, Counters, Flag, Handler, Known, Outcome, ReadContext, ReadHandler,
+    CommandError, Counters, Flag, Handler, Known, Outcome, ReadContext, ReadHandler, within,
 };
 use crate::group::Group;
 use crate::keyspace::{AccessClock, LOOK_AHEAD};
@@ -29,7 +28,7 @@ use crate::state::State;
 use crate::worker::Worker;
 
 /// What a script that reads may do on a connection's thread: less than a few milliseconds of work.
-/// One that does more is run anew by a thread of its group, which costs as much again as it did here.
+/// One that does more is run anew by a thread of its group, and has cost that much more.
 pub(crate) const QUICK_STEPS: u64 = 200_000;
 
 /// A run of reads of one group, under one lock, one clock reading, and one set of counters.

@@ -2,9 +2,8 @@
 //! other, under the read lock of the state.
 //!
 //! So neither a connection's thread nor the replica's stands still for them, and they can be ended
-//! ([`Attendance`](super::attendance::Attendance)). Whoever gives a proposal here has made sure that
-//! this node's state is new enough. The thread is started when there is something for it the first
-//! time.
+//! (`attendance`). Whoever gives a proposal here has made sure that this node's state is new
+//! enough. The thread is started when there is something for it the first time.
 //!
 //! **How it fails.** Writes wait for the lock, as long as such a script runs. If the system has no
 //! room for a thread, the client hears so.

@@ -1,11 +1,11 @@
 //! The script that a group runs at this moment: since when, whether it can be ended, and what
 //! becomes of those who need the group meanwhile.
 //!
-//! The thread that runs a script says so here every few hundred microseconds ([`Attendance::look`]).
-//! A script that has been running for [`NOTICED_MS`] is *noticed*: connections look at each request
-//! before they run it. From `busy-reply-threshold` on the group is *busy*: who needs its state is
-//! answered with `-BUSY` at once, and so is, with every look, whoever waits for it and is not logged
-//! yet. What is logged waits for its outcome.
+//! The thread that runs a script says so here every few hundred microseconds
+//! ([`Attendance::look`]). A script that has been running for [`NOTICED_MS`] is *noticed*:
+//! connections look at each request before they run it. From `busy-reply-threshold` on the group is
+//! *busy*: who needs its state is answered with `-BUSY` at once, and so is, with every look,
+//! whoever waits for it and is not logged yet. What is logged waits for its outcome.
 //!
 //! A script is *killed* by a word that its next look gives back; scripts that stand in the log do
 //! not hear it, because replicas could not agree on when.

@@ -8,9 +8,9 @@
 //!
 //! * `store`: which scripts and libraries a group knows; replicated.
 //! * `eval`, `functions`: the commands. `flags`: first lines. `payload`: what FUNCTION DUMP writes.
-//! * `run`: a run with its undo. `current`: the script that runs. `attend`: who looks on. `engine`: Lua. `prelude.lua`: the
-//!   globals. `raw`, `stock`: functions that stand in for Lua's own. `bounds`: what Lua does not
-//!   bound.
+//! * `run`: a run with its undo. `current`: the script that runs. `attend`: who looks on. `engine`:
+//!   Lua. `prelude.lua`: the globals. `raw`, `stock`: functions that stand in for Lua's own.
+//!   `bounds`: what Lua does not bound.
 //! * `call`, `api`, `convert`, `listing`, `library`: what `redis` offers.
 //! * `json`, `pack`, `bits`, `structs`: the libraries `cjson`, `cmsgpack`, `bit` and `struct`.
 //!
@@ -20,9 +20,9 @@
 //!
 //! **Limits.** A script that makes `MAX_STEPS` is ended on all replicas at the same step. Until
 //! then nothing else happens in the group, and nobody can end it earlier if it stands in the log,
-//! since replicas would have to agree on when. What only reads outside the log can be ended by SCRIPT
-//! KILL and FUNCTION KILL. Work that Lua does within one instruction, such as matching a hard
-//! pattern, is not counted.
+//! since replicas would have to agree on when. What only reads outside the log can be ended by
+//! SCRIPT KILL and FUNCTION KILL. Work that Lua does within one instruction, such as matching a
+//! hard pattern, is not counted.
 //!
 //! **Libraries** are loaded anew for each call of one of their functions. What they keep in local
 //! variables lasts for one call: replicas that have started at different times would differ
