@@ -19,6 +19,7 @@ use super::random::Lrand;
 use super::store::Described;
 use super::{json, library};
 use crate::commands::{CommandError, Outcome};
+use crate::group::planted;
 use crate::routing::CROSSSLOT;
 
 const NO_MEMORY: &str =
@@ -215,7 +216,7 @@ impl<'a, 'b> Running<'a, 'b> {
             protocol: Protocol::Resp2,
             database,
             chance: Cell::new(seed),
-            lrand: Lrand::from_bits(seed >> 8),
+            lrand: Lrand::from_bits(planted::chance_of_script(seed) >> 8),
             steps: 0,
             ended: None,
             is_out_of_memory: false,
