@@ -26,7 +26,11 @@ fn faults_break_no_promise_to_clients() {
     }
     let per_second = seeds as f64 / start.elapsed().as_secs_f64();
     println!("{seeds} seeds, {per_second:.1} a second: {total}");
-    let has_all = total.answered > 0 && total.changes > 0 && total.transfers > 0 && total.wipes > 0;
+    let has_all = total.answered > 0
+        && total.changes > 0
+        && total.transfers > 0
+        && total.wipes > 0
+        && total.scripts > 0;
     assert!(
         has_all || seeds < 100,
         "many seeds and not every fault: {total}"

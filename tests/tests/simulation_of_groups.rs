@@ -48,7 +48,11 @@ fn prefixes_that_move_under_faults_break_no_promise() {
         && total.swaps > 0
         && total.complete_listings > 0
         && total.forgeries > 0
-        && total.changes > 0;
+        && total.changes > 0
+        && total.passed_on >= seeds
+        && total.served > 0
+        && total.asked_anew > 0
+        && total.scripts > 0;
     assert!(
         has_all || seeds < 30,
         "many seeds and not everything: {total}"

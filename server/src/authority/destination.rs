@@ -115,14 +115,6 @@ impl Authority {
         });
         self.put(prefix, domain);
         self.take_delegations(delegations);
-        let known: Vec<Vec<u8>> = self
-            .departed
-            .under(prefix)
-            .map(|(p, _)| p.to_vec())
-            .collect();
-        for below in known {
-            self.set_departed(&below, None);
-        }
         Ok(Effect::Admit)
     }
 

@@ -67,12 +67,15 @@ const ROOT: GroupId = GroupId(0);
 ///
 /// Invariants: no domain is empty; what is owned is not arriving; what is delegated has an owned
 /// domain above it with no other domain in between, and is not retired; `frozen`, `unsettled` and
-/// `fence` follow from `domains`.
+/// `fence` follow from `domains`. Once a prefix was served here at an epoch, that or a later one is
+/// known for good, by what is owned, delegated, departed or retired: a source that is still frozen
+/// for that epoch is never told that it was not committed.
 #[derive(Clone, Debug)]
 pub struct Authority {
     group: GroupId,
     domains: PrefixMap<Domain>,
-    /// Where prefixes have gone that were served here. A hint for those who know no better.
+    /// Where prefixes have gone that were served here, or dropped below one that was: a hint for
+    /// those who know no better, and what tells sources that are late that it has been committed.
     departed: PrefixMap<Departed>,
     /// The last epochs of delegations that were dropped.
     retired: BTreeMap<Box<[u8]>, u64>,

@@ -85,8 +85,13 @@ impl Authority {
             domain.delegated = None;
             self.put(below, domain);
         }
-        for (below, _) in &below.retired {
+        for (below, epoch) in &below.retired {
             self.set_retired(below, None);
+            // It may have been served here before it was dropped, and its last source may not know
+            // that yet: what was committed is never denied, whoever knows about the prefix now.
+            let group = to;
+            let epoch = *epoch;
+            self.set_departed(below, Some(Departed { epoch, group }));
         }
         domain.owned = None;
         self.put(prefix, domain);

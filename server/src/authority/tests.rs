@@ -256,6 +256,56 @@ fn an_order_of_a_move_that_is_over_is_refused_by_who_knows() {
     owner.check_invariants();
 }
 
+/// Found by the simulation of several groups (`--groups 3 --first 8`): the source of a prefix that
+/// was being dropped was late to hear that it was at home, and meanwhile the parent went on.
+#[test]
+fn what_was_committed_and_dropped_is_not_denied_when_the_parent_has_gone() {
+    let none = Delegations::default;
+    let mut parent = Authority::new(HERE);
+    let _ = parent.delegate(b"a:", HERE).expect("created");
+    let _ = parent.delegate(b"a:b:", THERE).expect("created");
+    let _ = parent.freeze(b"a:b:", 2, 1).expect("frozen");
+    let _ = parent.depart(b"a:b:", 2, THERE).expect("departed");
+    let _ = parent.settle(b"a:b:", 2, THERE).expect("settled");
+    let _ = parent.drop_prefix(b"a:b:").expect("on its way home");
+    let _ = parent.arrive(b"a:b:", 3, THERE, 7).expect("staged");
+    let _ = parent.commit(b"a:b:", 3, 7, (0, 0), none()).expect("here");
+    assert_eq!(parent.settle(b"a:b:", 3, HERE), Ok(Effect::Merge));
+    let committed = Err(Refusal::Committed(b"a:b:".to_vec(), 3));
+    assert_eq!(parent.abort(b"a:b:", 3, 7), committed);
+    let _ = parent.relocate(b"a:", THERE).expect("moving");
+    let _ = parent.freeze(b"a:", 2, 8).expect("frozen");
+    let below = parent.delegations_of(b"a:");
+    let _ = parent.depart(b"a:", 2, THERE).expect("departed");
+    assert_eq!(parent.abort(b"a:b:", 3, 7), committed);
+    copy(&parent);
+    // Nor when the parent comes back.
+    let _ = parent.arrive(b"a:", 3, THERE, 9).expect("staged");
+    let _ = parent.commit(b"a:", 3, 9, (0, 0), below).expect("here");
+    assert_eq!(parent.abort(b"a:b:", 3, 7), committed);
+    assert_eq!(parent.place(b"a:b:1"), Place::Here);
+    let _ = parent.delegate(b"a:b:", THERE).expect("created anew");
+    assert_eq!(parent.abort(b"a:b:", 3, 7), committed);
+    parent.check_invariants();
+}
+
+/// The same for a prefix that has gone on by itself, and whose parent comes later.
+#[test]
+fn what_has_gone_on_is_not_denied_when_the_parent_comes() {
+    let none = Delegations::default;
+    let mut group = Authority::new(THERE);
+    let _ = group.arrive(b"a:b:", 2, HERE, 1).expect("staged");
+    let _ = group.commit(b"a:b:", 2, 1, (0, 0), none()).expect("here");
+    let _ = group.leave(b"a:b:", 3, GroupId(2)).expect("leaving");
+    let _ = group.freeze(b"a:b:", 3, 1).expect("frozen");
+    let _ = group.depart(b"a:b:", 3, GroupId(2)).expect("departed");
+    let _ = group.arrive(b"a:", 5, HERE, 1).expect("staged");
+    let _ = group.commit(b"a:", 5, 1, (0, 0), none()).expect("here");
+    let committed = Err(Refusal::Committed(b"a:b:".to_vec(), 2));
+    assert_eq!(group.abort(b"a:b:", 2, 1), committed);
+    group.check_invariants();
+}
+
 #[test]
 fn what_has_gone_is_a_hint_and_no_fence() {
     let mut group = Authority::new(THERE);

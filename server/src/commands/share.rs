@@ -14,6 +14,7 @@ use super::{
     listing,
 };
 use crate::authority::Share;
+use crate::group::planted::{self, Planted};
 use crate::keyspace::Entry;
 use crate::state::{DecodeError, Reader, put_bytes, put_varint};
 
@@ -167,7 +168,7 @@ fn count(ctx: &ReadContext<'_>, _: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
 
 fn flush(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let share = Share::of(ctx.authority, b"");
-    if share.frozen.is_none() {
+    if share.frozen.is_none() && !planted::is_on(Planted::FlushForgotten) {
         let databases = match args.arg(1) {
             b"ALL" => 0..ctx.keyspace.databases(),
             _ => ctx.database..ctx.database + 1,

@@ -8,13 +8,15 @@
 //! is to be sent unasked is sent meanwhile; no reply of a request that waits is remembered for
 //! tracking, so it does not matter whether news of its keys stands before it or behind.
 //!
+//! What is asked when, and what the answers mean, is decided by `routing::vigil`.
+//!
 //! **The log decides.** Whoever wants the waiting to end says so by `_UNBLOCK`, which finds the
 //! request either waiting still, and then nothing was done for it, or served before; then that
 //! reply is the client's, although its time was over. So no element is lost between the two.
 //!
 //! **Where the reply comes from.** If this node applies the group's log, the bell brings it. If
 //! not, it stays with the group until it is fetched by `_LOOK`, for which the bell is rung, too; as
-//! that may be lost, there is a look every [`LOOK_AGAIN`].
+//! that may be lost, there is a look every ten seconds.
 //!
 //! **Keys that go to another group.** The waiter is dismissed there, and the request made anew
 //! where the keys are now, with the time of its first arrival, by which it stands in its old order
@@ -32,38 +34,27 @@ use tokio::io::{AsyncReadExt, Interest};
 use tokio::time::Instant;
 
 use super::ask::{ask, nanos_of};
-use super::waiting::{Asked, UNCERTAIN, Waiting};
+use super::waiting::Waiting;
 use super::{Connection, End, READ_BYTES, READ_MAX_BYTES};
 use crate::commands::{Known, lookup, timeout_of};
-use crate::group::bells::{Bell, Call};
+use crate::group::bells::Bell;
 use crate::node::clients::bump;
 use crate::node::{self, Shutdown};
+use crate::routing::vigil::{Event, Step};
 
-/// How often it is looked whether a reply is there that nobody has said anything of.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// After so long a group is asked again that could not be asked.
-const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How much a client may send ahead; beyond that it is only noticed when it goes.
 const READ_AHEAD_BYTES: usize = READ_MAX_BYTES;
 /// How often a client is looked after that has sent that much.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 
-const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
-
-/// Why a wait is over, or is to be looked after.
-enum Event {
-    Rung(Call),
-    TimeOut,
-    /// By `CLIENT UNBLOCK`.
-    Ordered {
-        with_error: bool,
-    },
-    Shutdown,
+/// What a connection hears while its request waits.
+enum Heard {
+    /// What concerns the request.
+    Event(Event),
     /// The client has gone.
     Gone,
     /// There is something for it that it did not ask for.
     Feed,
-    Look,
 }
 
 impl Connection {
@@ -82,8 +73,9 @@ impl Connection {
         let bell = worker.node.seats.bells.hang();
         let (reply, nanos) = match (timeout_ms, key, bell) {
             (Some(Ok(timeout_ms)), Some(key), Some(bell)) => {
-                let wait = Waiting::new(&worker, bell, (database, protocol), (args, key));
-                let done = self.wait_for_keys(command, wait, timeout_ms).await;
+                let session = (database, protocol);
+                let wait = Waiting::new(&worker, bell, session, command, (args, key));
+                let done = self.wait_for_keys(wait, timeout_ms).await;
                 self.guard.client.end_blocking();
                 done?
             }
@@ -117,85 +109,43 @@ impl Connection {
     /// to execute.
     async fn wait_for_keys(
         &mut self,
-        command: Known,
         mut wait: Waiting,
         timeout_ms: u64,
     ) -> Result<(Vec<u8>, u64), End> {
         let timeout = Duration::from_millis(timeout_ms);
         let deadline = Some(timeout).filter(|timeout| !timeout.is_zero());
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut is_new = true;
-        let reply = loop {
-            let asked = match is_new {
-                true => wait.ask(command).await,
-                false => wait.look().await,
+        let mut step = wait.begin();
+        loop {
+            step = match step {
+                Step::Ask { words, group } => wait.ask(&words, group).await,
+                Step::Await { look_after } => {
+                    let event = self.next_event(&wait, deadline, look_after).await;
+                    wait.happened(event.ok_or(End::Closed)?)
+                }
+                Step::Reply(reply) => return Ok((reply, wait.nanos)),
+                Step::Close => return Err(End::Closed),
             };
-            let is_first = !std::mem::replace(&mut wait.was_asked, true);
-            let mut look_after = LOOK_AGAIN;
-            match asked {
-                Asked::Replied(reply) => break reply,
-                Asked::Waits => (is_new, wait.is_doubtful) = (false, false),
-                Asked::Gone if wait.is_doubtful => break wait.error(UNCERTAIN),
-                Asked::Gone => {
-                    is_new = true;
-                    continue;
-                }
-                Asked::Refused(reply) | Asked::Unknown(reply) if is_first => break reply,
-                Asked::Refused(_) => look_after = ASK_AGAIN,
-                Asked::Unknown(_) => {
-                    // Was it the fetching of the reply that got lost?
-                    wait.is_doubtful = true;
-                    look_after = ASK_AGAIN;
-                    is_new = false;
-                }
-            }
-            let event = self.next_event(&wait, deadline, look_after).await;
-            match event {
-                Event::Rung(Call::Done(reply)) => {
-                    wait.is_settled = true;
-                    break reply.to_vec();
-                }
-                Event::Rung(Call::Again) => is_new = true,
-                Event::Rung(Call::Lost) => break wait.error(UNCERTAIN),
-                Event::Rung(Call::Look) => {}
-                // Whoever is no member any more may have missed that it was served.
-                Event::Look => wait.is_doubtful |= !is_new && !wait.is_kept,
-                // What is fed was sent before.
-                Event::Gone | Event::Feed => return Err(End::Closed),
-                Event::Ordered { with_error: true } => {
-                    break wait.end(|out| out.error(UNBLOCKED)).await;
-                }
-                Event::TimeOut | Event::Ordered { with_error: false } => {
-                    break wait.end(|out| out.null_array()).await;
-                }
-                Event::Shutdown => match wait.end_if_served().await {
-                    Some(reply) => break reply,
-                    None => return Err(End::Closed),
-                },
-            }
-        };
-        Ok((reply, wait.nanos))
+        }
     }
 
-    /// Waits until something happens that concerns a request that waits, shown as blocked.
+    /// Waits until something happens that concerns a request that waits, shown as blocked; `None`
+    /// if its client has gone.
     async fn next_event(
         &mut self,
         wait: &Waiting,
         deadline: Option<Instant>,
         look_after: Duration,
-    ) -> Event {
+    ) -> Option<Event> {
         self.guard.client.begin_blocking();
         loop {
-            let event = self.listen(&wait.bell, deadline, look_after).await;
-            if matches!(event, Event::Feed) {
-                match self.send_pushes().await {
-                    Ok(()) => continue,
-                    Err(_) => return Event::Gone,
-                }
-            }
-            // As long as this node applies the log of its group, there is nothing to look after.
-            if !matches!(event, Event::Look) || !wait.is_looked_after() {
-                return event;
+            match self.listen(wait.bell(), deadline, look_after).await {
+                // As long as this node applies the log of its group, there is nothing to look
+                // after.
+                Heard::Event(Event::Look) if wait.is_looked_after() => {}
+                Heard::Event(event) => return Some(event),
+                Heard::Gone => return None,
+                Heard::Feed => self.send_pushes().await.ok()?,
             }
         }
     }
@@ -205,7 +155,7 @@ impl Connection {
         bell: &Bell,
         deadline: Option<Instant>,
         look_after: Duration,
-    ) -> Event {
+    ) -> Heard {
         let client = self.guard.client.clone();
         let mut orders = self.guard.worker.node.shutdown_orders();
         let fed = self.guard.client.clone();
@@ -222,14 +172,14 @@ impl Connection {
         };
         tokio::select! {
             biased;
-            call = bell.rung() => Event::Rung(call),
-            with_error = client.unblock_ordered() => Event::Ordered { with_error },
+            call = bell.rung() => Heard::Event(Event::Rung(call)),
+            with_error = client.unblock_ordered() => Heard::Event(Event::Ordered { with_error }),
             // An error means that the node is gone, which is as good as an order.
-            _ = orders.wait_for(|order| *order != Shutdown::No) => Event::Shutdown,
-            () = over => Event::TimeOut,
-            () = feed => Event::Feed,
-            () = self.watch_client() => Event::Gone,
-            () = tokio::time::sleep(look_after) => Event::Look,
+            _ = orders.wait_for(|order| *order != Shutdown::No) => Heard::Event(Event::Shutdown),
+            () = over => Heard::Event(Event::TimeOut),
+            () = feed => Heard::Feed,
+            () = self.watch_client() => Heard::Gone,
+            () = tokio::time::sleep(look_after) => Heard::Event(Event::Look),
         }
     }
 

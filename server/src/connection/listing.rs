@@ -21,7 +21,6 @@ use crate::commands::{CommandError, Known, Outcome, Page, lookup_logged, scan_re
 use crate::node;
 use crate::routing::listing::{self, Answer, Verdict};
 use crate::routing::spread::{self, Words};
-use crate::state::Reader;
 
 /// The first and the longest wait before a listing is tried again.
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -110,8 +109,7 @@ impl Asking {
         let answers = self.listing(b"", |_, _| Words::of([&b"_COUNT"[..]]));
         let mut counts = Weights::new();
         for (group, answer) in answers.await? {
-            let count = Reader::new(&answer.rest).varint();
-            counts.insert(group, count.map_err(|_| NONSENSE)?);
+            counts.insert(group, answer.count().ok_or(NONSENSE)?);
         }
         Ok(counts)
     }

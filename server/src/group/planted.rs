@@ -38,17 +38,31 @@ pub enum Planted {
     HeldAnsweredByOld,
     /// A listing is accepted although the shares do not fit.
     SharesNotCompared,
+    /// A client whose time is over is told so although it was served.
+    ServedAtTimeOut,
+    /// Whoever comes last to wait for a key is served first.
+    LastServedFirst,
+    /// Whoever waits for keys of a prefix that departs goes on waiting there.
+    StraysNotDismissed,
+    /// What a script draws at random depends on the replica.
+    ScriptsDrawForThemselves,
+    /// A part of FLUSHALL is not done, and nobody notices.
+    FlushForgotten,
 }
 
 #[cfg(debug_assertions)]
 std::thread_local! {
     static PLANTED: std::cell::Cell<Option<Planted>> = const { std::cell::Cell::new(None) };
+    static DRAWN: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 /// Plants a bug for this thread, or removes it. Without debug assertions nothing is planted.
 pub fn plant(bug: Option<Planted>) {
     #[cfg(debug_assertions)]
-    PLANTED.set(bug);
+    {
+        PLANTED.set(bug);
+        DRAWN.set(0);
+    }
     #[cfg(not(debug_assertions))]
     let _ = bug;
 }
@@ -63,6 +77,15 @@ pub(crate) fn is_on(bug: Planted) -> bool {
 #[cfg(not(debug_assertions))]
 pub(crate) const fn is_on(_: Planted) -> bool {
     false
+}
+
+/// The chance that a script is given: the entry's, unless replicas draw for themselves.
+pub(crate) fn chance_of_script(seed: u64) -> u64 {
+    #[cfg(debug_assertions)]
+    if is_on(Planted::ScriptsDrawForThemselves) {
+        return DRAWN.replace(DRAWN.get() + (1 << 20));
+    }
+    seed
 }
 
 /// Whether the proposals hold nothing but writes that are answered with OK.

@@ -148,7 +148,7 @@ impl Transaction {
 }
 
 /// Requests copied out of a read buffer.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Arguments {
     bytes: Vec<u8>,
     ranges: Vec<ArgRange>,

@@ -53,6 +53,12 @@ impl Answer {
         Some(Self { share, rest })
     }
 
+    /// What `_COUNT` found: how many keys the group has; `None` if it makes no sense.
+    #[must_use]
+    pub fn count(&self) -> Option<u64> {
+        Reader::new(&self.rest).varint().ok()
+    }
+
     /// What `_SCAN` found, with the number of keys that the group has; `None` if it makes no sense.
     #[must_use]
     pub fn page(&self) -> Option<(u64, Page)> {

@@ -10,11 +10,13 @@
 
 pub mod errand;
 pub mod listing;
+pub mod orphan;
 pub mod pursuit;
 pub mod redirect;
 pub mod slots;
 pub mod spread;
 pub mod topology;
+pub mod vigil;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

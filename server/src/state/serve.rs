@@ -15,6 +15,7 @@ use super::waiters::{Kind, Place, WaiterId};
 use super::{Applier, Waiter};
 use crate::authority::Stray;
 use crate::commands::{CommandError, Known, Outcome, lookup_logged, run_waiting};
+use crate::group::planted::{self, Planted};
 
 impl Applier<'_> {
     /// Serves those who wait for what has been touched. To be called behind each item of a
@@ -91,6 +92,9 @@ impl Applier<'_> {
 
     /// Dismisses those of whose keys one is served elsewhere by now.
     fn dismiss_strays(&mut self) {
+        if planted::is_on(Planted::StraysNotDismissed) {
+            return;
+        }
         let state = &mut *self.state;
         let has_gone = |id: &WaiterId| {
             let waiter = state.waiters.get(*id);

@@ -30,6 +30,7 @@ use std::ops::Bound;
 use bailiwick_frame::{Args, Protocol};
 use bytes::Bytes;
 
+use crate::group::planted::{self, Planted};
 use crate::keyspace::Awaited;
 use waiter::Request;
 pub use waiter::{Awaits, Kind, Place, Waiter, WaiterId, Woken};
@@ -90,10 +91,13 @@ impl Waiters {
         (awaits, request): (Awaits, Args<'_>),
         awaited: &mut Awaited,
     ) {
-        let place = Place {
+        let mut place = Place {
             arrival_ms,
             ordinal: self.next_ordinal,
         };
+        if planted::is_on(Planted::LastServedFirst) {
+            place.arrival_ms = -arrival_ms;
+        }
         self.next_ordinal += 1;
         let mut keys: Vec<Box<[u8]>> = Vec::with_capacity(awaits.keys.len());
         for key in awaits.keys {

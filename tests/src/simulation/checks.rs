@@ -331,6 +331,10 @@ pub(super) fn digest(state: &State) -> u64 {
         .filter(|(_, count)| **count > 0);
     created.for_each(|slot| slot.hash(&mut hasher));
     format!("{:?} {:?}", state.origins, state.configuration).hash(&mut hasher);
+    state.scripts.digest().hash(&mut hasher);
+    if !state.waiters.is_empty() {
+        format!("{:?}", state.waiters).hash(&mut hasher);
+    }
     hasher.finish()
 }
 

@@ -17,6 +17,7 @@ use crate::history::{Begun, Operation, Outcome, Reply};
 use super::agenda::Event;
 use super::mixed;
 use super::requests::{self, Answer, Words};
+use super::scripts;
 use super::subject::Subject;
 use super::{MS, Simulation};
 
@@ -272,6 +273,8 @@ impl Simulation {
         let count = self.rng.usize(1..=4);
         let commands = (0..count).map(|_| mixed::command(&mut self.rng, ""));
         let commands: Vec<Words> = commands.collect();
+        let scripts = commands.iter().filter(|words| scripts::is_script(words));
+        self.counts.scripts += scripts.count() as u64;
         self.record(client, Vec::new(), Kind::Aside);
         self.propose(client, requests::pipeline(&commands, client));
     }

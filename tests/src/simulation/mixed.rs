@@ -7,6 +7,7 @@
 use fastrand::Rng;
 
 use super::requests::Words;
+use super::scripts;
 
 /// `K` is a key, `M` a member, `V` a number, `T` a short time in milliseconds.
 const COMMANDS: &[&str] = &[
@@ -67,12 +68,18 @@ const LARGE: &[(&str, usize)] = &[
     ("ZADD K", 140),
 ];
 /// Keys that a command may choose from, with each beginning.
-const KEYS: u32 = 4;
+pub(super) const KEYS: u32 = 4;
 /// One in so many commands is a large one.
 const LARGE_ONE_IN: u32 = 24;
 
+/// One in so many requests is a script.
+const SCRIPT_ONE_IN: u32 = 8;
+
 /// A command on keys with this beginning.
 pub(super) fn command(rng: &mut Rng, prefix: &str) -> Words {
+    if rng.u32(..SCRIPT_ONE_IN) == 0 {
+        return scripts::command(rng, prefix);
+    }
     if rng.u32(..LARGE_ONE_IN) == 0 {
         let (command, pairs) = LARGE[rng.usize(..LARGE.len())];
         let mut words = fill(rng, command, prefix);
@@ -82,8 +89,18 @@ pub(super) fn command(rng: &mut Rng, prefix: &str) -> Words {
         }
         return words;
     }
+    small_command(rng, prefix)
+}
+
+/// A command of few words.
+pub(super) fn small_command(rng: &mut Rng, prefix: &str) -> Words {
     let command = COMMANDS[rng.usize(..COMMANDS.len())];
     fill(rng, command, prefix)
+}
+
+/// One of the keys, as a script writes it that has their beginning in `P`.
+pub(super) fn key(rng: &mut Rng) -> String {
+    format!("P .. 'mixed:{}'", rng.u32(..KEYS))
 }
 
 fn fill(rng: &mut Rng, command: &str, prefix: &str) -> Words {

@@ -32,6 +32,7 @@ mod node;
 mod plan;
 mod planted;
 mod requests;
+mod scripts;
 pub mod several;
 mod subject;
 mod summary;
@@ -144,10 +145,13 @@ impl Site for Simulation {
     }
 
     fn hear_up(&mut self, node: u64, peer: u64, session: u64) {
-        let disk = self.nodes[&peer].member_id().disk;
+        let files = self.nodes[&peer].disk.files();
+        let (disk, life) = (files.id, files.incarnation);
+        drop(files);
         let up = node::Input::Up {
             peer,
             disk,
+            life,
             session,
         };
         self.input(node, up);

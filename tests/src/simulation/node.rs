@@ -41,6 +41,8 @@ pub(super) enum Input {
     Up {
         peer: u64,
         disk: u64,
+        /// Which life of the peer.
+        life: u64,
         session: u64,
     },
     Down {
@@ -381,10 +383,12 @@ impl Running {
             Input::Up {
                 peer,
                 disk,
+                life,
                 session,
             } => {
                 self.sessions.insert(peer, session);
                 self.member.link_up(NodeId(peer), disk);
+                self.member.note_life(NodeId(peer), life);
             }
             Input::Down { peer, session } => {
                 if self.sessions.get(&peer) == Some(&session) {

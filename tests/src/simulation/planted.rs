@@ -28,12 +28,14 @@ pub enum Planted {
     AnsweredBeforeApplied,
     /// A leader logs what members sent to it in an earlier configuration.
     LoggedAfterSeal,
+    /// What a script draws at random depends on the replica.
+    ScriptsDrawForThemselves,
 }
 
 impl Planted {
     /// Those that are found soon. [`Self::Drift`] needs more luck: a leader has to be the slow one
     /// and be cut off while somebody reads.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::LyingDisk,
         Self::CheckpointWithoutOrigins,
         Self::StartWithoutCheckpoint,
@@ -43,6 +45,7 @@ impl Planted {
         Self::LeaseWithoutDecided,
         Self::AnsweredBeforeApplied,
         Self::LoggedAfterSeal,
+        Self::ScriptsDrawForThemselves,
     ];
 }
 
@@ -55,6 +58,7 @@ pub(super) fn plant(bug: Option<Planted>) {
         Some(Planted::LeaseWithoutDecided) => Some(server::Planted::LeaseWithoutDecided),
         Some(Planted::AnsweredBeforeApplied) => Some(server::Planted::AnsweredBeforeApplied),
         Some(Planted::LoggedAfterSeal) => Some(server::Planted::LoggedAfterSeal),
+        Some(Planted::ScriptsDrawForThemselves) => Some(server::Planted::ScriptsDrawForThemselves),
         _ => None,
     });
 }

@@ -40,6 +40,8 @@ summary! {
     reads_under_lease: "under the lease",
     /// Watched values that were set.
     swaps: "swaps",
+    /// Scripts, and functions that were loaded.
+    scripts: "scripts",
     /// Entries that were applied.
     entries: "entries",
     /// Messages that arrived.

@@ -20,6 +20,7 @@ use super::random::Lrand;
 use super::store::Described;
 use super::{attend, json, library};
 use crate::commands::{CommandError, Outcome};
+use crate::group::planted;
 use crate::routing::CROSSSLOT;
 
 const NO_MEMORY: &str =
@@ -257,7 +258,7 @@ impl<'a, 'b> Running<'a, 'b> {
             protocol: Protocol::Resp2,
             database,
             chance: Cell::new(seed),
-            lrand: Lrand::from_bits(seed >> 8),
+            lrand: Lrand::from_bits(planted::chance_of_script(seed) >> 8),
             steps: 0,
             budget,
             look_at: LOOK_STEPS,

@@ -182,7 +182,8 @@ impl Scripts {
     }
 
     /// What all of it adds up to.
-    pub(crate) fn digest(&self) -> u64 {
+    #[must_use]
+    pub fn digest(&self) -> u64 {
         if self.is_empty() && self.uses == 0 {
             return 0;
         }

@@ -8,6 +8,7 @@ use bailiwick::routing::pursuit::{Next, Pursuit};
 use bailiwick_replication::GroupId;
 
 use super::clients::{Asked, Kind, Watch};
+use super::queues::Taken;
 use super::{Event, World};
 use crate::history::{Begun, Outcome, Reply};
 use crate::simulation::MS;
@@ -107,6 +108,18 @@ impl World {
                 }
                 self.finish_parts(&asked, answers)?;
             }
+            (Kind::Push(push), Answer::Number(_) | Answer::Bytes(_)) => {
+                self.book.end_push(*push, self.now);
+            }
+            (Kind::Take(take), answer) => self.end_take(*take, asked.group, answer)?,
+            (Kind::Remains(key), Answer::Array(elements)) => {
+                let elements = elements.iter().map(|element| match element {
+                    Answer::Bytes(element) => Ok(element.clone()),
+                    other => Err(format!("{key} holds {other:?}")),
+                });
+                let elements = elements.collect::<Result<_, _>>()?;
+                self.book.note_remaining(key, elements);
+            }
             (Kind::Single, answer) => self.finish_parts(&asked, std::slice::from_ref(answer))?,
             (Kind::Look, answer) => {
                 self.note_number(client, answer)?;
@@ -126,7 +139,28 @@ impl World {
             "EXECABORT" if text.contains("MISCONF") => Outcome::Refused,
             _ => requests::refusal(text)?,
         };
+        match (&asked.kind, &outcome) {
+            (Kind::Push(push), Outcome::Refused) => self.book.refuse_push(*push),
+            (Kind::Take(take), Outcome::Refused) => {
+                let asked = (1, asked.group);
+                self.book.end_take(*take, Taken::Nothing, asked, self.now);
+            }
+            _ => {}
+        }
         self.finish_all(asked, &outcome);
+        Ok(())
+    }
+
+    /// An element was taken at once, or there was none.
+    fn end_take(&mut self, take: usize, group: GroupId, answer: &Answer) -> Result<(), String> {
+        let taken = match answer {
+            Answer::Nil => Taken::Nothing,
+            Answer::Bytes(element) => {
+                Taken::Element(self.book.keys_of(take)[0].clone(), element.clone())
+            }
+            other => return Err(format!("LPOP is answered with {other:?}")),
+        };
+        self.book.end_take(take, taken, (1, group), self.now);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 pub use bailiwick::group::planted::Planted as Bug;
 
 /// The bugs that these checkers are to find, with their names.
-pub const BUGS: [(&str, Bug); 10] = [
+pub const BUGS: [(&str, Bug); 14] = [
     ("served-after-freeze", Bug::ServedAfterFreeze),
     ("served-before-commit", Bug::ServedBeforeCommit),
     ("epoch-not-raised", Bug::EpochNotRaised),
@@ -14,6 +14,10 @@ pub const BUGS: [(&str, Bug); 10] = [
     ("abort-forgotten", Bug::AbortForgotten),
     ("held-answered-by-old", Bug::HeldAnsweredByOld),
     ("shares-not-compared", Bug::SharesNotCompared),
+    ("served-at-time-out", Bug::ServedAtTimeOut),
+    ("last-served-first", Bug::LastServedFirst),
+    ("strays-not-dismissed", Bug::StraysNotDismissed),
+    ("flush-forgotten", Bug::FlushForgotten),
 ];
 
 /// The bug of this name.

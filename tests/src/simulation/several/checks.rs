@@ -16,7 +16,7 @@ use crate::simulation::node::REQUEST_TIMEOUT_NS;
 use crate::simulation::{MS, SECOND};
 
 /// How long the slowest thing may take once all faults are over.
-const RECOVERY_NS: u64 = 60 * SECOND;
+pub(super) const RECOVERY_NS: u64 = 60 * SECOND;
 
 /// How long directories may take: two that found nothing new in each other leave each other alone
 /// for up to a minute.
@@ -61,6 +61,12 @@ impl World {
         }
         if let Some(authority) = authority {
             authority.check_invariants();
+            self.tell(|| {
+                let shown = authority.domains().map(|(prefix, domain)| {
+                    format!("\n      '{}' {domain:?}", prefix.escape_ascii())
+                });
+                format!("group {group} at {applied}:{}", shown.collect::<String>())
+            });
             self.truth.insert(group, Truth { applied, authority });
             self.check_servers(group);
         } else if is_newer && let Some(known) = self.truth.get_mut(&group) {
@@ -115,12 +121,16 @@ impl World {
 
     /// Everything is healed: all has to come to rest, and to be right.
     pub(super) fn check_end(&mut self) {
-        self.run_until(2 * REQUEST_TIMEOUT_NS + 4 * SECOND, |world| {
-            world.clients.iter().all(|client| client.asked.is_none())
-        });
-        self.demand("a client is not answered", |world| {
-            world.clients.iter().all(|client| client.asked.is_none())
-        });
+        let is_answered = |world: &Self| {
+            let mut clients = world.clients.iter();
+            clients.all(|client| client.asked.is_none() && client.spreading.is_none())
+        };
+        self.run_until(2 * REQUEST_TIMEOUT_NS + 4 * SECOND, is_answered);
+        self.demand("a client is not answered", is_answered);
+        if !self.replace_strangers() {
+            self.counts.lost += 1;
+            return self.check_history();
+        }
         self.run_until(RECOVERY_NS, Self::is_settled);
         self.demand("prefixes do not come to rest", Self::is_settled);
         for home in HOMES {
@@ -135,6 +145,7 @@ impl World {
         {
             self.fail(format!("{text}; {}", self.show()));
         }
+        self.end_all_waits();
         for client in 0..self.clients.len() {
             let home = HOMES[client % HOMES.len()];
             self.ask_at_last(client, &places::counter(home), &Operation::Increment);
@@ -143,8 +154,13 @@ impl World {
             let client = self.rng.usize(..self.clients.len());
             self.ask_at_last(client, &name, &Operation::Get);
         }
+        self.look_at_elements();
         self.run_until(RECOVERY_NS, Self::has_caught_up);
         self.demand("members do not come to the same point", Self::has_caught_up);
+        self.check_history();
+    }
+
+    fn check_history(&mut self) {
         if self.violation.is_none()
             && let Err(violation) = linearizability::check(&self.history)
         {
@@ -152,7 +168,7 @@ impl World {
         }
     }
 
-    fn demand(&mut self, text: &str, holds: impl Fn(&Self) -> bool) {
+    pub(super) fn demand(&mut self, text: &str, holds: impl Fn(&Self) -> bool) {
         if self.violation.is_none() && !holds(self) {
             self.fail(format!("{text}; {}", self.show()));
         }
@@ -240,7 +256,7 @@ impl World {
     }
 
     /// What a person needs to see of a cluster that stands still.
-    fn show(&self) -> String {
+    pub(super) fn show(&self) -> String {
         let mut text = String::new();
         for (group, truth) in &self.truth {
             text += &format!("\ngroup {group} at {}:", truth.applied);
@@ -267,12 +283,22 @@ impl World {
                     replica.end(),
                     replica.applied(),
                 );
+                let state = seat.shared.state();
+                if !state.waiters.is_empty() {
+                    let takes_part = seat.shared.standing().takes_part();
+                    text += &format!(" takes part {takes_part}, {:?}", state.waiters);
+                }
             }
+            text += &process.orphans.describe();
         }
         for (at, client) in self.clients.iter().enumerate() {
             if let Some(asked) = &client.asked {
                 let waits = (self.now - asked.since) / MS;
                 text += &format!("\nclient {at} at node {} waits for {waits} ms", client.node);
+            }
+            if let Some(wait) = &client.wait {
+                let node = client.node;
+                text += &format!("\nclient {at} at node {node} waits: {}", wait.describe());
             }
         }
         text

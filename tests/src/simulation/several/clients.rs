@@ -16,17 +16,22 @@ use bailiwick::state::Watched;
 use bailiwick_replication::GroupId;
 
 use super::listings::Listing;
-use super::node::Node;
+use super::node::{Node, Process};
 use super::office::Delivery;
 use super::places::{self, HOMES};
+use super::spreads::Spreading;
+use super::waiting::Wait;
 use super::{Event, World};
 use crate::history::{Begun, Operation};
 use crate::simulation::requests::{self, Words};
 use crate::simulation::subject::Subject;
-use crate::simulation::{MS, mixed};
+use crate::simulation::{MS, mixed, scripts};
 
 /// Keys of each home that are written once, at least.
-const LEAST_STAYS: u32 = 3;
+pub(super) const LEAST_STAYS: u32 = 3;
+
+/// The most that a client waits between two requests in haste, in nanoseconds.
+const HASTE_NS: u64 = MS;
 
 /// A client.
 pub(super) struct Client {
@@ -39,6 +44,12 @@ pub(super) struct Client {
     /// Counts what it asked.
     pub(super) asks: u64,
     pub(super) watched: Option<Watch>,
+    /// A request about keys of several homes.
+    pub(super) spreading: Option<Box<Spreading>>,
+    /// It waits for keys.
+    pub(super) wait: Option<Box<Wait>>,
+    /// It does nothing but push, take and wait.
+    pub(super) is_waiting: bool,
 }
 
 /// What WATCH saw of a home's counter, and what the counter was after that.
@@ -79,10 +90,16 @@ pub(super) enum Kind {
     Aside,
     /// A home's keys that stay.
     Stays(usize),
+    /// A push that is in the book.
+    Push(usize),
+    /// A take that is in the book.
+    Take(usize),
+    /// What this key holds when all is over.
+    Remains(String),
 }
 
 impl Client {
-    pub(super) fn new(node: u64) -> Self {
+    pub(super) fn new(node: u64, is_waiting: bool) -> Self {
         Self {
             node,
             asked: None,
@@ -90,7 +107,16 @@ impl Client {
             values: 0,
             asks: 0,
             watched: None,
+            spreading: None,
+            wait: None,
+            is_waiting,
         }
+    }
+
+    /// Whether nothing of it is under way, so that it may as well talk to another node.
+    pub(super) fn is_free(&self) -> bool {
+        let is_idle = self.asked.is_none() && self.listing.is_none() && self.spreading.is_none();
+        is_idle && self.watched.is_none() && self.wait.is_none()
     }
 
     /// The node that it talks to is gone: what became of its requests is unknown.
@@ -98,6 +124,8 @@ impl Client {
         self.asked = None;
         self.listing = None;
         self.watched = None;
+        self.spreading = None;
+        self.wait = None;
     }
 }
 
@@ -105,10 +133,22 @@ impl World {
     /// A client does something, if nothing is under way.
     pub(super) fn act(&mut self, client: usize) {
         let node = self.clients[client].node;
-        let pause = MS / 10 + self.rng.u64(..self.plan.think_ns);
+        let rush = self.rush_of(client);
+        let think_ns = rush.map_or(self.plan.think_ns, |_| HASTE_NS);
+        let pause = MS / 10 + self.rng.u64(..think_ns);
         self.agenda.at(self.now + pause, Event::Client(client));
         if !self.faults || !self.is_awake(node) || self.clients[client].asked.is_some() {
             return;
+        }
+        if self.clients[client].wait.is_some() {
+            // Most have the patience.
+            if self.rng.u32(..100) == 0 {
+                self.walk_away(client);
+            }
+            return;
+        }
+        if self.clients[client].is_waiting {
+            return self.handle_elements(client);
         }
         if self.clients[client].listing.is_none() && self.rng.u32(..12) == 0 {
             self.list(client);
@@ -119,21 +159,43 @@ impl World {
                 None => self.look_at_watched(client, watch),
             };
         }
+        if let Some(group) = rush {
+            return self.ask_in_haste(client, group);
+        }
+        if self.clients[client].spreading.is_none() && self.rng.u32(..10) == 0 {
+            self.spread(client);
+        }
         let home = self.rng.usize(..HOMES.len());
+        let may_stay = !self.has_stays[home] && !self.plan.flushes;
         match self.rng.u32(..100) {
-            0..=15 if !self.has_stays[home] => self.write_stays(client, home),
+            0..=15 if may_stay => self.write_stays(client, home),
             0..=9 => self.write_pair(client, home),
             10..=15 => self.read_pair(client, home),
             16..=24 => self.watch(client, home),
             25..=36 => self.aside(client, home),
+            37..=46 => self.handle_elements(client),
             _ => self.ask_one(client),
         }
     }
 
     fn ask_one(&mut self, client: usize) {
         let name = places::draw(&mut self.rng);
+        self.ask_something(client, &name);
+    }
+
+    /// Asks for a key of a group, if it serves one.
+    fn ask_in_haste(&mut self, client: usize, group: GroupId) {
+        let name = places::draw(&mut self.rng);
+        let node = &self.nodes[&self.clients[client].node];
+        let routes = node.running.as_ref().and_then(Process::routes);
+        if group_of(routes.as_ref(), Subject::of(&name).key) == group {
+            self.ask_something(client, &name);
+        }
+    }
+
+    fn ask_something(&mut self, client: usize, name: &str) {
         let piece = self.piece(client);
-        let subject = Subject::of(&name);
+        let subject = Subject::of(name);
         let mut operations = if name.contains("count:") {
             vec![Operation::Get, Operation::Increment, Operation::Increment]
         } else {
@@ -145,7 +207,7 @@ impl World {
             operations
         };
         let operation = operations.swap_remove(self.rng.usize(..operations.len()));
-        self.ask_for(client, &name, operation);
+        self.ask_for(client, name, operation);
     }
 
     /// One operation.
@@ -271,6 +333,7 @@ impl World {
 
     fn aside(&mut self, client: usize, home: usize) {
         let words = mixed::command(&mut self.rng, HOMES[home]);
+        self.counts.scripts += u64::from(scripts::is_script(&words));
         let proposal = requests::pipeline(&[words], client);
         self.record(client, Vec::new(), Kind::Aside);
         self.propose(client, &format!("{}mixed:", HOMES[home]), proposal);
@@ -292,13 +355,13 @@ impl World {
         keys.map(String::into_bytes).collect()
     }
 
-    fn piece(&mut self, client: usize) -> Vec<u8> {
+    pub(super) fn piece(&mut self, client: usize) -> Vec<u8> {
         let values = &mut self.clients[client].values;
         *values += 1;
         format!("{client:02}-{values:05};").into_bytes()
     }
 
-    fn record(&mut self, client: usize, parts: Vec<(String, Operation)>, kind: Kind) {
+    pub(super) fn record(&mut self, client: usize, parts: Vec<(String, Operation)>, kind: Kind) {
         let now = self.now;
         let parts = parts.into_iter().map(|(name, operation)| {
             let begun = self
@@ -322,7 +385,7 @@ impl World {
     }
 
     /// Gives a request to the group of its key, as far as the client's node knows.
-    fn propose(&mut self, client: usize, key: &str, mut proposal: Box<Proposal>) {
+    pub(super) fn propose(&mut self, client: usize, key: &str, mut proposal: Box<Proposal>) {
         let node = self.clients[client].node;
         let Some(process) = &self.nodes[&node].running else {
             return;
@@ -354,7 +417,7 @@ impl World {
 }
 
 /// Where a key's requests go, as a node knows.
-fn group_of(routes: Option<&Routes>, key: &str) -> GroupId {
+pub(super) fn group_of(routes: Option<&Routes>, key: &str) -> GroupId {
     match routes.map(|routes| routes.of_keys([key.as_bytes()])) {
         Some(Route::Group(group)) => group,
         _ => GroupId(0),

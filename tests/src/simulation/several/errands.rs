@@ -58,7 +58,7 @@ impl World {
         self.submit(node, proposal);
     }
 
-    fn next_ticket(&mut self) -> usize {
+    pub(super) fn next_ticket(&mut self) -> usize {
         self.last_ticket += 1;
         self.last_ticket
     }

@@ -6,6 +6,7 @@ use bailiwick::group::Change;
 use bailiwick_replication::consensus::Configuration;
 use bailiwick_replication::{GroupId, NodeId};
 
+use super::node::Process;
 use super::{Event, World};
 use crate::simulation::MS;
 use crate::simulation::network::Links;
@@ -14,6 +15,16 @@ use crate::simulation::plan::Fault;
 /// For how long a commit is held up, in nanoseconds: about what another leader takes to have it
 /// aborted, and less than links take to notice.
 const HELD_UP_NS: std::ops::Range<u64> = 40 * MS..190 * MS;
+
+/// How long clients ask a node in haste that is to leave a group, in nanoseconds.
+const RUSH_NS: u64 = 700 * MS;
+
+/// A node that is to leave a group, and clients that ask it for keys of that group.
+pub(super) struct Rush {
+    node: u64,
+    group: GroupId,
+    until: u64,
+}
 
 impl World {
     /// Causes the next fault and plans the one after it.
@@ -39,7 +50,7 @@ impl World {
             Some(Fault::Fill) => self.fill(node),
             Some(Fault::Change) => self.change_members(),
             Some(Fault::Transfer) => self.change_leader(node),
-            Some(Fault::Wipe) => unreachable!("no plan gives it a weight"),
+            Some(Fault::Wipe) => self.wipe(node),
             Some(Fault::ClockJump) => {
                 let offset_ms = self.rng.i64(-500..500);
                 if let Some(node) = self.nodes.get_mut(&node) {
@@ -126,13 +137,53 @@ impl World {
     /// A node joins a group, or leaves it, unless it is the last one.
     fn change_members(&mut self) {
         let (group, node, by) = (self.any_group(), self.any_node(), self.any_node());
+        // Others than the leader can do little about an order.
+        let by = match self.rng.u32(..4) {
+            0 => by,
+            _ => self.leader_of(group).unwrap_or(by),
+        };
         let configuration = self.newest_configuration(group);
         let change = match configuration.member(NodeId(node)) {
+            Some(_) if self.is_stranger(node, &configuration) => Change::Replace(NodeId(node)),
             None if configuration.members.len() < 4 => Change::Add(NodeId(node)),
             Some(_) if configuration.members.len() > 1 => Change::Remove(NodeId(node)),
             _ => return,
         };
+        if let Change::Remove(_) = change {
+            self.begin_rush(node, group);
+        }
         self.order_change(by, group, change);
+    }
+
+    /// A node that believes that it leads a group.
+    pub(super) fn leader_of(&self, group: GroupId) -> Option<u64> {
+        let leads = |process: &Process| {
+            let seat = process.seats.get(&group);
+            seat.is_some_and(|seat| seat.shared.standing().leads())
+        };
+        let mut nodes = self.nodes.values();
+        let leader = nodes.find(|node| node.running.as_ref().is_some_and(leads));
+        leader.map(|leader| leader.id)
+    }
+
+    /// A node is about to leave a group: clients come to it that want keys of that group, so that
+    /// something is under way when it leaves.
+    fn begin_rush(&mut self, node: u64, group: GroupId) {
+        let until = self.now + RUSH_NS;
+        self.rush = Some(Rush { node, group, until });
+        for client in 0..self.clients.len() {
+            if self.clients[client].is_free() && self.rng.u32(..3) > 0 {
+                self.clients[client].node = node;
+            }
+        }
+    }
+
+    /// Whether this client is to ask in haste, and for keys of which group.
+    pub(super) fn rush_of(&self, client: usize) -> Option<GroupId> {
+        let rush = self.rush.as_ref();
+        let rush = rush.filter(|rush| self.now < rush.until);
+        let rush = rush.filter(|rush| rush.node == self.clients[client].node);
+        rush.map(|rush| rush.group)
     }
 
     fn change_leader(&mut self, by: u64) {
@@ -140,7 +191,7 @@ impl World {
         self.order_change(by, group, Change::Transfer(to));
     }
 
-    fn order_change(&mut self, by: u64, group: GroupId, change: Change) {
+    pub(super) fn order_change(&mut self, by: u64, group: GroupId, change: Change) {
         let Some(node) = self.nodes.get_mut(&by) else {
             return;
         };

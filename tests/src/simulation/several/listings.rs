@@ -1,8 +1,10 @@
-//! Listings of all keys with some beginning, step by step, as a connection makes them.
+//! Listings of all keys with some beginning, step by step, as a connection makes them; and what
+//! else is asked of all groups at once, DBSIZE and FLUSHALL.
 //!
 //! All groups that can have such keys are asked; [`listing::judge`] says whether the answers fit.
 //! What the checker wants: keys that were there before the listing began, and are never removed,
-//! are among what it returns, each once. A listing that ends with an error promises nothing.
+//! are among what it returns, each once. A listing that ends with an error promises nothing. For
+//! the history FLUSHALL is a removal of each key, at some moment of the round that was complete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +13,10 @@ use bailiwick::routing::listing::{self, Answer, Verdict};
 use bailiwick::routing::spread;
 use bailiwick_replication::GroupId;
 
-use super::places::HOMES;
+use super::clients::LEAST_STAYS;
+use super::places::{self, HOMES};
 use super::{Event, World};
+use crate::history::{Begun, Operation, Outcome, Reply};
 use crate::simulation::MS;
 use crate::simulation::node::REQUEST_TIMEOUT_NS;
 
@@ -20,12 +24,31 @@ use crate::simulation::node::REQUEST_TIMEOUT_NS;
 const FIRST_PAUSE_NS: u64 = MS;
 const LONGEST_PAUSE_NS: u64 = 20 * MS;
 
+/// Rounds of FLUSHALL: each that comes to nothing leaves open what it did.
+const MOST_FLUSHES: u32 = 3;
+
 /// Tickets of listings: a number for each, and the client in the low bits.
 const CLIENTS: usize = 64;
+
+/// What is asked of all groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    /// SCAN.
+    Keys,
+    /// DBSIZE.
+    Count,
+    /// FLUSHALL.
+    Flush,
+}
 
 /// A listing under way.
 pub(super) struct Listing {
     node: u64,
+    question: Question,
+    /// What the history calls the removal of each key, in this round.
+    removals: Vec<Begun>,
+    /// Rounds so far.
+    rounds: u32,
     /// Distinguishes it from those before.
     number: u64,
     head: String,
@@ -45,12 +68,22 @@ impl World {
     /// A client begins a listing.
     pub(super) fn list(&mut self, client: usize) {
         let node = self.clients[client].node;
-        let head = HOMES[self.rng.usize(..HOMES.len())].to_owned();
+        let question = match self.rng.u32(..16) {
+            0 | 1 => Question::Count,
+            2 | 3 if self.plan.flushes => Question::Flush,
+            _ => Question::Keys,
+        };
+        let home = HOMES[self.rng.usize(..HOMES.len())];
+        let head = if question == Question::Keys { home } else { "" };
+        let head = head.to_owned();
         let begins = |key: &&Vec<u8>| key.starts_with(head.as_bytes());
         let promised = self.stays.iter().filter(begins).cloned().collect();
         self.counts.listings += 1;
         self.clients[client].listing = Some(Listing {
             node,
+            question,
+            removals: Vec::new(),
+            rounds: 0,
             number: self.counts.listings,
             head,
             promised,
@@ -78,6 +111,16 @@ impl World {
             return;
         };
         listing.answers.clear();
+        listing.rounds += 1;
+        if listing.question == Question::Flush {
+            // What a round does that comes to nothing is not known.
+            let names = places::all().chain(places::all_of_pairs());
+            let (history, now) = (&mut self.history, self.now);
+            let removals =
+                names.map(|name| history.begin(client as u32, &name, Operation::Delete, now));
+            listing.removals = removals.collect();
+            self.book.was_flushed = true;
+        }
         let Some(process) = &self.nodes[&listing.node].running else {
             self.clients[client].listing = None;
             return;
@@ -96,9 +139,14 @@ impl World {
         listing.open = groups.clone();
         let (position, count) = (listing.position.to_string(), listing.count.to_string());
         let pattern = format!("{}*", listing.head);
+        let question = listing.question;
         let (node, ticket) = (listing.node, listing.number as usize * CLIENTS + client);
         for group in groups {
-            let words = ["_SCAN", &position, "MATCH", &pattern, "COUNT", &count];
+            let words = match question {
+                Question::Keys => vec!["_SCAN", &position, "MATCH", &pattern, "COUNT", &count],
+                Question::Count => vec!["_COUNT"],
+                Question::Flush => vec!["_FLUSH", "ALL"],
+            };
             let words: Vec<&[u8]> = words.iter().map(|word| word.as_bytes()).collect();
             let Some(process) = &self.nodes[&node].running else {
                 return;
@@ -147,7 +195,8 @@ impl World {
         let Some(listing) = &mut self.clients[client].listing else {
             return;
         };
-        if now >= listing.deadline {
+        let has_flushed = listing.question == Question::Flush && listing.rounds >= MOST_FLUSHES;
+        if now >= listing.deadline || has_flushed {
             self.clients[client].listing = None;
             return;
         }
@@ -157,8 +206,54 @@ impl World {
         self.agenda.at(at, Event::Relist { client, number });
     }
 
-    /// The answers fit together: a step of SCAN.
+    /// The answers fit together.
     fn end_round(&mut self, client: usize) {
+        let question = self.clients[client]
+            .listing
+            .as_ref()
+            .map(|listing| listing.question);
+        match question {
+            Some(Question::Keys) => self.end_step(client),
+            Some(Question::Count) => self.end_count(client),
+            Some(Question::Flush) => self.end_flush(client),
+            None => {}
+        }
+    }
+
+    /// No key is counted twice, and none is forgotten that was there throughout.
+    fn end_count(&mut self, client: usize) {
+        let Some(listing) = self.clients[client].listing.take() else {
+            return;
+        };
+        self.counts.complete_listings += 1;
+        let counts = listing.answers.values().map(Answer::count);
+        let Some(count) = counts.sum::<Option<u64>>() else {
+            return self.fail("a count makes no sense".to_owned());
+        };
+        let least = listing.promised.len() as u64;
+        let most = places::most_keys(u64::from(self.plan.ballast) + u64::from(LEAST_STAYS));
+        if count < least || count > most {
+            self.fail(format!(
+                "DBSIZE by node {} is {count}, there are at least {least} and at most {most}",
+                listing.node
+            ));
+        }
+    }
+
+    /// What was there when this round began is gone; what came after its end is there.
+    fn end_flush(&mut self, client: usize) {
+        let Some(listing) = self.clients[client].listing.take() else {
+            return;
+        };
+        self.counts.flushes += 1;
+        for removal in listing.removals {
+            let outcome = Outcome::Answered(Reply::Done);
+            self.history.finish(removal, outcome, self.now);
+        }
+    }
+
+    /// A step of SCAN.
+    fn end_step(&mut self, client: usize) {
         let deadline = self.now + REQUEST_TIMEOUT_NS;
         let Some(listing) = &mut self.clients[client].listing else {
             return;

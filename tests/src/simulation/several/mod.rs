@@ -13,14 +13,15 @@
 //! * at every instant no key has two servers, and no prefix is ever served by two groups at the
 //!   same epoch;
 //! * every key is linearizable, whichever groups served it, through whichever nodes;
+//! * of elements that clients wait for, none is lost and none goes to two clients, and who came
+//!   first is served first (`queues`);
 //! * a listing returns what was there throughout, once, or it is an error;
 //! * a forged or old record changes no directory for the worse (`forger`);
 //! * the replicas of each group agree after each entry;
 //! * when faults and operators stop, every prefix that is moving arrives, every key has one owner,
 //!   all directories say so, and every acknowledged write is there.
 //!
-//! Not here: what threads do to each other within a step, data directories that are lost (the
-//! simulation of one group has that), slots and redirects.
+//! Not here: what threads do to each other within a step, slots and redirects.
 
 mod answers;
 mod bugs;
@@ -28,16 +29,23 @@ mod checkpoints;
 mod checks;
 mod clients;
 mod drivers;
+mod elements;
 mod errands;
 mod faults;
 mod forger;
+mod last_waits;
 mod listings;
 mod node;
 mod office;
+mod orphans;
 mod places;
 mod plan;
+mod queues;
 mod seats;
+mod spreads;
 mod summary;
+mod waiting;
+mod wipes;
 mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -55,6 +63,7 @@ use clients::Client;
 use errands::Errand;
 use node::Node;
 use plan::Plan;
+use queues::Book;
 
 pub use bugs::{BUGS, Bug, bug_named};
 pub use summary::Summary;
@@ -99,8 +108,12 @@ enum Event {
     Client(usize),
     /// A client's request is given to a group again.
     Resubmit { client: usize, serial: u64 },
+    /// A part of a client's request is given to a group again.
+    Respread { client: usize, ticket: usize },
     /// A client's listing is tried again.
     Relist { client: usize, number: u64 },
+    /// A client that waits for keys looks around.
+    Wait { client: usize, number: u64 },
     /// A node that is down starts again.
     Start(u64),
     /// A node that was stopped runs on.
@@ -145,6 +158,7 @@ struct World {
     network: Network,
     clients: Vec<Client>,
     history: History,
+    book: Book,
     /// What states added up to after entries, and who said so first.
     digests: HashMap<(GroupId, u64), (u64, u64)>,
     truth: BTreeMap<GroupId, Truth>,
@@ -152,12 +166,15 @@ struct World {
     served: BTreeMap<(Vec<u8>, u64), GroupId>,
     errands: HashMap<usize, Errand>,
     last_ticket: usize,
+    /// The random number of the newest data directory.
+    last_disk: u64,
     /// When stewards reported last, and in which life.
     reported: BTreeMap<u64, (u64, u64)>,
     /// Keys that are there for good, and homes that have all of them.
     stays: BTreeSet<Vec<u8>>,
     has_stays: [bool; places::HOMES.len()],
     forger: forger::Forger,
+    rush: Option<faults::Rush>,
     faults: bool,
     violation: Option<String>,
     is_told: bool,
@@ -176,15 +193,18 @@ impl World {
             network: Network::default(),
             clients: Vec::new(),
             history: History::default(),
+            book: Book::default(),
             digests: HashMap::new(),
             truth: BTreeMap::new(),
             served: BTreeMap::new(),
             errands: HashMap::new(),
             last_ticket: 0,
+            last_disk: 2000,
             reported: BTreeMap::new(),
             stays: BTreeSet::new(),
             has_stays: [false; places::HOMES.len()],
             forger: forger::Forger::default(),
+            rush: None,
             faults: true,
             violation: None,
             is_told: std::env::var_os(TELL).is_some(),
@@ -199,9 +219,10 @@ impl World {
                 world.plan_link(2 * MS, network::Event::Connect { a: id, b });
             }
         }
-        for client in 0..world.plan.clients as usize {
+        let clients = world.plan.clients as usize;
+        for client in 0..clients + world.plan.waiting_clients as usize {
             let node = world.any_node();
-            world.clients.push(Client::new(node));
+            world.clients.push(Client::new(node, client >= clients));
             world.agenda.at(200 * MS, Event::Client(client));
         }
         world.agenda.at(100 * MS, Event::Operate);
@@ -258,6 +279,8 @@ impl World {
             Event::Client(client) => self.act(client),
             Event::Resubmit { client, serial } => self.resubmit(client, serial),
             Event::Relist { client, number } => self.resume_listing(client, number),
+            Event::Respread { client, ticket } => self.ask_part_again(client, ticket),
+            Event::Wait { client, number } => self.look_around(client, number),
             Event::Start(node) => self.start(node),
             Event::Resume(node) => self.resume(node),
             Event::MakeRoom(node) => {
@@ -337,5 +360,6 @@ impl World {
         }
         self.agenda.at(self.now, Event::Office(id));
         self.agenda.at(self.now, Event::Drive(id));
+        self.wake_waiting(id);
     }
 }

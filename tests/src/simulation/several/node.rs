@@ -11,6 +11,7 @@ use bailiwick::directory::keys::{KeyRing, NodeKey};
 use bailiwick::directory::record::{GroupRecord, Member as DirectoryMember};
 use bailiwick::directory::{Directory, ROOT_GROUP};
 use bailiwick::estate::herald::first_members;
+use bailiwick::group::bells::Bells;
 use bailiwick::group::{Mailbox, MemberOptions};
 use bailiwick::routing::Routes;
 use bailiwick::state::Origin;
@@ -20,6 +21,7 @@ use bailiwick_replication::{GroupId, NodeId};
 
 use super::drivers::Drivers;
 use super::office::Office;
+use super::orphans::Orphans;
 use super::plan::Plan;
 use crate::simulation::clocks::Clocks;
 use crate::simulation::disk::{Disk, SimVault};
@@ -46,16 +48,29 @@ pub(super) struct Node {
     pub(super) running: Option<Process>,
 }
 
+/// The other end of a link that is up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    /// Its data directory.
+    pub(super) disk: u64,
+    /// Which life of it.
+    pub(super) life: u64,
+    pub(super) session: u64,
+}
+
 /// A node's process.
 pub(super) struct Process {
     /// The links that are up.
-    pub(super) sessions: BTreeMap<u64, u64>,
+    pub(super) sessions: BTreeMap<u64, Peer>,
     pub(super) seats: BTreeMap<GroupId, Running>,
     /// What came for groups without a seat, in the present sessions.
     pub(super) held: Vec<(u64, Frame)>,
     pub(super) office: Office,
     pub(super) drivers: Drivers,
     pub(super) mail: Mail,
+    /// Those of its clients that wait for keys.
+    pub(super) bells: Arc<Bells>,
+    pub(super) orphans: Orphans,
 }
 
 /// Where answered proposals go.
@@ -65,6 +80,9 @@ pub(super) struct Mail {
     pub(super) listings: Arc<Mailbox>,
     pub(super) clerk: Arc<Mailbox>,
     pub(super) errands: Arc<Mailbox>,
+    pub(super) waits: Arc<Mailbox>,
+    pub(super) orphans: Arc<Mailbox>,
+    pub(super) spreads: Arc<Mailbox>,
 }
 
 impl Node {
@@ -100,6 +118,15 @@ impl Node {
         self.process_mut()?.seats.get_mut(&group)
     }
 
+    /// This node at the other end of a link.
+    pub(super) fn as_peer(&self, session: u64) -> Peer {
+        Peer {
+            disk: self.disk,
+            life: self.incarnation,
+            session,
+        }
+    }
+
     /// This node with its data directory.
     pub(super) fn member_id(&self) -> MemberId {
         MemberId {
@@ -125,7 +152,12 @@ impl Node {
             office,
             drivers: Drivers::default(),
             mail: Mail::default(),
+            bells: Arc::default(),
+            orphans: Orphans::default(),
         });
+        if let Some(process) = &self.running {
+            process.bells.set_life(self.id as u32, self.incarnation);
+        }
         let known = |disk: &Disk| disk.files().meta.is_some();
         let known = self.disks.iter().filter(|(_, disk)| known(disk));
         let mut groups: Vec<GroupId> = known.map(|(group, _)| *group).collect();
@@ -194,8 +226,9 @@ impl Node {
             return;
         };
         // First the links, then what came over them: a session loses nothing.
-        for (&peer, &session) in &process.sessions {
-            seat.inputs.push(up(peer, session));
+        seat.shared.set_bells(process.bells.clone());
+        for (&peer, &of) in &process.sessions {
+            seat.inputs.push(up(peer, of));
         }
         for (from, frame) in process
             .held
@@ -220,6 +253,13 @@ impl Node {
         }
     }
 
+    /// The data directory is lost, and another one is there. What the clock on the wall does for
+    /// incarnations, which rise all the same, is done here by not forgetting the last one.
+    pub(super) fn empty(&mut self, disk: u64) {
+        self.disk = disk;
+        self.disks.clear();
+    }
+
     /// Whether anything can be written.
     pub(super) fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
@@ -242,11 +282,12 @@ impl Process {
 }
 
 /// A seat hears of a link.
-pub(super) fn up(peer: u64, session: u64) -> Input {
+pub(super) fn up(peer: u64, of: Peer) -> Input {
     Input::Up {
         peer,
-        disk: 1000 + peer,
-        session,
+        disk: of.disk,
+        life: of.life,
+        session: of.session,
     }
 }
 

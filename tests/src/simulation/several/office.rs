@@ -13,12 +13,13 @@ use bailiwick::directory::record::GroupRecord;
 use bailiwick::directory::{Directory, View};
 use bailiwick::estate::DIRECTORY_SERVICE;
 use bailiwick::estate::herald::Herald;
+use bailiwick::group::bells::Call;
 use bailiwick::group::{Mailbox, NODE_SERVICES, Proposal};
 use bailiwick::keyspace::{AccessClock, AccessPolicy};
 use bailiwick::proxy::clerk::{self, Clerk};
 use bailiwick::proxy::wire::{Message, PROXY_SERVICE, Parcel};
 use bailiwick::proxy::{Courier, Groups, Patience};
-use bailiwick::state::{Origin, PROXIED, decode_proposal_head};
+use bailiwick::state::{Origin, PROXIED, WaiterId, decode_proposal_head};
 use bailiwick_replication::consensus::Member as MemberId;
 use bailiwick_replication::link::{Class, Frame};
 use bailiwick_replication::{GroupId, NodeId};
@@ -55,6 +56,8 @@ pub(super) struct Outbox {
     /// Seats that got something to do.
     pub(super) woken: Vec<GroupId>,
     pub(super) vacancies: Vec<Arc<GroupRecord>>,
+    /// Lives and numbers of requests that have replies to fetch.
+    pub(super) called: Vec<(u64, u64)>,
 }
 
 /// A node's office.
@@ -195,6 +198,7 @@ impl Office {
                     Message::Read { .. } | Message::Write { .. } => {
                         self.serve(from, message, seats, (desk, moment), out)?;
                     }
+                    Message::Woken { waiters } => out.called.extend(waiters),
                     message => self.courier.receive(NodeId(from), message, moment.clock),
                 }
             }
@@ -240,7 +244,7 @@ impl Office {
                 };
                 self.read(from, parcel, seat, &body, (desk, moment), out)?;
             }
-            // No client here waits for keys, so none is woken.
+            // Those are no requests.
             Message::Done { .. }
             | Message::Elsewhere { .. }
             | Message::Refused { .. }
@@ -342,8 +346,27 @@ impl World {
         self.office_turn(id);
         if self.is_awake(id) {
             self.report(id);
+            self.give_up_orphans(id);
         }
         self.drive(id);
+    }
+
+    /// Rings for clients that have replies to fetch.
+    fn ring(&mut self, id: u64, called: &[(u64, u64)]) {
+        let Some(process) = &self.nodes[&id].running else {
+            return;
+        };
+        for &(incarnation, number) in called {
+            let waiter = WaiterId {
+                node: id as u32,
+                incarnation,
+                number,
+            };
+            process.bells.ring(waiter, Call::Look);
+        }
+        if !called.is_empty() {
+            self.listen_for_bells(id);
+        }
     }
 
     /// Leaves something with a node's office.
@@ -396,6 +419,7 @@ impl World {
         for group in outbox.woken {
             self.wake(id, group, 200);
         }
+        self.ring(id, &outbox.called);
         self.take_answers(id, outbox.answered);
     }
 }

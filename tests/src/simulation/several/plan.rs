@@ -15,6 +15,8 @@ pub(super) struct Plan {
     /// The nodes of each group at first, by its number; the root group is the first one.
     pub(super) groups: Vec<Vec<u64>>,
     pub(super) clients: u64,
+    /// More clients, who do nothing but push elements and wait for them.
+    pub(super) waiting_clients: u64,
     /// How long faults and operators go on, in nanoseconds.
     pub(super) duration_ns: u64,
     /// The most that a client waits between two requests, in nanoseconds.
@@ -37,6 +39,8 @@ pub(super) struct Plan {
     pub(super) held_up_one_in: u32,
     /// Some nodes give their directories records that are forged or old.
     pub(super) forges: bool,
+    /// Clients remove all keys now and then.
+    pub(super) flushes: bool,
     /// Keys beside those that clients write, in each home, so that copying takes several chunks.
     pub(super) ballast: u32,
 }
@@ -64,7 +68,7 @@ impl Plan {
                 0
             }
         };
-        let weights = Weights {
+        let mut weights = Weights {
             crash: weight(8),
             cut: weight(8),
             partition: weight(3),
@@ -73,13 +77,18 @@ impl Plan {
             fill: weight(2),
             change: weight(3),
             transfer: weight(5),
-            wipe: 0,
+            wipe: weight(6),
             clock_jump: weight(2),
         };
+        // Some clusters hardly ever keep their members.
+        if rng.bool() {
+            weights.change = rng.u32(16..=50);
+        }
         Self {
             nodes,
             groups: members,
             clients: rng.u64(4..9),
+            waiting_clients: rng.u64(..5),
             duration_ns: rng.u64(3..7) * SECOND,
             think_ns: rng.u64(10..80) * MS,
             delay_ns: [1, 2, 5, 12][rng.usize(..4)] * MS,
@@ -92,6 +101,7 @@ impl Plan {
             late_messages: has_faults && rng.u32(..3) == 0,
             held_up_one_in: if has_faults { rng.u32(..4) } else { 0 },
             forges: rng.bool(),
+            flushes: rng.u32(..4) == 0,
             ballast: [0, 20, 200][rng.usize(..3)],
         }
     }

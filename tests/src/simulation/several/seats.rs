@@ -83,7 +83,7 @@ impl World {
         let in_session = |message: &Outgoing| {
             let to = message.to.0;
             let session = seat.sessions.get(&to);
-            session.is_some() && session == process.sessions.get(&to)
+            session.is_some() && session == process.sessions.get(&to).map(|of| &of.session)
         };
         let messages: Vec<Outgoing> = stepped.messages.into_iter().filter(in_session).collect();
         for message in messages {
@@ -118,6 +118,7 @@ impl World {
             self.send_frame(id, to.0, message.frame());
         }
         self.take_answers(id, answered);
+        self.listen_for_bells(id);
         self.compare(id, group);
     }
 
@@ -138,6 +139,12 @@ impl World {
                 self.take_share(proposal.ticket, proposal.group, &proposal.replies);
             } else if is(&mail.errands) {
                 self.take_errand(proposal.ticket, errand::answer(&proposal));
+            } else if is(&mail.waits) {
+                self.take_answer_of_wait(proposal);
+            } else if is(&mail.spreads) {
+                self.take_part(proposal);
+            } else if is(&mail.orphans) {
+                self.take_answer_of_orphan(id, &proposal);
             } else if is(&mail.clerk) {
                 self.deliver_to_office(id, Delivery::Answered(proposal));
             }

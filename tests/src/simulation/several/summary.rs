@@ -17,6 +17,24 @@ summary! {
     listings: "listings",
     /// Listings that were complete.
     complete_listings: "listings complete",
+    /// Scripts, and functions that were loaded.
+    scripts: "scripts",
+    /// Requests that could wait for keys.
+    waits: "waits",
+    /// Of these, answered with an element.
+    served: "served",
+    /// Of these, made anew because the keys had moved, or the node been forsaken.
+    asked_anew: "made anew",
+    /// Clients that went away while they waited.
+    walked_away: "clients gone",
+    /// Requests about keys of several homes, which are taken apart.
+    spreads: "spread requests",
+    /// What they were taken apart into.
+    parts: "parts",
+    /// Of these requests, those of which no part failed.
+    complete_spreads: "spread requests complete",
+    /// Times that all keys were removed.
+    flushes: "flushes",
     /// Orders of operators that were accepted.
     orders: "orders",
     /// Prefixes that left a group.
@@ -33,6 +51,10 @@ summary! {
     passed_on: "requests passed on",
     /// Checkpoints that were taken over from another node.
     transfers: "checkpoints moved",
+    /// Directories that were emptied.
+    wipes: "directories emptied",
+    /// Runs in which a group lost its quorum by what operators did.
+    lost: "quorums lost",
     /// Records that were forged or replayed.
     forgeries: "forgeries",
 }

@@ -46,18 +46,19 @@ impl Site for World {
 
     fn session(&self, node: u64, peer: u64) -> Option<u64> {
         let process = self.nodes[&node].running.as_ref()?;
-        process.sessions.get(&peer).copied()
+        process.sessions.get(&peer).map(|of| of.session)
     }
 
     fn hear_up(&mut self, id: u64, peer: u64, session: u64) {
+        let of = self.nodes[&peer].as_peer(session);
         let node = self.nodes.get_mut(&id);
         let Some(process) = node.and_then(Node::process_mut) else {
             return;
         };
         process.held.retain(|(from, _)| *from != peer);
-        process.sessions.insert(peer, session);
+        process.sessions.insert(peer, of);
         for seat in process.seats.values_mut() {
-            seat.inputs.push(node::up(peer, session));
+            seat.inputs.push(node::up(peer, of));
         }
         self.wake_all(id);
         self.deliver_to_office(id, Delivery::Up(peer));
