@@ -83,6 +83,13 @@ impl Clerk {
         self.jobs.insert(first, job);
     }
 
+    /// Whether a parcel waits for its group already: its answer will be sent once.
+    #[must_use]
+    pub fn serves(&self, from: NodeId, parcel: Parcel) -> bool {
+        let mut jobs = self.jobs.values();
+        jobs.any(|job| (job.from, job.parcel) == (from, parcel))
+    }
+
     /// A proposal was answered; the parcel, if it was its last one.
     pub fn note_answered(&mut self, proposal: &Proposal) -> Option<Served> {
         let (&first, job) = self.jobs.range_mut(..=proposal.ticket).next_back()?;

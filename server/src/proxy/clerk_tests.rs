@@ -86,3 +86,15 @@ fn a_request_of_more_words_than_a_client_may_send_by_default_is_understood() {
     let proposals = unpack(&section(1, &words).into()).unwrap();
     assert_eq!(proposals[0].items.len(), 1);
 }
+
+#[test]
+fn a_parcel_that_waits_is_known_until_it_is_answered() {
+    let mut proposals = unpack(&section(1, &[b"GET", b"k"]).into()).unwrap();
+    let mut clerk = Clerk::default();
+    clerk.defer((NodeId(2), PARCEL), &mut proposals, &Arc::default());
+    assert!(clerk.serves(NodeId(2), PARCEL));
+    assert!(!clerk.serves(NodeId(1), PARCEL));
+    answer(&mut proposals[0], 1);
+    assert!(clerk.note_answered(&proposals[0]).is_some());
+    assert!(!clerk.serves(NodeId(2), PARCEL));
+}

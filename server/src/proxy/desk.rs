@@ -134,6 +134,10 @@ impl Service {
     }
 
     fn read(&mut self, from: NodeId, parcel: Parcel, group: &Group, body: &Bytes) {
+        if self.clerk.serves(from, parcel) {
+            // Asked again because it takes long.
+            return;
+        }
         let mut proposals = match clerk::unpack(body) {
             Ok(proposals) => proposals,
             Err(error) => {
