@@ -4,6 +4,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::super::parse::integer;
 use super::super::{Command, CommandError, Handler, Outcome, WriteContext, is_option};
+use super::group::announce;
 use super::id::{self, NewId};
 use super::reply::write_id;
 use super::{DENYOOM, FAST, ROW, WRITE};
@@ -173,11 +174,14 @@ fn xadd(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Ou
     if words.iter().map(<[u8]>::len).sum::<usize>() > ENTRY_MAX_BYTES {
         return Err(TOO_LARGE);
     }
-    ctx.edit_or_create(key, |stream: &mut Stream| {
+    let trimmed = ctx.edit_or_create(key, |stream: &mut Stream| {
         stream.append(id, &pairs);
         let trimmed = options.trim.map_or(0, |trim| stream.trim(trim));
-        ((), 1 + trimmed)
+        (trimmed, 1 + trimmed)
     })?;
+    if trimmed > 0 {
+        announce(ctx, key, "xtrim");
+    }
     write_id(id, out);
     Ok(())
 }

@@ -4,6 +4,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::super::parse::integer;
 use super::super::{Command, CommandError, Handler, Outcome, ReadContext, WriteContext, is_option};
+use super::group::announce;
 use super::{DENYOOM, FAST, READONLY, ROW, WRITE, id};
 use crate::keyspace::StreamId;
 use crate::keyspace::stream::Stream;
@@ -91,6 +92,7 @@ fn xsetid(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> 
     ctx.edit(key, |stream: &mut Stream| {
         (stream.set_last_id(last_id, added, max_deleted), 0)
     })?;
+    announce(ctx, key, "xsetid");
     ctx.note_changes(1);
     out.ok();
     Ok(())
