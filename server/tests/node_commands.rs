@@ -235,6 +235,11 @@ fn settings_change_at_once() {
     );
     let refused = client.call("SET k v");
     assert!(refused.starts_with("-OOM "), "{refused}");
+    // Of a script only what needs memory is.
+    let refused = client.call("EVAL \"redis.call('set', KEYS[1], 1)\" 1 k");
+    assert!(refused.starts_with("-OOM "), "{refused}");
+    let released = client.call("EVAL \"return redis.call('del', KEYS[1])\" 1 k");
+    assert_eq!(released, ":0");
     assert_eq!(client.call("CONFIG SET maxmemory 0"), "+OK");
     assert_eq!(client.call("SET k v"), "+OK");
     assert_eq!(

@@ -242,10 +242,11 @@ impl Command {
         self.flags & flag as u32 != 0
     }
 
-    /// Whether it may need more memory. What a script will write is not known before it runs.
+    /// Whether it may need more memory. What a script will write is not known before it runs, so
+    /// its commands are refused one by one (`WriteContext::lacks_memory`).
     #[must_use]
     pub fn may_grow(&self) -> bool {
-        self.is_write() && (self.has(Flag::Denyoom) || self.spread == Spread::Anywhere)
+        self.is_write() && self.has(Flag::Denyoom)
     }
 
     /// Whether Lua has a part in it.

@@ -27,6 +27,7 @@ pub(super) struct Fixture {
     pub(super) protocol: Protocol,
     pub(super) counters: Counters,
     pub(super) waiters: Waiters,
+    pub(super) lacks_memory: bool,
 }
 
 impl Default for Fixture {
@@ -41,6 +42,7 @@ impl Default for Fixture {
             protocol: Protocol::Resp2,
             counters: Counters::default(),
             waiters: Waiters::default(),
+            lacks_memory: false,
         }
     }
 }
@@ -111,6 +113,7 @@ pub(super) fn execute(
                 waiters: &mut fixture.waiters,
                 may_wait: false,
                 is_proxied: false,
+                lacks_memory: fixture.lacks_memory,
             };
             let outcome = handler(&mut context, args, out);
             fixture.random = context.random;

@@ -34,6 +34,8 @@ pub struct WriteContext<'a> {
     pub may_wait: bool,
     /// The client's node need not be a member of the group.
     pub is_proxied: bool,
+    /// The leader found memory short when it made the entry: scripts may not grow.
+    pub lacks_memory: bool,
 }
 
 impl WriteContext<'_> {

@@ -139,6 +139,9 @@ impl Group {
             applier.evict(victim.database, &victim.key);
             applier.serve();
         }
+        if refusals.growth {
+            applier.refuse_growth();
+        }
         answer_all(&mut applier, proposals, &refusals);
         applier.finish();
         self.shared.totals.add(&counters);
@@ -235,6 +238,9 @@ fn encode(
     let mut writer = entry_writer.proposal(committer.origin, sequence, committer.sequence);
     for victim in victims {
         writer.evict(victim.database, &victim.key);
+    }
+    if refusals.growth && proposals.iter().any(|proposal| proposal.runs_script) {
+        writer.refuse_growth();
     }
     encode_items(&mut writer, proposals, refusals);
     if writer.items() == 0 {

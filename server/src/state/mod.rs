@@ -346,9 +346,9 @@ impl Applier<'_> {
         })
     }
 
-    /// From here on proxied commands that need memory are refused. The leader says so in the log,
-    /// because only it looks at its settings.
-    pub(super) fn refuse_growth(&mut self) {
+    /// From here on proxied commands, and those of scripts, are refused if they need memory. The
+    /// leader says so in the log, because only it looks at its settings.
+    pub fn refuse_growth(&mut self) {
         self.refuses_growth = true;
     }
 
@@ -483,6 +483,7 @@ impl Applier<'_> {
             waiters: &mut self.state.waiters,
             may_wait: false,
             is_proxied: self.is_proxied,
+            lacks_memory: self.refuses_growth,
         }
     }
 }

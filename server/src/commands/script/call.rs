@@ -174,6 +174,9 @@ fn execute(
     if command.is_write() && !running.may_write {
         return Err(READ_ONLY.into());
     }
+    if command.has(Flag::Denyoom) && !running.may_grow {
+        return Err(CommandError::OUT_OF_MEMORY.into());
+    }
     if asks_to_wait(&command, args) {
         return Err(no_waiting(args.arg(0)).into());
     }
@@ -246,6 +249,7 @@ fn run_keyspace_command(
     let (database, chance) = (running.database, &running.chance);
     match (&mut running.access, command.handler) {
         (Access::Write(context), Handler::Write(handler)) => {
+            running.may_grow = true;
             let before = (context.database, context.may_wait);
             (context.database, context.may_wait) = (database, false);
             let outcome = noted(context.counters, command, args, || {

@@ -56,6 +56,9 @@ pub(super) struct Running<'a, 'b> {
     pub(super) access: Access<'a, 'b>,
     /// What it may do.
     pub(super) may_write: bool,
+    /// Whether it may call what needs memory: there is some, or it does not care, or has begun to
+    /// write, and should not stop halfway.
+    pub(super) may_grow: bool,
     /// The version in which it wants replies, and its own reply.
     pub(super) protocol: Protocol,
     /// The database that SELECT has chosen for it.

@@ -250,10 +250,12 @@ fn run_script(
     out: &mut Encoder<'_>,
 ) -> Outcome {
     let (source, flags) = compiled(digest, text)?;
+    flags::check_memory(flags, ctx.lacks_memory)?;
     let terms = Terms {
         request: call.request,
         name: Name::Script(&digest),
         may_write: flags.is_none_or(|flags| flags & NO_WRITES == 0),
+        may_grow: !ctx.lacks_memory || flags.is_some(),
         is_at_home: !call.keys.is_empty(),
     };
     let job = Job::Script(source, &call.keys, &call.arguments);
@@ -279,6 +281,7 @@ fn read_script(
         request: call.request,
         name: Name::Script(&digest),
         may_write: false,
+        may_grow: true,
         is_at_home: !call.keys.is_empty(),
     };
     let job = Job::Script(source, &call.keys, &call.arguments);

@@ -6,10 +6,11 @@ use crate::commands::CommandError;
 
 /// It does not write.
 pub(super) const NO_WRITES: u32 = 1;
+/// It may write although memory is short.
+pub(super) const ALLOW_OOM: u32 = 2;
 
-/// All flags, in the order of their bits. Those but the first mean nothing here: writes that need
-/// memory are refused before they are logged, there are no stale replicas, and keys of several
-/// groups are refused anyway.
+/// All flags, in the order of their bits. Those but the first two mean nothing here: there are no
+/// stale replicas, and keys of several groups are refused anyway.
 pub(super) const NAMES: [&str; 5] = [
     "no-writes",
     "allow-oom",
@@ -17,6 +18,21 @@ pub(super) const NAMES: [&str; 5] = [
     "no-cluster",
     "allow-cross-slot-keys",
 ];
+
+/// Whether a script or function with these flags may run while memory is short. If it says nothing
+/// about itself, it is its commands that may not.
+///
+/// # Errors
+/// It may not.
+pub(super) fn check_memory(flags: Option<u32>, is_short: bool) -> Result<(), CommandError> {
+    match flags {
+        Some(flags) if is_short && flags & (NO_WRITES | ALLOW_OOM) == 0 => Err(CommandError::text(
+            "OOM allow-oom flag is not set on the script, can not run it when used memory > \
+             'maxmemory'",
+        )),
+        _ => Ok(()),
+    }
+}
 
 /// The bit of a flag.
 pub(super) fn bit_of(name: &[u8]) -> Option<u32> {

@@ -182,10 +182,13 @@ fn find(scripts: &Scripts, args: Args<'_>) -> Result<(Arc<Library>, String), Com
 fn fcall(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {
     let (library, name) = find(ctx.scripts, args)?;
     let call = parse_call(args)?;
+    let flags = library.functions[&name].flags;
+    flags::check_memory(Some(flags), ctx.lacks_memory)?;
     let terms = Terms {
         request: call.request,
         name: Name::Function(&name),
-        may_write: library.functions[&name].flags & NO_WRITES == 0,
+        may_write: flags & NO_WRITES == 0,
+        may_grow: true,
         is_at_home: !call.keys.is_empty(),
     };
     let job = Job::Call(source(&library)?, &name, &call.keys, &call.arguments);
@@ -202,6 +205,7 @@ fn fcall_ro(ctx: &ReadContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Out
         request: call.request,
         name: Name::Function(&name),
         may_write: false,
+        may_grow: true,
         is_at_home: !call.keys.is_empty(),
     };
     let job = Job::Call(source(&library)?, &name, &call.keys, &call.arguments);

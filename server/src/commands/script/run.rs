@@ -46,6 +46,8 @@ pub(super) struct Terms<'a> {
     /// What errors call it.
     pub(super) name: Name<'a>,
     pub(super) may_write: bool,
+    /// Its first write may need memory.
+    pub(super) may_grow: bool,
     /// It named keys, all of which the group serves.
     pub(super) is_at_home: bool,
 }
@@ -255,6 +257,7 @@ impl<'a, 'b> Running<'a, 'b> {
         Self {
             access,
             may_write: terms.is_some_and(|terms| terms.may_write),
+            may_grow: terms.is_none_or(|terms| terms.may_grow),
             protocol: Protocol::Resp2,
             database,
             chance: Cell::new(seed),

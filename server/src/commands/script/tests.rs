@@ -400,6 +400,7 @@ fn libraries_are_replaced_restored_and_removed() {
             waiters: &mut fixture.waiters,
             may_wait: false,
             is_proxied: false,
+            lacks_memory: false,
         };
         let mut reply = Vec::new();
         let command = lookup_logged(words.args()).expect("a command");
@@ -546,4 +547,40 @@ fn what_a_script_publishes_is_collected_unless_it_is_undone() {
     );
     let refused = refused.unwrap_err().to_string();
     assert!(refused.starts_with("ERR Write commands are not allowed from read-only scripts."));
+}
+
+#[test]
+fn when_memory_is_short_flags_decide_and_then_commands() {
+    let mut fixture = Fixture {
+        lacks_memory: true,
+        ..Fixture::default()
+    };
+    let refused = "OOM allow-oom flag is not set on the script, can not run it when used memory > \
+                   'maxmemory'";
+    let set = "return redis.call('set', 'k', 'v')";
+    for (flags, expected) in [
+        ("", Some(refused)),
+        (" flags=no-cluster", Some(refused)),
+        (" flags=allow-oom", None),
+    ] {
+        let script = format!("#!lua{flags}\n{set}");
+        let reply = call(&mut fixture, &["EVAL", &script, "0"]);
+        let error = reply.err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), expected, "{flags}");
+    }
+    let read = "#!lua flags=no-writes\nreturn redis.call('get', 'k')";
+    let reply = call(&mut fixture, &["EVAL", read, "0"]);
+    assert_eq!(reply, Ok("\"v\"".to_owned()));
+    // A script that says nothing of itself is stopped by its first command that needs memory.
+    let error = call(&mut fixture, &["EVAL", set, "0"]).unwrap_err();
+    let text = "OOM command not allowed when used memory > 'maxmemory'.";
+    assert!(error.to_string().starts_with(text), "{error}");
+    let release =
+        "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end";
+    let reply = call(&mut fixture, &["EVAL", release, "1", "k", "v"]);
+    assert_eq!(reply, Ok("1".to_owned()));
+    let library = LIBRARY.replace("name=a", "name=short");
+    assert!(call(&mut fixture, &["FUNCTION", "LOAD", &library]).is_ok());
+    let error = call(&mut fixture, &["FCALL", "f", "0"]).unwrap_err();
+    assert_eq!(error.to_string(), refused);
 }

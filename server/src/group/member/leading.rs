@@ -290,8 +290,10 @@ impl Member {
         let (databases, hash_seed) = (self.options.databases, self.options.hash_seed);
         let group = self.options.group;
         let begins = self.replica.end() == LogIndex::ZERO;
-        let Room { victims, short } = self.room(head);
-        let refuses_growth = short && (self.forwarded.iter()).any(|it| it.head.origin.is_proxied());
+        let Room {
+            victims,
+            short: refuses_growth,
+        } = self.room(head);
         let digest = self.shared.state.read().last_digest();
         let digest = digest.filter(|(index, _)| *index > self.leading.digest);
         let is_idle = victims.is_empty() && digest.is_none() && forsaken.is_empty();
