@@ -133,8 +133,9 @@ impl Simulation {
                 self.is_lost = true;
                 return;
             }
+            // Another one that has lost its directory hears of no leader to pass the order on to.
             let by = configuration.members.iter().map(|member| member.node.0);
-            let by = by.filter(|id| *id != stranger).min();
+            let by = by.filter(|id| !self.is_stranger(*id, &configuration)).min();
             self.order(by.unwrap_or(1), Change::Replace(NodeId(stranger)));
             self.run_until(100 * MS, |_| false);
             self.run_until(10 * SECOND, |simulation| simulation.orders.is_empty());
