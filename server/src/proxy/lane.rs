@@ -50,9 +50,9 @@ pub(super) struct Open {
     pub(super) not_before: u64,
     /// How often it was sent.
     pub(super) times: u32,
-    /// How often that was answered with `Elsewhere`, or refused by a group that is busy:
-    /// `bounced <= times`. While a group elects a
-    /// leader this happens every few milliseconds, and says nothing about how long an answer takes.
+    /// How often that was answered with `Elsewhere`, or refused by a group that is busy: `bounced <=
+    /// times`. While a group elects a leader this happens every few milliseconds, and says nothing
+    /// about how long an answer takes.
     pub(super) bounced: u32,
 }
 
