@@ -108,7 +108,7 @@ fn look_up(criterion: &mut Criterion, name: &str, map: &PrefixMap<[u64; 2]>, key
             } else {
                 (at + 1, ends[at])
             };
-            black_box(map.longest(black_box(key))).is_some()
+            map.longest(black_box(key)).map(|(_, value)| value[0])
         });
     });
 }
@@ -132,6 +132,12 @@ fn look_ups(criterion: &mut Criterion) {
         look_up(criterion, name, &map, &short);
         if name == "names" {
             let long = keys_below(&prefixes, 4096, &mut numbers);
+            look_up(
+                criterion,
+                "names, the same 2,000 keys",
+                &map,
+                &short[..2000],
+            );
             look_up(criterion, "names, keys of 4 KiB", &map, &long[..20_000]);
             let bytes: Vec<Vec<u8>> = (0..KEYS).map(|_| numbers.bytes(1)).collect();
             look_up(criterion, "names, keys of one byte", &map, &bytes);

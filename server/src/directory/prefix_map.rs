@@ -75,11 +75,11 @@ impl<T> PrefixMap<T> {
         let root = self.root.as_ref()?;
         let mut rest = key;
         loop {
-            let (entry, common) = root.predecessor(rest)?;
-            if common == entry.prefix.len() {
-                return Some((&key[..common], &entry.value));
+            let (entry, found) = root.predecessor(rest)?;
+            if found.is_match {
+                return Some((&key[..found.in_common], &entry.value));
             }
-            rest = &key[..common.min(entry.parent?.get() as usize - 1)];
+            rest = &key[..found.in_common.min(entry.parent?.get() as usize - 1)];
         }
     }
 
@@ -112,8 +112,8 @@ impl<T> PrefixMap<T> {
     }
 
     fn entry(&self, prefix: &[u8]) -> Option<&Entry<T>> {
-        let (entry, common) = self.root.as_ref()?.predecessor(prefix)?;
-        (common == prefix.len() && common == entry.prefix.len()).then_some(entry)
+        let (entry, found) = self.root.as_ref()?.predecessor(prefix)?;
+        (found.is_match && found.in_common == prefix.len()).then_some(entry)
     }
 
     /// Whether a longer prefix begins with this one.

@@ -50,7 +50,7 @@ impl<'a, T> Iter<'a, T> {
                     Some(&inner.children[at])
                 }
                 Child::Leaf(leaf) => {
-                    let (count, _) = leaf.find(first);
+                    let count = leaf.find(first).count;
                     let is_there = leaf.entries[..count]
                         .last()
                         .is_some_and(|e| *e.prefix == *first);

@@ -7,7 +7,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use super::index::{FAN_OUT, Index};
+use super::index::{FAN_OUT, Found, Index, Key};
 use super::prefix::Prefix;
 
 /// How full nodes are that are built at once.
@@ -32,7 +32,7 @@ pub(super) enum Child<T> {
 /// Entries in order; at least one but while they are changed, and at most [`FAN_OUT`].
 #[derive(Clone, Debug)]
 pub(super) struct Leaf<T> {
-    index: Index,
+    index: Index<u64>,
     pub entries: Vec<Entry<T>>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Leaf<T> {
 /// Invariant: `mins[i]` is the first prefix below child `i`, and `index` is that of `mins`.
 #[derive(Clone, Debug)]
 pub(super) struct Inner<T> {
-    index: Index,
+    index: Index<u128>,
     pub mins: Vec<Prefix>,
     pub children: Vec<Child<T>>,
 }
@@ -67,19 +67,20 @@ impl<T> Entry<T> {
 }
 
 impl<T> Child<T> {
-    /// The last entry that is not behind the key, and how many bytes they have in common.
+    /// The last entry that is not behind the key, and what they have in common.
     #[inline]
-    pub(super) fn predecessor(&self, key: &[u8]) -> Option<(&Entry<T>, usize)> {
+    pub(super) fn predecessor(&self, key: &[u8]) -> Option<(&Entry<T>, Found)> {
+        let key = Key::new(key);
         let mut child = self;
         loop {
             match child {
                 Self::Inner(inner) => {
-                    let (count, _) = inner.index.find(key, |index| &inner.mins[index]);
-                    child = &inner.children[count.checked_sub(1)?];
+                    let found = inner.index.find(&key, |index| &inner.mins[index]);
+                    child = &inner.children[found.count.checked_sub(1)?];
                 }
                 Self::Leaf(leaf) => {
-                    let (count, in_common) = leaf.find(key);
-                    return Some((&leaf.entries[count.checked_sub(1)?], in_common));
+                    let found = leaf.index.find(&key, |index| &leaf.entries[index].prefix);
+                    return Some((&leaf.entries[found.count.checked_sub(1)?], found));
                 }
             }
         }
@@ -211,10 +212,10 @@ impl<T> Leaf<T> {
         Self { index, entries }
     }
 
-    /// How many entries are not behind the key, and what the last of them has in common with it.
-    #[inline]
-    pub(super) fn find(&self, key: &[u8]) -> (usize, usize) {
-        self.index.find(key, |index| &self.entries[index].prefix)
+    /// Where the key belongs among the entries.
+    pub(super) fn find(&self, key: &[u8]) -> Found {
+        self.index
+            .find(&Key::new(key), |index| &self.entries[index].prefix)
     }
 
     #[expect(
@@ -222,7 +223,7 @@ impl<T> Leaf<T> {
         reason = "the rare case of a split gives a whole node"
     )]
     fn insert(&mut self, entry: Entry<T>) -> Result<T, Option<Self>> {
-        let (count, _) = self.find(&entry.prefix);
+        let count = self.find(&entry.prefix).count;
         if let Some(last) = self.entries[..count].last_mut()
             && last.prefix == entry.prefix
         {
@@ -241,9 +242,9 @@ impl<T> Leaf<T> {
     }
 
     fn remove(&mut self, prefix: &[u8]) -> T {
-        let (count, _) = self.find(prefix);
-        self.index.remove(count - 1);
-        self.entries.remove(count - 1).value
+        let at = self.find(prefix).count - 1;
+        self.index.remove(at);
+        self.entries.remove(at).value
     }
 }
 
@@ -261,8 +262,8 @@ impl<T> Inner<T> {
     /// Below which child a key is, or would be.
     pub(super) fn child_of(&self, key: &[u8]) -> usize {
         self.index
-            .find(key, |index| &self.mins[index])
-            .0
+            .find(&Key::new(key), |index| &self.mins[index])
+            .count
             .saturating_sub(1)
     }
 }

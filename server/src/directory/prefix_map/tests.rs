@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::index::{FAN_OUT, common_len};
+use super::index::{FAN_OUT, Found, common_len};
 use super::*;
 
 type Model = BTreeMap<Vec<u8>, u32>;
@@ -66,7 +66,12 @@ fn check_node(child: &Child<u32>, prefixes: &mut Vec<(Vec<u8>, Option<usize>)>) 
         Child::Leaf(leaf) => {
             assert!((1..=FAN_OUT).contains(&leaf.entries.len()));
             for (at, entry) in leaf.entries.iter().enumerate() {
-                assert_eq!(leaf.find(&entry.prefix), (at + 1, entry.prefix.len()));
+                let found = Found {
+                    count: at + 1,
+                    in_common: entry.prefix.len(),
+                    is_match: true,
+                };
+                assert_eq!(leaf.find(&entry.prefix), found);
                 let parent = entry.parent.map(|parent| parent.get() as usize - 1);
                 prefixes.push((entry.prefix.to_vec(), parent));
             }
