@@ -3,6 +3,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{Keys, NodeCommand, Outcome, ReadContext, WriteContext};
+use crate::keyspace::Entry;
 
 /// Runs a command that changes nothing.
 pub type ReadHandler = fn(&ReadContext<'_>, Args<'_>, &mut Encoder<'_>) -> Outcome;
@@ -139,33 +140,54 @@ pub enum Timeout {
     Option,
 }
 
-/// What a command that changes a key replies if the key is absent.
+/// The reply of a command that has changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each is the reply of its name")]
-pub enum Absent {
+pub enum Nothing {
     Null,
     Zero,
     EmptyArray,
 }
 
-impl Absent {
+impl Nothing {
     /// What gives the reply.
     #[must_use]
     pub fn handler(self) -> ReadHandler {
         match self {
-            Absent::Null => |_, _, out| {
+            Nothing::Null => |_, _, out| {
                 out.null();
                 Ok(())
             },
-            Absent::Zero => |_, _, out| {
+            Nothing::Zero => |_, _, out| {
                 out.integer(0);
                 Ok(())
             },
-            Absent::EmptyArray => |_, _, out| {
+            Nothing::EmptyArray => |_, _, out| {
                 out.array(0);
                 Ok(())
             },
         }
+    }
+}
+
+/// When a command that writes changes nothing.
+#[derive(Clone, Copy)]
+pub struct Idle {
+    /// Whether a request with as many arguments as the command must have, and no more, changes
+    /// nothing if this is what there is at its first key.
+    pub when: fn(Option<&Entry>, Args<'_>) -> bool,
+    /// What it replies then.
+    pub reply: Nothing,
+}
+
+impl Idle {
+    /// If the key is absent, whatever the arguments are.
+    #[must_use]
+    pub const fn if_absent(reply: Nothing) -> Option<Self> {
+        Some(Self {
+            when: |entry, _| entry.is_none(),
+            reply,
+        })
     }
 }
 
@@ -201,10 +223,8 @@ pub struct Command {
     pub spread: Spread,
     /// How long it waits for its keys.
     pub timeout: Timeout,
-    /// What a request with as many arguments as the command must have, and no more, replies if the
-    /// key is absent, for a command that changes nothing then whatever the arguments are: such a
-    /// request is a read.
-    pub absent: Option<Absent>,
+    /// When the shortest form of it changes nothing, so that such a request is a read.
+    pub idle: Option<Idle>,
 }
 
 /// What most rows have in common, for struct update syntax.
@@ -224,16 +244,16 @@ pub const DEFAULT: Command = Command {
     handler: Handler::Container,
     spread: Spread::Refused,
     timeout: Timeout::Never,
-    absent: None,
+    idle: None,
 };
 
 impl Command {
-    /// What runs instead of the command if the request's key, which is its first argument, is
-    /// absent; `None` if the command itself has to run.
+    /// When this request would change nothing; `None` if that is not known.
     #[must_use]
-    pub fn handler_if_absent(&self, args: Args<'_>) -> Option<ReadHandler> {
-        let absent = self.absent?;
-        (args.len() == usize::from(self.arity.unsigned_abs())).then(|| absent.handler())
+    #[inline]
+    pub fn idle(&self, args: Args<'_>) -> Option<Idle> {
+        self.idle
+            .filter(|_| args.len() == usize::from(self.arity.unsigned_abs()))
     }
 
     /// Whether the command has this property.
@@ -278,31 +298,62 @@ mod tests {
 
     use super::*;
     use crate::commands::all;
-    use crate::commands::testing::{Fixture, run};
+    use crate::commands::testing::{Fixture, run, with_args};
 
     #[test]
-    fn without_its_key_a_command_replies_what_its_row_says_and_changes_nothing() {
-        let mut fixture = Fixture::default();
-        let mut rows = 0;
+    fn where_a_row_says_that_nothing_changes_nothing_does_and_the_reply_is_the_rows() {
+        let values = [
+            "GET key",
+            "SET key x",
+            "SADD key x y",
+            "SADD key y",
+            "HSET key x 1 y 2",
+            "HSET key y 2",
+            "ZADD key 1 x 2 y",
+            "ZADD key 2 y",
+            "RPUSH key x",
+        ];
         for command in all() {
-            let Some(absent) = command.absent else {
+            let Some(idle) = command.idle else {
                 continue;
             };
-            rows += 1;
             assert!(command.is_write(), "{}", command.name);
             let others = " x".repeat(usize::from(command.arity.unsigned_abs()) - 2);
-            let expected = match absent {
-                Absent::Null => "nil",
-                Absent::Zero => "0",
-                Absent::EmptyArray => "[]",
-            };
-            for protocol in [Protocol::Resp2, Protocol::Resp3] {
-                fixture.protocol = protocol;
-                let reply = run(&mut fixture, &format!("{} none{others}", command.name));
-                assert_eq!(reply, expected, "{}", command.name);
+            let request = format!("{} key{others}", command.name);
+            let mut times = 0;
+            let both = [Protocol::Resp2, Protocol::Resp3];
+            let cases = values.iter().flat_map(|value| both.map(|p| (value, p)));
+            for (value, protocol) in cases {
+                let mut fixture = Fixture {
+                    protocol,
+                    ..Fixture::default()
+                };
+                run(&mut fixture, value);
+                let changes = fixture.counters.changes.get();
+                let is_idle = with_args(&request, |args| {
+                    (idle.when)(fixture.keyspace.get(0, b"key", fixture.now_ms), args)
+                });
+                if !is_idle {
+                    continue;
+                }
+                times += 1;
+                let expected = match idle.reply {
+                    Nothing::Null => "nil",
+                    Nothing::Zero => "0",
+                    Nothing::EmptyArray => "[]",
+                };
+                assert_eq!(
+                    run(&mut fixture, &request),
+                    expected,
+                    "{request} after {value}"
+                );
+                assert_eq!(
+                    fixture.counters.changes.get(),
+                    changes,
+                    "{request} after {value}"
+                );
             }
-            assert_eq!(fixture.counters.changes.get(), 0, "{}", command.name);
+            assert!(times > 0, "{request} is never idle");
         }
-        assert!(rows > 0);
     }
 }

@@ -150,3 +150,11 @@ pub(super) fn held<T: Aggregate>(entry: &Entry) -> Result<&T, CommandError> {
         ValueRef::Int(_) | ValueRef::String(_) => Err(CommandError::WrongType),
     }
 }
+
+/// Whether there is nothing, or a value of type `T` for which this is so.
+pub(super) fn is_absent_or<T: Aggregate>(
+    entry: Option<&Entry>,
+    is_so: impl FnOnce(&T) -> bool,
+) -> bool {
+    entry.is_none_or(|entry| held(entry).is_ok_and(is_so))
+}

@@ -7,8 +7,8 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::parse::{self, Base, Unit};
 use super::{
-    Absent, Category, Command, CommandError, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext,
-    WriteContext,
+    Category, Command, CommandError, DEFAULT, Flag, Handler, Idle, Keys, Nothing, Outcome,
+    ReadContext, WriteContext,
 };
 
 const WRITE_FAST: u32 = Flag::Write as u32 | Flag::Fast as u32;
@@ -113,7 +113,7 @@ pub(super) static COMMANDS: &[Command] = &[
         since: "2.2.0",
         summary: "Takes a key's expiry away.",
         handler: Handler::Write(persist),
-        absent: Some(Absent::Zero),
+        idle: Idle::if_absent(Nothing::Zero),
         ..EXPIRY
     },
 ];

@@ -5,8 +5,9 @@
 
 use bailiwick_frame::{Args, Encoder};
 
+use super::context::{held, is_absent_or};
 use super::{
-    Absent, Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome,
+    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Idle, Keys, Nothing, Outcome,
     ReadContext, WriteContext,
 };
 use crate::keyspace::{Elements, Hash};
@@ -51,6 +52,13 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Gives a field of a hash a value unless it has one.",
         syntax: "key field value",
         handler: Handler::Write(hsetnx),
+        idle: Some(Idle {
+            when: |entry, args| {
+                let has_field = |hash: &Hash| hash.get(args.arg(2)).is_some();
+                entry.is_some_and(|entry| held(entry).is_ok_and(has_field))
+            },
+            reply: Nothing::Zero,
+        }),
         ..ROW
     },
     Command {
@@ -108,7 +116,10 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes fields from a hash and counts those that were there.",
         syntax: "key field [field ...]",
         handler: Handler::Write(hdel),
-        absent: Some(Absent::Zero),
+        idle: Some(Idle {
+            when: |entry, args| is_absent_or(entry, |hash: &Hash| hash.get(args.arg(2)).is_none()),
+            reply: Nothing::Zero,
+        }),
         ..ROW
     },
 ];

@@ -6,7 +6,7 @@
 use bailiwick_frame::{Args, Encoder};
 
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Handler, Keys, Outcome, ReadContext, Spread,
+    Category, Command, DEFAULT, Flag, Handler, Idle, Keys, Nothing, Outcome, ReadContext, Spread,
     WriteContext,
 };
 
@@ -25,7 +25,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key [key ...]",
         handler: Handler::Write(del),
         spread: Spread::Sum,
-        absent: Some(Absent::Zero),
+        idle: Idle::if_absent(Nothing::Zero),
         ..DEFAULT
     },
     Command {
@@ -40,7 +40,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key [key ...]",
         handler: Handler::Write(del),
         spread: Spread::Sum,
-        absent: Some(Absent::Zero),
+        idle: Idle::if_absent(Nothing::Zero),
         ..DEFAULT
     },
     Command {

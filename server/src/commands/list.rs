@@ -6,7 +6,7 @@ use bailiwick_frame::{Args, Encoder};
 
 use super::parse::{integer, non_negative};
 use super::{
-    Absent, Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Keys, Outcome,
+    Category, Command, CommandError, DEFAULT, Flag, Group, Handler, Idle, Keys, Nothing, Outcome,
     ReadContext, WriteContext,
 };
 use crate::keyspace::list::{Element, End, List};
@@ -72,14 +72,14 @@ pub(super) static COMMANDS: &[Command] = &[
         name: "lpop",
         summary: "Takes one element, or several, off the left end of a list.",
         handler: Handler::Write(lpop),
-        absent: Some(Absent::Null),
+        idle: Idle::if_absent(Nothing::Null),
         ..POP
     },
     Command {
         name: "rpop",
         summary: "Takes one element, or several, off the right end of a list.",
         handler: Handler::Write(rpop),
-        absent: Some(Absent::Null),
+        idle: Idle::if_absent(Nothing::Null),
         ..POP
     },
     Command {

@@ -83,8 +83,8 @@ mod write_context;
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
 pub use categories::{categories_of, category_names};
 pub use command::{
-    Absent, Arity, Category, Command, DEFAULT, Flag, Group, Handler, ReadHandler, Spread, Timeout,
-    WriteHandler,
+    Arity, Category, Command, DEFAULT, Flag, Group, Handler, Idle, Nothing, ReadHandler, Spread,
+    Timeout, WriteHandler,
 };
 pub use context::{Counters, Published, ReadContext};
 pub use error::CommandError;

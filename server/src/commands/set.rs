@@ -5,9 +5,10 @@
 
 use bailiwick_frame::{Args, Encoder};
 
+use super::context::{held, is_absent_or};
 use super::scan::{self, ScanOptions, Walk};
 use super::{
-    Absent, Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    Category, Command, DEFAULT, Flag, Group, Handler, Idle, Keys, Nothing, Outcome, ReadContext,
     WriteContext,
 };
 use crate::keyspace::{Elements, Member, Set};
@@ -32,6 +33,13 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Adds members to a set and counts those that are new.",
         syntax: "key member [member ...]",
         handler: Handler::Write(sadd),
+        idle: Some(Idle {
+            when: |entry, args| {
+                let is_member = |set: &Set| set.contains(Member::Bytes(args.arg(2)));
+                entry.is_some_and(|entry| held(entry).is_ok_and(is_member))
+            },
+            reply: Nothing::Zero,
+        }),
         ..ROW
     },
     Command {
@@ -42,7 +50,12 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Removes members from a set and counts those that were there.",
         syntax: "key member [member ...]",
         handler: Handler::Write(srem),
-        absent: Some(Absent::Zero),
+        idle: Some(Idle {
+            when: |entry, args| {
+                is_absent_or(entry, |set: &Set| !set.contains(Member::Bytes(args.arg(2))))
+            },
+            reply: Nothing::Zero,
+        }),
         ..ROW
     },
     Command {

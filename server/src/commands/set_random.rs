@@ -9,7 +9,9 @@ use super::parse::integer;
 use super::random::{self, Wanted};
 use super::set::{ROW, write_member};
 use super::touch::What;
-use super::{Absent, Command, CommandError, Flag, Handler, Outcome, ReadContext, WriteContext};
+use super::{
+    Command, CommandError, Flag, Handler, Idle, Nothing, Outcome, ReadContext, WriteContext,
+};
 use crate::keyspace::{Elements, Member, Set};
 
 /// Up to this many members it is quicker to pass over all than to look for each one chosen.
@@ -27,7 +29,7 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Takes members chosen at random out of a set.",
         syntax: "key [count]",
         handler: Handler::Write(spop),
-        absent: Some(Absent::Null),
+        idle: Idle::if_absent(Nothing::Null),
         ..ROW
     },
     Command {

@@ -9,8 +9,8 @@ use super::fence::{holds, token_of};
 use super::parse::{Base, Unit, positive_expiry_ms};
 use super::set_options::{Condition, Options, Setter, Ttl};
 use super::{
-    Category, Command, DEFAULT, Flag, Group, Handler, Keys, Outcome, ReadContext, StringRef,
-    WriteContext,
+    Category, Command, DEFAULT, Flag, Group, Handler, Idle, Keys, Nothing, Outcome, ReadContext,
+    StringRef, WriteContext,
 };
 use crate::keyspace::{Entry, Expiry, Fenced, NewValue, Object};
 
@@ -55,6 +55,10 @@ pub(super) static COMMANDS: &[Command] = &[
         summary: "Stores a string at a key that does not exist yet.",
         syntax: "key value",
         handler: Handler::Write(setnx),
+        idle: Some(Idle {
+            when: |entry, _| entry.is_some(),
+            reply: Nothing::Zero,
+        }),
         ..ROW
     },
     Command {

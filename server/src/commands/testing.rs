@@ -52,28 +52,35 @@ pub(super) fn run(fixture: &mut Fixture, line: &str) -> String {
     show(&run_raw(fixture, line))
 }
 
-/// Runs a command line and gives its reply's bytes.
-pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
+/// Cuts a command line into its arguments.
+pub(super) fn with_args<T>(line: &str, with: impl FnOnce(Args<'_>) -> T) -> T {
     let mut buf = format!("{line}\r\n").into_bytes();
     let mut requests = Requests::default();
     Parser::default()
         .parse(&mut buf, &Limits::default(), 1, &mut requests)
         .expect("test commands are well-formed");
-    let args = requests.args(0, &buf);
-    let mut reply = Vec::new();
-    let mut out = Encoder::new(&mut reply, fixture.protocol);
-    let from = fixture.counters.touches.len();
-    let found = lookup_logged(args);
-    let outcome = (found.clone()).and_then(|command| execute(fixture, &command, args, &mut out));
-    if let Ok(command) = found {
-        super::events::name(&command, args, &fixture.counters.touches, from);
-    }
-    if let Err(error) = outcome {
-        reply.clear();
-        Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());
-    }
-    fixture.keyspace.check_invariants();
-    reply
+    with(requests.args(0, &buf))
+}
+
+/// Runs a command line and gives its reply's bytes.
+pub(super) fn run_raw(fixture: &mut Fixture, line: &str) -> Vec<u8> {
+    with_args(line, |args| {
+        let mut reply = Vec::new();
+        let mut out = Encoder::new(&mut reply, fixture.protocol);
+        let from = fixture.counters.touches.len();
+        let found = lookup_logged(args);
+        let outcome =
+            (found.clone()).and_then(|command| execute(fixture, &command, args, &mut out));
+        if let Ok(command) = found {
+            super::events::name(&command, args, &fixture.counters.touches, from);
+        }
+        if let Err(error) = outcome {
+            reply.clear();
+            Encoder::new(&mut reply, fixture.protocol).error(&error.to_string());
+        }
+        fixture.keyspace.check_invariants();
+        reply
+    })
 }
 
 /// Runs a command of the keyspace.

@@ -90,12 +90,19 @@ impl<'a> Reads<'a> {
         match command.handler {
             Handler::Read(handler) => self.may_run(id, &command, args).then_some(handler),
             Handler::Write(_) if !self.may_be_stale => {
-                let handler = command.handler_if_absent(args)?;
+                let idle = command.idle(args)?;
                 let runs = self.may_run(id, &command, args);
                 let view = self.view.as_ref().filter(|_| runs)?;
                 let (keyspace, key) = (&view.state.keyspace, args.arg(1));
                 let entry = keyspace.get(database, key, view.now_ms);
-                entry.is_none().then_some(handler)
+                let is_idle = (idle.when)(entry, args);
+                if is_idle
+                    && self.touch
+                    && let Some(entry) = entry
+                {
+                    view.clock.touch(entry);
+                }
+                is_idle.then(|| idle.reply.handler())
             }
             _ => None,
         }

@@ -6,9 +6,10 @@ use bailiwick_frame::{Args, Encoder, Protocol};
 
 use super::range_query::{By, Window};
 use super::{ROW, WRITE, WRITE_FAST, write_member, write_members};
+use crate::commands::context::is_absent_or;
 use crate::commands::parse::integer;
 use crate::commands::{
-    Absent, Command, CommandError, Handler, Keys, Outcome, WriteContext, is_option,
+    Command, CommandError, Handler, Idle, Keys, Nothing, Outcome, WriteContext, is_option,
 };
 use crate::keyspace::{Elements, SortedSet};
 
@@ -34,7 +35,12 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes members from a sorted set.",
         syntax: "key member [member ...]",
         handler: Handler::Write(zrem),
-        absent: Some(Absent::Zero),
+        idle: Some(Idle {
+            when: |entry, args| {
+                is_absent_or(entry, |set: &SortedSet| set.score(args.arg(2)).is_none())
+            },
+            reply: Nothing::Zero,
+        }),
         ..REMOVAL
     },
     Command {
@@ -69,7 +75,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes the members with the highest scores and replies with them.",
         syntax: "key [count]",
         handler: Handler::Write(zpopmax),
-        absent: Some(Absent::EmptyArray),
+        idle: Idle::if_absent(Nothing::EmptyArray),
         ..REMOVAL
     },
     Command {
@@ -80,7 +86,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         summary: "Removes the members with the lowest scores and replies with them.",
         syntax: "key [count]",
         handler: Handler::Write(zpopmin),
-        absent: Some(Absent::EmptyArray),
+        idle: Idle::if_absent(Nothing::EmptyArray),
         ..REMOVAL
     },
     Command {
