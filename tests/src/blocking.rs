@@ -310,17 +310,26 @@ pub fn begin_to_wait(connect: impl Fn() -> Result<Client>, line: &str) -> Result
     let mut client = connect()?;
     let id = client.run("CLIENT ID")?.as_integer().context("an id")?;
     client.send(format!("{line}\r\n").as_bytes())?;
-    let (mut observer, started) = (connect()?, Instant::now());
+    wait_until_blocked(&mut connect()?, id).with_context(|| format!("{line} does not wait"))?;
+    Ok(client)
+}
+
+/// Waits until a client of the observer's node is blocked.
+///
+/// # Errors
+/// The connection breaks, or the client does not wait.
+pub fn wait_until_blocked(observer: &mut Client, id: i64) -> Result<()> {
+    let started = Instant::now();
     let is_blocked = |text: &str| {
         let mut lines = text.lines();
         let line = lines.find(|line| line.starts_with(&format!("id={id} ")));
         line.is_some_and(|line| line.contains("flags=b"))
     };
     while !is_blocked(&observer.run("CLIENT LIST")?.text()) {
-        ensure!(started.elapsed() < DEADLINE, "{line} does not wait");
+        ensure!(started.elapsed() < DEADLINE, "client {id} is not blocked");
         std::thread::sleep(POLL);
     }
-    Ok(client)
+    Ok(())
 }
 
 /// What BLPOP replies.

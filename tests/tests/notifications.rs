@@ -210,7 +210,8 @@ const OPTIONS: &[(usize, &str)] = &[
         "CLIENT CACHING YES\nCLIENT TRACKINGINFO\nGET k\nCLIENT TRACKINGINFO",
     ),
     (1, "SET k 1"),
-    (0, "CLIENT CACHING YES\nGET k\nSET k 1"),
+    // Of a key of which it was not told, Redis would forget that it has read it.
+    (0, "CLIENT CACHING YES\nGET own\nSET own 1"),
     (0, "CLIENT CACHING YES\nPING\nGET k"),
     (1, "SET k 1"),
     (0, "CLIENT CACHING YES\nMULTI\nGET k\nGET j\nEXEC"),

@@ -306,7 +306,10 @@ fn block(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> O
     };
     let request = args.from(REQUEST_AT.into());
     let command = lookup_logged(request)?;
-    let awaits = match run_waiting(ctx, command, request, out) {
+    let author = ctx.counters.touches.set_author(id.author());
+    let outcome = run_waiting(ctx, command, request, out);
+    ctx.counters.touches.set_author(author);
+    let awaits = match outcome {
         Err(CommandError::Blocks(awaits)) => *awaits,
         outcome => return outcome,
     };

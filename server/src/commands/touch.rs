@@ -137,15 +137,29 @@ pub struct Touch {
     pub what: What,
     /// The class and the name of the event; class 0 is told to nobody.
     pub event: Option<(u32, Cow<'static, str>)>,
-    /// The connection that did it, if it is this node's; 0 otherwise.
-    pub author: u64,
+    /// Who did it.
+    pub author: Author,
+}
+
+/// A client that does not want to hear of its own changes, or nobody.
+///
+/// Each life of a node numbers such clients, and gives one another number when it has to hear of
+/// what it did before (`notices::Tracking`). So what a touch says of its author holds for ever.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Author {
+    /// The client's node.
+    pub node: u32,
+    /// The node's life.
+    pub life: u64,
+    /// The number; 0 stands for nobody.
+    pub number: u64,
 }
 
 /// Where touches are noted.
 #[derive(Debug, Default)]
 pub struct Touches {
     is_on: Cell<bool>,
-    author: Cell<u64>,
+    author: Cell<Author>,
     list: RefCell<Vec<Touch>>,
 }
 
@@ -162,9 +176,15 @@ impl Touches {
         self.is_on.get()
     }
 
-    /// What happens from now on is done by this connection; 0 is nobody's.
-    pub fn set_author(&self, client: u64) {
-        self.author.set(client);
+    /// What happens from now on is done by this client; the one before it is returned.
+    pub fn set_author(&self, author: Author) -> Author {
+        self.author.replace(author)
+    }
+
+    /// As [`Touches::set_author`], by the client of this number of the same node.
+    pub fn set_author_number(&self, number: u64) {
+        let author = self.author.get();
+        self.author.set(Author { number, ..author });
     }
 
     /// Notes a touch, if touches are noted.

@@ -70,7 +70,7 @@ impl Connection {
         };
         let key = command.keys.indexes(args).next().map(|at| args.arg(at));
         let timeout_ms = timeout_of(&command, args, node::now_ms());
-        let bell = worker.node.seats.bells.hang();
+        let bell = worker.node.seats.bells.hang(self.guard.client.author());
         let (reply, nanos) = match (timeout_ms, key, bell) {
             (Some(Ok(timeout_ms)), Some(key), Some(bell)) => {
                 let session = (database, protocol);

@@ -133,6 +133,7 @@ impl Connection {
     pub(super) async fn propose(&mut self) {
         let mut proposal = self.proposal.take().expect("nothing is under way");
         proposal.protocol = self.session.protocol;
+        proposal.author = self.guard.client.author();
         proposal.may_be_stale = self.session.client.has(ClientFlag::Readonly);
         let worker = self.guard.worker.clone();
         let before = proposal.replies.len();

@@ -49,6 +49,7 @@ fn single(ticket: Ticket, of: &Proposal, item: Item) -> (Ticket, Box<Proposal>) 
     let mut proposal = ticket.proposal();
     proposal.group = of.group;
     proposal.protocol = of.protocol;
+    proposal.author = of.author;
     let item = match item {
         Item::Command {
             request,

@@ -100,8 +100,7 @@ pub fn spawn(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr, port: Por
         return;
     }
     worker.add_client(client.clone());
-    let mut proposal = worker.new_proposal();
-    proposal.client = id;
+    let proposal = worker.new_proposal();
     let connection = Connection {
         stream,
         guard: Guard {

@@ -67,6 +67,7 @@ pub(super) struct Asking {
     pub(super) worker: Rc<Worker>,
     protocol: Protocol,
     database: usize,
+    author: u64,
     /// The groups of this node's share, if only that is asked for.
     pub(super) only: Option<BTreeSet<GroupId>>,
     pub(super) deadline: Instant,
@@ -88,6 +89,7 @@ impl Asking {
             worker: worker.clone(),
             protocol: session.protocol,
             database: session.database,
+            author: session.client.author(),
             only,
             deadline: Instant::now() + Duration::from_millis(timeout_ms),
             shortfall: match command.spread {
@@ -138,6 +140,7 @@ impl Asking {
         let mut proposal = ticket.proposal();
         proposal.group = group;
         proposal.protocol = protocol;
+        proposal.author = self.author;
         proposal.set_request(words.args());
         proposal.items.push(Item::Command {
             request: 0,

@@ -93,6 +93,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(orphan) = self.vigil.left_behind() {
+            let author = self.bell().id().author();
+            self.worker.node.notices.tracking.doubt(author.number);
             self.worker.orphans.add(orphan);
         }
     }

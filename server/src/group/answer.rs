@@ -41,6 +41,7 @@ pub(crate) fn fail(proposal: &mut Proposal, error: &CommandError) {
 
 /// As [`fail`], for the items from `first` on; those before have their replies.
 pub(crate) fn fail_from(proposal: &mut Proposal, first: usize, error: &CommandError) {
+    proposal.is_uncertain |= *error == CommandError::UNCERTAIN;
     for item in &proposal.items[first..] {
         match item {
             Item::Command { command, .. } => {
@@ -163,7 +164,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         timings: &mut proposal.timings,
         running: None,
     };
-    applier.set_author(proposal.client);
+    applier.set_author(proposal.author);
     for (at, item) in proposal.items.iter().enumerate() {
         if at % LOOK_AHEAD == 1 {
             let items = &proposal.items[at..];

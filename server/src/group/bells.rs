@@ -70,13 +70,14 @@ impl Bells {
         let _ = self.life.set((node, incarnation));
     }
 
-    /// A bell for a new request; `None` before the node knows who it is.
+    /// A bell for a new request of this author, or of nobody; `None` before the node knows who it
+    /// is.
     #[must_use]
-    pub fn hang(self: &Arc<Self>) -> Option<Bell> {
+    pub fn hang(self: &Arc<Self>, author: u64) -> Option<Bell> {
         let &(node, incarnation) = self.life.get()?;
         let mut inner = self.inner.lock();
         inner.last += 1;
-        let number = inner.last;
+        let number = WaiterId::number_of(author, inner.last);
         let slot = Arc::<Slot>::default();
         inner.hung.insert(number, slot.clone());
         drop(inner);
@@ -199,10 +200,10 @@ mod tests {
     #[test]
     fn a_bell_is_rung_for_its_own_request_in_its_own_life() {
         let bells = Arc::<Bells>::default();
-        assert!(bells.hang().is_none());
+        assert!(bells.hang(0).is_none());
         bells.set_life(3, 9);
-        let bell = bells.hang().expect("it knows who it is");
-        let other = bells.hang().expect("it knows who it is");
+        let bell = bells.hang(0).expect("it knows who it is");
+        let other = bells.hang(0).expect("it knows who it is");
         let id = bell.id();
         bells.ring(
             WaiterId {
@@ -225,7 +226,7 @@ mod tests {
     fn who_has_vanished_from_a_replaced_state_is_told() {
         let bells = Arc::<Bells>::default();
         bells.set_life(3, 9);
-        let (gone, there, elsewhere) = (bells.hang(), bells.hang(), bells.hang());
+        let (gone, there, elsewhere) = (bells.hang(0), bells.hang(0), bells.hang(0));
         let bells_of = [&gone, &there, &elsewhere].map(|bell| bell.as_ref().expect("hung"));
         let [gone, there, elsewhere] = bells_of;
         gone.waits_in(Some(GroupId(1)));

@@ -13,6 +13,8 @@ use crate::commands::{Counters, Published};
 
 /// Is told what happened to keys.
 pub trait Observer: Send + Sync {
+    /// Which node this is, in which life; the first word counts.
+    fn set_life(&self, node: u32, incarnation: u64);
     /// Whether touches are to be collected. Asked for each batch of entries, so it must be cheap.
     fn wants_touches(&self) -> bool;
     /// Entries of this group were applied, or reads were run, that did this. Must not wait.

@@ -45,8 +45,11 @@ pub struct Proposal {
     pub mailbox: Arc<Mailbox>,
     /// Which of the mailbox's owners waits for it.
     pub ticket: usize,
-    /// The connection whose requests these are; 0 for nobody's.
-    pub client: u64,
+    /// Whose changes these are, for a client that does not want to hear of them
+    /// ([`Author::number`](crate::commands::touch::Author::number)); 0 otherwise.
+    pub author: u64,
+    /// Some of it may have been done, or may yet be, although its client hears an error.
+    pub is_uncertain: bool,
     /// Whether Lua has a part in one of the items; whoever adds one says so.
     pub runs_script: bool,
     /// Its client takes what this node has, whatever others have.
@@ -335,7 +338,8 @@ impl Proposal {
             timings: Vec::new(),
             mailbox,
             ticket,
-            client: 0,
+            author: 0,
+            is_uncertain: false,
             runs_script: false,
             may_be_stale: false,
         })

@@ -108,6 +108,8 @@ pub struct Client {
     pub redirect: AtomicI64,
     /// That one has gone.
     pub redirect_is_broken: AtomicBool,
+    /// See [`Client::author`].
+    pub(crate) author: AtomicU64,
     /// What is to be sent unasked.
     pub feed: Feed,
     abort: OnceLock<AbortHandle>,
@@ -145,9 +147,17 @@ impl Client {
             subscriptions: Default::default(),
             redirect: AtomicI64::new(-1),
             redirect_is_broken: AtomicBool::new(false),
+            author: AtomicU64::new(0),
             feed: Feed::default(),
             abort: OnceLock::new(),
         }
+    }
+
+    /// By which number its changes are known as its own, if it does not want to hear of them; 0
+    /// otherwise.
+    #[must_use]
+    pub fn author(&self) -> u64 {
+        self.author.load(Ordering::Relaxed)
     }
 
     /// The version in which it is sent anything.

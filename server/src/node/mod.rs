@@ -200,7 +200,7 @@ impl Node {
     /// The node is one of a cluster.
     pub fn set_host(&self, host: Arc<Host>) {
         let (node, incarnation) = (host.me().node.0 as u32, host.incarnation());
-        self.seats.bells.set_life(node, incarnation);
+        self.seats.set_life(node, incarnation);
         assert!(self.host.set(host).is_ok(), "a node has one host");
     }
 

@@ -84,13 +84,19 @@ impl Seats {
         let _ = self.on_leaving.set(pass_on);
     }
 
+    /// Which node this is, in which life; the first word counts.
+    pub fn set_life(&self, node: u32, incarnation: u64) {
+        self.bells.set_life(node, incarnation);
+        self.observer.set_life(node, incarnation);
+    }
+
     /// Adds a group and starts its threads; `on_ready` is called when it can serve clients. The
     /// group must be a new one.
     pub fn add(&self, group: Arc<Group>, on_ready: impl FnOnce() + Send + 'static) {
         let mut threads = self.threads.lock();
         let mut by_id = ById::clone(&self.by_id.load());
         let (node, incarnation) = group.life();
-        self.bells.set_life(node, incarnation);
+        self.set_life(node, incarnation);
         group.set_bells(self.bells.clone());
         let before = by_id.insert(group.id(), group.clone());
         assert!(before.is_none(), "a second seat in group {}", group.id().0);

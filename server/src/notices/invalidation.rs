@@ -18,7 +18,6 @@ const CHANNEL: &[u8] = b"__redis__:invalidate";
 pub(super) struct Tracked {
     pub(super) client: Arc<Client>,
     redirect: Option<u64>,
-    pub(super) no_loop: bool,
     pub(super) broadcast: bool,
 }
 
@@ -28,7 +27,6 @@ impl Tracked {
         Self {
             client: client.clone(),
             redirect: mode.redirect,
-            no_loop: mode.no_loop,
             broadcast: mode.broadcast,
         }
     }

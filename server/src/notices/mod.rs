@@ -202,6 +202,10 @@ impl Listener for Notices {
 }
 
 impl Observer for Notices {
+    fn set_life(&self, node: u32, incarnation: u64) {
+        self.tracking.set_life(node, incarnation);
+    }
+
     fn wants_touches(&self) -> bool {
         self.classes.load(Ordering::Relaxed) != 0
             || self.tracking.is_active()

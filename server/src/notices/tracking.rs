@@ -13,21 +13,29 @@
 //!   leader that is linked, and when keys begin to leave the group.
 //! * Of other groups a member tells (`watching`), to whom the same applies.
 //!
+//! **NOLOOP.** A client that does not want to hear of its own changes is an [`Author`], and its
+//! number goes with its requests: with those of its node's groups in memory, with others into the
+//! log. What it did is not told to it, *and it stays among those who have read the key*: the news
+//! may come after a read that stood behind the write, and its copy is to be given up at the next
+//! change. (Redis forgets the reader.) If it is told `-UNCERTAIN` of a request, that may be executed at any later time, when the
+//! client has read the key again. So it gets another number then ([`Tracking::doubt`]), and what it
+//! did under the old one is news like others' changes.
+//!
 //! What a connection's death ends needs no news. A client that takes its news too slowly is
 //! disconnected. When there are more keys than `tracking-table-max-keys`, some are given up.
 //!
 //! Invariants: `items` is the sum of the readers of all keys; a prefix has at least one client.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bailiwick_replication::GroupId;
 use parking_lot::Mutex;
 
 use super::invalidation::Tracked;
-use crate::commands::touch::{Touch, What};
+use crate::commands::touch::{Author, Touch, What};
 use crate::config::OutputBufferLimits;
 use crate::node::clients::{Client, Clients};
 
@@ -67,6 +75,9 @@ pub struct Tracking {
     limits: Arc<ArcSwap<OutputBufferLimits>>,
     active: AtomicUsize,
     max_keys: AtomicUsize,
+    life: OnceLock<(u32, u64)>,
+    /// The number that an author got last.
+    last_author: AtomicU64,
     table: Mutex<Table>,
 }
 
@@ -104,8 +115,14 @@ impl Tracking {
             limits,
             active: AtomicUsize::new(0),
             max_keys: AtomicUsize::new(0),
+            life: OnceLock::new(),
+            last_author: AtomicU64::new(0),
             table: Mutex::default(),
         }
+    }
+
+    pub(super) fn set_life(&self, node: u32, incarnation: u64) {
+        let _ = self.life.set((node, incarnation));
     }
 
     /// Changes how many keys are remembered. What is too much then is given up.
@@ -143,6 +160,11 @@ impl Tracking {
         let mut guard = self.table.lock();
         let table = &mut *guard;
         let tracked = Tracked::new(client, mode);
+        if mode.no_loop {
+            self.number(client);
+        } else {
+            client.author.store(0, Ordering::Relaxed);
+        }
         table.clients.insert(client.id, tracked);
         for prefix in &mode.prefixes {
             let clients = table.prefixes.entry(prefix.clone()).or_default();
@@ -157,7 +179,9 @@ impl Tracking {
             return;
         }
         let mut table = self.table.lock();
-        table.clients.remove(&client);
+        if let Some(tracked) = table.clients.remove(&client) {
+            tracked.client.author.store(0, Ordering::Relaxed);
+        }
         table.prefixes.retain(|_, clients| {
             clients.remove(&client);
             !clients.is_empty()
@@ -167,6 +191,28 @@ impl Tracking {
             *table = Table::default();
         }
         self.active.store(table.clients.len(), Ordering::Relaxed);
+    }
+
+    /// What was done under this number is told to its client from now on, as it cannot know what
+    /// was done.
+    pub fn doubt(&self, author: u64) {
+        let table = self.table.lock();
+        let mut clients = table.clients.values().map(|tracked| &tracked.client);
+        if let Some(client) = clients.find(|client| author > 0 && client.author() == author) {
+            self.number(client);
+        }
+    }
+
+    /// Gives a client a number of its own, as an author.
+    fn number(&self, client: &Client) {
+        let number = self.last_author.fetch_add(1, Ordering::Relaxed) + 1;
+        client.author.store(number, Ordering::Relaxed);
+    }
+
+    /// By which number this node knows an author; 0 for those of other nodes and lives.
+    fn number_of(&self, author: Author) -> u64 {
+        let is_ours = self.life.get() == Some(&(author.node, author.life));
+        if is_ours { author.number } else { 0 }
     }
 
     /// A client is about to read these keys.
@@ -235,7 +281,10 @@ impl Tracking {
                     let is_meant = |key: &[u8], of| of == group && key.starts_with(&touch.key);
                     self.give_up(&mut table, is_meant);
                 }
-                _ => self.tell_readers(&mut table, &touch.key, touch.author),
+                _ => {
+                    let author = self.number_of(touch.author);
+                    self.tell_readers(&mut table, &touch.key, author);
+                }
             }
         }
         self.broadcast(&table, touches);
@@ -261,19 +310,27 @@ impl Tracking {
         keys.iter().for_each(|key| self.tell_readers(table, key, 0));
     }
 
-    /// A key has changed, by the hand of `author`.
+    /// A key has changed, by the hand of `author`, who goes on as a reader.
     fn tell_readers(&self, table: &mut Table, key: &[u8], author: u64) {
-        let Some(readers) = table.keys.remove(key) else {
+        let Some(readers) = table.keys.get_mut(key) else {
             return;
         };
-        table.items -= readers.clients.len();
-        for id in &readers.clients {
-            if let Some(tracked) = table.clients.get(id)
-                && !tracked.broadcast
-                && !(tracked.no_loop && *id == author)
-            {
-                self.send(tracked, Some(&[key]));
-            }
+        let clients = &table.clients;
+        let is_told = |id: &u64| {
+            let tracked = clients.get(id);
+            tracked.is_none_or(|tracked| author == 0 || tracked.client.author() != author)
+        };
+        let told: Vec<u64> = readers.clients.iter().copied().filter(is_told).collect();
+        for id in &told {
+            readers.clients.remove(id);
+        }
+        table.items -= told.len();
+        if readers.clients.is_empty() {
+            table.keys.remove(key);
+        }
+        let tracked = told.iter().filter_map(|id| clients.get(id));
+        for tracked in tracked.filter(|tracked| !tracked.broadcast) {
+            self.send(tracked, Some(&[key]));
         }
     }
 
@@ -297,14 +354,11 @@ impl Tracking {
                 );
                 if is_key && touch.key.starts_with(prefix) {
                     // Whoever wrote last has the present value; everybody else is behind.
-                    changed.insert(&touch.key, touch.author);
+                    changed.insert(&touch.key, self.number_of(touch.author));
                 }
             }
-            for (id, tracked) in clients
-                .iter()
-                .filter_map(|id| Some((id, table.clients.get(id)?)))
-            {
-                let is_told = |author: u64| !tracked.no_loop || author != *id;
+            for tracked in clients.iter().filter_map(|id| table.clients.get(id)) {
+                let is_told = |author: u64| author == 0 || author != tracked.client.author();
                 let keys = changed.iter().filter(|(_, author)| is_told(**author));
                 let keys: Vec<&[u8]> = keys.map(|(key, _)| *key).collect();
                 if !keys.is_empty() {
@@ -324,6 +378,11 @@ mod tests {
     use super::*;
 
     const GROUP: GroupId = GroupId(1);
+    const ME: Author = Author {
+        node: 3,
+        life: 9,
+        number: 0,
+    };
 
     struct World {
         tracking: Tracking,
@@ -333,6 +392,7 @@ mod tests {
     fn world(mode: &Mode) -> World {
         let clients = Arc::new(Clients::default());
         let tracking = Tracking::new(clients.clone(), Arc::default());
+        tracking.set_life(ME.node, ME.life);
         let client = Client::new(1, String::new(), String::new(), 0, 0);
         client.protocol.store(3, Ordering::Relaxed);
         let client = Arc::new(client);
@@ -351,12 +411,18 @@ mod tests {
                 .to_owned()
         }
 
-        fn touch(&self, key: &str, what: What, author: u64) {
-            self.touch_by(key, what, &[author]);
+        fn touch(&self, key: &str, what: What) {
+            self.touch_by(key, what, &[Author::default()]);
+        }
+
+        /// The client, as others see it in its touches.
+        fn me(&self) -> Author {
+            let number = self.client.author();
+            Author { number, ..ME }
         }
 
         /// One touch by each of these, told of together.
-        fn touch_by(&self, key: &str, what: What, authors: &[u64]) {
+        fn touch_by(&self, key: &str, what: What, authors: &[Author]) {
             let touches = authors.iter().map(|&author| Touch {
                 database: 0,
                 key: key.as_bytes().into(),
@@ -377,9 +443,9 @@ mod tests {
     fn a_reader_is_told_once_of_each_read() {
         let world = world(&Mode::default());
         world.tracking.remember(1, GROUP, &[b"a", b"b"]);
-        world.touch("a", CHANGED, 0);
+        world.touch("a", CHANGED);
         assert_eq!(world.told(), ">*1 $1 a");
-        world.touch("a", CHANGED, 0);
+        world.touch("a", CHANGED);
         assert_eq!(world.told(), "");
         assert_eq!(world.tracking.counts().items, 1);
     }
@@ -391,7 +457,7 @@ mod tests {
             .tracking
             .remember(1, GROUP, &[b"eu:a", b"eu:b", b"us:a"]);
         world.tracking.remember(1, GroupId(2), &[b"eu:c"]);
-        world.touch("eu:", What::HandedOut, 0);
+        world.touch("eu:", What::HandedOut);
         assert_eq!(world.told(), ">*1 $4 eu:a >*1 $4 eu:b");
         world.tracking.forget_group(GroupId(2));
         assert_eq!(world.told(), ">*1 $4 eu:c");
@@ -431,19 +497,68 @@ mod tests {
             ..Mode::default()
         };
         let world = world(&mode);
-        world.touch("a", CHANGED, 0);
-        world.touch("x1", CHANGED, 1);
+        world.touch("a", CHANGED);
+        world.touch_by("x1", CHANGED, &[world.me()]);
         assert_eq!(world.told(), "", "another prefix, and its own doing");
-        world.touch("x1", CHANGED, 0);
+        world.touch("x1", CHANGED);
         assert_eq!(world.told(), ">*1 $2 x1");
-        world.touch_by("x1", CHANGED, &[1, 2]);
+        world.touch_by("x1", CHANGED, &[world.me(), ME]);
         assert_eq!(world.told(), ">*1 $2 x1", "another one wrote after it");
-        world.touch_by("x1", CHANGED, &[2, 1]);
+        world.touch_by("x1", CHANGED, &[ME, world.me()]);
         assert_eq!(world.told(), "", "it wrote last, and knows what");
         world.tracking.forget_group(GROUP);
         assert_eq!(world.told(), ">_");
-        world.touch("", What::Cleared, 0);
+        world.touch("", What::Cleared);
         assert_eq!(world.told(), ">_");
+    }
+
+    #[test]
+    fn whoever_is_not_told_of_its_own_change_is_told_of_the_next_one_by_another() {
+        let mode = Mode {
+            no_loop: true,
+            ..Mode::default()
+        };
+        let world = world(&mode);
+        world.tracking.remember(1, GROUP, &[b"a"]);
+        world.touch_by("a", CHANGED, &[world.me()]);
+        assert_eq!(world.told(), "");
+        assert_eq!(world.tracking.counts().items, 1);
+        world.touch("a", CHANGED);
+        assert_eq!(world.told(), ">*1 $1 a");
+        assert_eq!(world.tracking.counts().keys, 0);
+    }
+
+    #[test]
+    fn others_with_the_same_number_are_others() {
+        let mode = Mode {
+            no_loop: true,
+            ..Mode::default()
+        };
+        let world = world(&mode);
+        let me = world.me();
+        for author in [Author { node: 4, ..me }, Author { life: 8, ..me }] {
+            world.tracking.remember(1, GROUP, &[b"a"]);
+            world.touch_by("a", CHANGED, &[author]);
+            assert_eq!(world.told(), ">*1 $1 a");
+        }
+    }
+
+    #[test]
+    fn what_a_client_is_uncertain_about_is_told_to_it() {
+        let mode = Mode {
+            no_loop: true,
+            ..Mode::default()
+        };
+        let world = world(&mode);
+        let before = world.me();
+        world.tracking.doubt(before.number);
+        world.tracking.remember(1, GROUP, &[b"a"]);
+        world.touch_by("a", CHANGED, &[world.me()]);
+        assert_eq!(world.told(), "");
+        world.touch_by("a", CHANGED, &[before]);
+        assert_eq!(world.told(), ">*1 $1 a");
+        world.tracking.disable(1);
+        assert_eq!(world.client.author(), 0);
     }
 
     #[test]
@@ -454,7 +569,7 @@ mod tests {
         };
         let world = world(&mode);
         world.tracking.remember(1, GROUP, &[b"a"]);
-        world.touch("a", CHANGED, 0);
+        world.touch("a", CHANGED);
         assert_eq!(world.told(), ">2 $21 tracking-redir-broken :99");
         assert!(world.client.redirect_is_broken.load(Ordering::Relaxed));
     }

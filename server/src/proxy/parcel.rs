@@ -85,7 +85,12 @@ pub(super) fn pack_writes(loads: &[Load], origin: Origin, sequence: u64, floor: 
     let bytes: usize = loads.iter().map(|load| load.proposal.bytes()).sum();
     let mut out = Vec::with_capacity(bytes + 256);
     let mut writer = ProposalWriter::new(&mut out, origin, sequence, floor);
+    let mut author = 0;
     for Load { proposal, .. } in loads {
+        if proposal.author != author {
+            author = proposal.author;
+            writer.author(author);
+        }
         for item in &proposal.items {
             match item {
                 Item::Command {
@@ -114,4 +119,68 @@ fn put_transaction(writer: &mut ProposalWriter<'_>, protocol: Protocol, transact
         Step::Answered(reply) => ProxiedStep::Answered(reply),
     });
     writer.proxied_transaction(protocol, &transaction.watched, steps);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bailiwick_replication::{GroupId, LogIndex};
+
+    use super::*;
+    use crate::commands::{Counters, lookup};
+    use crate::keyspace::AccessPolicy;
+    use crate::state::testing::with_words;
+    use crate::state::{EntryHead, EntryWriter, PROXIED, Replay, State};
+
+    #[test]
+    fn each_write_goes_with_its_own_author() {
+        let loads = [0, 5, 5, 0, 6].map(|author| {
+            let mut proposal = Proposal::new(Arc::default(), 0);
+            proposal.author = author;
+            with_words("SET key value", |args| {
+                proposal.set_request(args);
+                let command = lookup(args).expect("known");
+                proposal.items.push(Item::Command {
+                    request: 0,
+                    database: 0,
+                    command,
+                });
+            });
+            Load {
+                proposal,
+                answered: 0,
+            }
+        });
+        let mut entry = Vec::new();
+        let head = EntryHead {
+            time_ms: 1,
+            seed: 1,
+        };
+        let mut writer = EntryWriter::new(&mut entry, head);
+        let mut first = writer.proposal(
+            Origin {
+                node: 1,
+                incarnation: 1,
+            },
+            1,
+            0,
+        );
+        first.genesis(1, 1, GroupId(0));
+        first.finish();
+        let origin = Origin {
+            node: 7 | PROXIED,
+            incarnation: 3,
+        };
+        writer.append_encoded(&pack_writes(&loads, origin, 1, 0));
+        let counters = Counters::default();
+        counters.touches.switch_on();
+        let (mut state, policy) = (State::empty(), AccessPolicy::default());
+        Replay::default()
+            .apply(&mut state, LogIndex(1), &entry, policy, &counters)
+            .expect("applies");
+        let touches = counters.touches.take();
+        let numbers = touches.iter().map(|touch| touch.author.number);
+        assert_eq!(numbers.collect::<Vec<_>>(), [0, 5, 5, 0, 6]);
+    }
 }

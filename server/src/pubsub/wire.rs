@@ -8,7 +8,9 @@
 //!          | TOUCHED group | touch*                   see `notices::watching`
 //! change   = what u8 | name                           what: kind, +3 if it is taken back, 6 for all,
 //!                                                     7 for the classes of events, as a number
-//! touch    = what u8 | key                            what: 0 changed, 1 all cleared, 2 handed out
+//! touch    = what u8 | author | key                   what: 0 changed, 1 all cleared, 2 handed out,
+//!                                                     3 changed by the author, whom no other has
+//! author   = node | life | number
 //! ```
 //!
 //! Numbers are LEB128, names and payloads stand behind their lengths. `begins` is 1 where the
@@ -19,7 +21,7 @@ use bailiwick_replication::{ConfigurationId, GroupId};
 use bytes::Bytes;
 
 use super::{Kind, Message};
-use crate::commands::touch::{Touch, What};
+use crate::commands::touch::{Author, Touch, What};
 use crate::group::NODE_SERVICES;
 use crate::state::{DecodeError, Reader, put_bytes, put_varint};
 
@@ -93,8 +95,15 @@ pub(super) fn note(note: &Note) -> Bytes {
                 What::Missed | What::Announced => continue,
                 What::Cleared => 1,
                 What::HandedOut => 2,
+                _ if touch.author.number > 0 => 3,
                 _ => 0,
             });
+            if out.last() == Some(&3) {
+                let author = touch.author;
+                for number in [author.node.into(), author.life, author.number] {
+                    put_varint(&mut out, number);
+                }
+            }
             put_bytes(&mut out, &touch.key);
         }
     }
@@ -210,8 +219,16 @@ fn take_note(tag: u8, reader: &mut Reader<'_>) -> Result<Note, DecodeError> {
 fn take_touch(reader: &mut Reader<'_>) -> Result<Touch, DecodeError> {
     let malformed = DecodeError::Malformed(reader.at());
     let [what] = reader.array()?;
+    let mut author = Author::default();
+    if what == 3 {
+        author = Author {
+            node: u32::try_from(reader.varint()?).map_err(|_| malformed)?,
+            life: reader.varint()?,
+            number: reader.varint()?,
+        };
+    }
     let what = match what {
-        0 => What::Changed {
+        0 | 3 => What::Changed {
             is_new: false,
             expires: false,
         },
@@ -224,7 +241,7 @@ fn take_touch(reader: &mut Reader<'_>) -> Result<Touch, DecodeError> {
         key: reader.string()?.into(),
         what,
         event: None,
-        author: 0,
+        author,
     })
 }
 
@@ -286,12 +303,24 @@ mod tests {
             bytes: 300,
         };
         assert_eq!(decode(&heard(3, 300)), Ok(said));
-        let touch = |what| Touch {
+        let touch = |what, author| Touch {
             database: 0,
             key: Box::from(&b"key"[..]),
             what,
             event: None,
-            author: 0,
+            author,
+        };
+        let (nobody, changed) = (
+            Author::default(),
+            What::Changed {
+                is_new: false,
+                expires: false,
+            },
+        );
+        let somebody = Author {
+            node: 7,
+            life: 1 << 40,
+            number: 300,
         };
         let group = GroupId(70_000);
         for said in [
@@ -299,7 +328,15 @@ mod tests {
             Note::Unwatch(group),
             Note::Watching(group),
             Note::Lost(group),
-            Note::Touched(group, vec![touch(What::HandedOut), touch(What::Cleared)]),
+            Note::Touched(
+                group,
+                vec![
+                    touch(What::HandedOut, nobody),
+                    touch(What::Cleared, nobody),
+                    touch(changed, nobody),
+                    touch(changed, somebody),
+                ],
+            ),
         ] {
             assert_eq!(decode(&note(&said)), Ok(Said::Note(said)));
         }

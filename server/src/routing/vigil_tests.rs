@@ -57,7 +57,7 @@ fn vigil(line: &str) -> Vigil {
     let args = Args::new(&bytes, &ranges);
     let bells = Arc::<Bells>::default();
     bells.set_life(3, 9);
-    let bell = bells.hang().expect("it knows who it is");
+    let bell = bells.hang(0).expect("it knows who it is");
     let command = lookup(args).expect("it exists");
     Vigil::new(bell, Protocol::Resp2, command, (args, args.arg(1)))
 }

@@ -126,6 +126,8 @@ impl EntryVisitor for Examiner {
         self.leaders_only();
     }
 
+    fn author(&mut self, _: u64) {}
+
     fn expire(&mut self, _: u64) {
         self.members_only();
     }

@@ -28,7 +28,7 @@ mod replay;
 mod restart_tests;
 mod serve;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod waiters;
 
 use bailiwick_frame::{Args, Encoder, Protocol};
@@ -56,7 +56,7 @@ pub use replay::{Replay, ReplayError};
 pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 
 use crate::authority::{Authority, Place, Stray};
-use crate::commands::touch::What;
+use crate::commands::touch::{Author, What};
 use crate::commands::{
     Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts,
     Spread, WriteContext, events,
@@ -263,6 +263,11 @@ impl Applier<'_> {
     #[must_use]
     pub fn admit(&mut self, origin: Origin, sequence: u64, floor: u64) -> Admission {
         assert!(self.logged, "a proposal is admitted without a log entry");
+        self.counters.touches.set_author(Author {
+            node: origin.node & !PROXIED,
+            life: origin.incarnation,
+            number: 0,
+        });
         if !self.state.waiters.is_empty()
             && let Some(before) = origin.incarnation.checked_sub(1)
         {
@@ -310,9 +315,10 @@ impl Applier<'_> {
         outcome
     }
 
-    /// What follows is done for this connection of this node; 0 for nobody's.
-    pub fn set_author(&self, client: u64) {
-        self.counters.touches.set_author(client);
+    /// What follows in this proposal is done by this client of its node
+    /// ([`Author::number`]); 0 for nobody.
+    pub fn set_author(&self, number: u64) {
+        self.counters.touches.set_author_number(number);
     }
 
     /// Why a transaction must not run, be it only because of one of its keys, read, written or

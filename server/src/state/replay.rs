@@ -325,6 +325,10 @@ impl EntryVisitor for Visitor<'_, '_> {
         }
     }
 
+    fn author(&mut self, number: u64) {
+        self.applier.set_author(number);
+    }
+
     fn expire(&mut self, limit: u64) {
         if self.is_fit([]) {
             self.applier.expire(limit);

@@ -72,7 +72,7 @@ impl Applier<'_> {
         }
         let mut reply = Vec::new();
         let mut encoder = Encoder::new(&mut reply, waiter.protocol);
-        match self.run_again(command, waiter, &mut encoder) {
+        match self.run_again(command, (id, waiter), &mut encoder) {
             Err(CommandError::Blocks(_)) => return,
             Err(error) => {
                 reply.clear();
@@ -84,10 +84,19 @@ impl Applier<'_> {
         self.state.waiters.finish(id, reply.into(), awaited);
     }
 
-    fn run_again(&mut self, command: Known, waiter: &Waiter, out: &mut Encoder<'_>) -> Outcome {
+    fn run_again(
+        &mut self,
+        command: Known,
+        (id, waiter): (WaiterId, &Waiter),
+        out: &mut Encoder<'_>,
+    ) -> Outcome {
         self.ordinal += 1;
+        let touches = &self.counters.touches;
+        let author = touches.set_author(id.author());
         let mut context = self.write_context(waiter.database);
-        run_waiting(&mut context, command, waiter.request(), out)
+        let outcome = run_waiting(&mut context, command, waiter.request(), out);
+        touches.set_author(author);
+        outcome
     }
 
     /// Dismisses those of whose keys one is served elsewhere by now.

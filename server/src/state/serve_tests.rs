@@ -9,6 +9,7 @@ use super::super::{
     Woken, decode_replies,
 };
 use crate::commands::Counters;
+use crate::commands::touch::Touch;
 use crate::keyspace::AccessPolicy;
 
 /// A replica, and another one that is restored from a checkpoint before each step.
@@ -17,6 +18,8 @@ struct Replicas {
     restored: State,
     sequence: u64,
     time_ms: i64,
+    /// By the last entry.
+    touches: Vec<Touch>,
 }
 
 fn with_args<R>(line: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
@@ -39,6 +42,7 @@ impl Replicas {
             restored: State::empty(),
             sequence: 0,
             time_ms: 1000,
+            touches: Vec::new(),
         };
         replicas.propose(origin(1, 1), |proposal| proposal.genesis(2, 9, GroupId(0)));
         replicas
@@ -65,10 +69,12 @@ impl Replicas {
         let policy = AccessPolicy::default();
         for state in [&mut self.state, &mut self.restored] {
             let counters = Counters::default();
+            counters.touches.switch_on();
             Replay::default()
                 .apply(state, index, &entry, policy, &counters)
                 .expect("applies");
             state.check_invariants();
+            self.touches = counters.touches.take();
         }
         let content = |state: &State| {
             let mut waiters = Vec::new();
@@ -135,6 +141,51 @@ fn shown((id, woken): (WaiterId, Woken)) -> (u64, String) {
 fn popped(number: u64, key: &str, element: &str) -> (u64, String) {
     let (key_len, len) = (key.len(), element.len());
     (number, format!("*2 ${key_len} {key} ${len} {element}"))
+}
+
+#[test]
+fn what_is_done_for_a_waiter_is_its_own_doing() {
+    let mut replicas = Replicas::new();
+    let waiter = WaiterId::number_of(5, 1);
+    let wait = format!("_BLOCK 7 3 {waiter} 2 0 BLPOP l 0");
+    replicas.proxied(&wait);
+    replicas.propose(origin(9 | PROXIED, 4), |proposal| {
+        proposal.author(6);
+        for line in ["RPUSH l x", "SET k 1"] {
+            with_args(line, |args| proposal.proxied(Protocol::Resp2, 0, args));
+        }
+        proposal.author(0);
+        with_args("SET k 2", |args| {
+            proposal.proxied(Protocol::Resp2, 0, args);
+        });
+    });
+    let authors: Vec<_> = replicas
+        .touches
+        .iter()
+        .map(|touch| {
+            let author = touch.author;
+            (&*touch.key, author.node, author.life, author.number)
+        })
+        .collect();
+    // An element was taken, and then the list was removed.
+    let expected: [(&[u8], u32, u64, u64); 5] = [
+        (b"l", 9, 4, 6),
+        (b"l", 7, 3, 5),
+        (b"l", 7, 3, 5),
+        (b"k", 9, 4, 6),
+        (b"k", 9, 4, 0),
+    ];
+    assert_eq!(authors, expected);
+}
+
+#[test]
+fn what_a_client_finds_that_came_to_wait_is_its_own_doing() {
+    let mut replicas = Replicas::new();
+    let number = WaiterId::number_of(5, 1);
+    replicas.run(&["RPUSH l x"]);
+    replicas.run(&[&format!("_BLOCK 1 1 {number} 2 0 BLPOP l 0"), "SET k 1"]);
+    let numbers = replicas.touches.iter().map(|touch| touch.author.number);
+    assert_eq!(numbers.collect::<Vec<_>>(), [5, 5, 0]);
 }
 
 #[test]

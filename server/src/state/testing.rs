@@ -5,7 +5,7 @@ use bailiwick_frame::{ArgRange, Args};
 use super::{FrozenState, Restorer, State};
 
 /// Hands over a command's arguments, which are separated by single spaces.
-pub(super) fn with_words<R>(words: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
+pub(crate) fn with_words<R>(words: &str, f: impl FnOnce(Args<'_>) -> R) -> R {
     let mut ranges = Vec::new();
     let mut start = 0;
     for word in words.split(' ') {

@@ -134,7 +134,11 @@ impl Worker {
         if let Some(waker) = self.committer.borrow_mut().take() {
             waker.wake();
         }
-        poll_fn(|context| self.slots.poll(ticket, context)).await
+        let mut proposal = poll_fn(|context| self.slots.poll(ticket, context)).await;
+        if std::mem::take(&mut proposal.is_uncertain) {
+            self.node.notices.tracking.doubt(proposal.author);
+        }
+        proposal
     }
 
     /// An empty buffer, with room from earlier use if there is one.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use bailiwick_tests::caching::Cache;
+use bailiwick_tests::caching::{Cache, Place, check_no_loop};
 use bailiwick_tests::client::Value;
 use bailiwick_tests::cluster::{Cluster, Options};
 
@@ -31,6 +31,21 @@ fn a_copy_is_given_up_whoever_is_asked_to_write_and_also_after_the_leader_was_ki
         assert_eq!(cache.get("k").unwrap(), Value::bytes("new"));
         cluster.restart(leader).unwrap();
         cluster.wait_for_agreement().unwrap();
+    }
+}
+
+#[test]
+fn who_does_not_want_to_hear_of_its_own_changes_does_not_on_any_member() {
+    let cluster = Cluster::start(&Options::direct(3)).unwrap();
+    let (leader, others) = leader_and_others(&cluster);
+    for (here, elsewhere) in [(leader, others[0]), (others[0], others[1])] {
+        let place = Place {
+            here: &|| cluster.connect(here),
+            elsewhere: &|| cluster.connect(elsewhere),
+            head: "",
+            foreign: "other",
+        };
+        check_no_loop(&place).unwrap();
     }
 }
 

@@ -1,6 +1,6 @@
 //! Copies that clients keep of keys of other regions: no change is missed, whatever breaks.
 
-use bailiwick_tests::caching::Cache;
+use bailiwick_tests::caching::{Cache, Place, check_no_loop};
 use bailiwick_tests::client::Value;
 use bailiwick_tests::regions::{Layout, World};
 use bailiwick_tests::relay::Rule;
@@ -33,6 +33,21 @@ fn a_copy_is_given_up_when_the_key_is_written_through_any_node() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn who_does_not_want_to_hear_of_its_own_changes_does_not_on_any_node() {
+    let world = World::start(&Layout::three(1)).unwrap();
+    world.set_around("us", Rule::slow(3, 5));
+    for (here, elsewhere) in [("us", "ap"), ("ap", "eu"), ("eu", "us")] {
+        let place = Place {
+            here: &|| world.connect(here),
+            elsewhere: &|| world.connect(elsewhere),
+            head: "eu:",
+            foreign: "us:other",
+        };
+        check_no_loop(&place).unwrap();
     }
 }
 

@@ -14,6 +14,7 @@
 //!           | REFUSE_GROWTH                         memory is short for proxied items of this entry
 //!           | PROXIED protocol u8 database argument*       a command whose reply is kept
 //!           | PROXIED_TRANSACTION protocol u8 watched* step*   a transaction whose reply is
+//!           | AUTHOR number                         of the client that wants the items behind it
 //! ```
 //!
 //! Fixed numbers are little-endian, the others LEB128; bytes are preceded by their length. Commands
@@ -33,7 +34,10 @@
 //! **Proxied items** are reads and writes alike of a client whose node is no member of the group.
 //! Every replica runs all of them and keeps the replies ([`Origins`](super::Origins)).
 //!
-//! **Version 3** had no REFUSE_GROWTH. **Version 2** had no group in its GENESIS, for there was
+//! **Authors** are named only where a client does not want to hear of its own changes, so that its
+//! node, when it is told of them, can tell them from those of others. No state depends on it.
+//!
+//! **Version 4** had no AUTHOR. **Version 3** had no REFUSE_GROWTH. **Version 2** had no group in its GENESIS, for there was
 //! only group 0, and left reads out of transactions; nothing was fenced then. **Version 1**, which
 //! single nodes wrote, had neither floor nor length, counted sequences from 0 and never sent
 //! anything twice. Its sequence `n` is read as sequence `n + 1` with floor `n`.
@@ -58,7 +62,7 @@ use bailiwick_frame::Args;
 use crate::keyspace::WatchState;
 
 /// Version of this format, the one that is written. It and all versions from 1 on are read.
-pub const ENTRY_VERSION: u8 = 4;
+pub const ENTRY_VERSION: u8 = 5;
 
 /// How far a proposal's sequence may be above its floor.
 pub const MAX_OPEN_PROPOSALS: u64 = 1 << 20;
@@ -76,6 +80,7 @@ const DIGEST: u8 = 7;
 const PROXIED_COMMAND: u8 = 8;
 const PROXIED_TRANSACTION: u8 = 9;
 const REFUSE_GROWTH: u8 = 10;
+const AUTHOR: u8 = 11;
 
 const STEP_COMMAND: u8 = 0;
 const STEP_ANSWERED: u8 = 1;

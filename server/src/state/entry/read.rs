@@ -9,8 +9,8 @@ use super::super::Member;
 use super::super::codec::{DecodeError, Reader};
 use super::super::configuration::take_members;
 use super::{
-    COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH, SEAL, STEP_ANSWERED,
+    AUTHOR, COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS,
+    Origin, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH, SEAL, STEP_ANSWERED,
     STEP_COMMAND, TRANSACTION, Watched,
 };
 use crate::keyspace::WatchState;
@@ -39,6 +39,8 @@ pub trait EntryVisitor {
     );
     /// Memory is short: proxied commands of this entry that need some are refused.
     fn refuse_growth(&mut self);
+    /// Who wants what follows in this proposal: a client of its node, or nobody (0).
+    fn author(&mut self, number: u64);
     /// The removal of expired keys.
     fn expire(&mut self, limit: u64);
     /// The removal of a key to make room.
@@ -248,6 +250,7 @@ fn item(
         }
         PROXIED_TRANSACTION => proxied_transaction(reader, visitor)?,
         REFUSE_GROWTH => visitor.refuse_growth(),
+        AUTHOR => visitor.author(reader.varint()?),
         EXPIRE => visitor.expire(reader.varint()?),
         EVICT => {
             let database = reader.length()?;
@@ -383,6 +386,7 @@ impl EntryVisitor for Skip {
     fn proxied(&mut self, _: Protocol, _: usize, _: Args<'_>) {}
     fn proxied_transaction(&mut self, _: Protocol, _: &[Watched], _: &[ProxiedStep<'_>]) {}
     fn refuse_growth(&mut self) {}
+    fn author(&mut self, _: u64) {}
     fn expire(&mut self, _: u64) {}
     fn evict(&mut self, _: usize, _: &[u8]) {}
     fn genesis(&mut self, _: usize, _: u64, _: GroupId) {}

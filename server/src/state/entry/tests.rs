@@ -58,6 +58,9 @@ impl EntryVisitor for Seen {
     fn refuse_growth(&mut self) {
         self.push("refuse growth".to_owned());
     }
+    fn author(&mut self, number: u64) {
+        self.push(format!("author {number}"));
+    }
     fn expire(&mut self, limit: u64) {
         self.push(format!("expire {limit}"));
     }
@@ -160,6 +163,7 @@ fn fill_proxied(writer: &mut ProposalWriter<'_>) {
     let range = [ArgRange { start: 0, end: 4 }];
     let args = Args::new(b"PING", &range);
     writer.proxied(Protocol::Resp3, 7, args);
+    writer.author(300);
     let watched = Watched {
         database: 0,
         key: b"w".to_vec(),
@@ -169,7 +173,7 @@ fn fill_proxied(writer: &mut ProposalWriter<'_>) {
     writer.proxied_transaction(Protocol::Resp2, &[watched], steps.into_iter());
 }
 
-fn proxied_items() -> [String; 2] {
+fn proxied_items() -> [String; 3] {
     let watched = "[Watched { database: 0, key: [119], state: WatchState(5) }]";
     let steps = [
         format!("2 {:?}", [b"PING"]),
@@ -177,6 +181,7 @@ fn proxied_items() -> [String; 2] {
     ];
     [
         format!("proxied Resp3 7 {:?}", [b"PING"]),
+        "author 300".to_owned(),
         format!("proxied Resp2 {watched} {steps:?}"),
     ]
 }
@@ -188,7 +193,7 @@ fn sample() -> Vec<u8> {
     proposal.seal(ConfigurationId(300), &members(3));
     proposal.digest(LogIndex(4096), u64::MAX - 1);
     fill_proxied(&mut proposal);
-    assert_eq!(proposal.items(), 4);
+    assert_eq!(proposal.items(), 5);
     proposal.finish();
     let mut out = b"old".to_vec();
     let mut writer = EntryWriter::new(&mut out, head());
@@ -287,7 +292,7 @@ fn proposals_are_divided_without_their_items() {
         [
             (origin(3), 8, 2, 5),
             (origin(4), 1, 0, 0),
-            (origin(9), 11, 10, 4)
+            (origin(9), 11, 10, 5)
         ]
     );
     for (head, bytes) in &found {

@@ -8,9 +8,9 @@ use super::super::Member;
 use super::super::codec::{put_bytes, put_varint};
 use super::super::configuration::put_members;
 use super::{
-    COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS, Origin,
-    PROPOSAL_HEAD_BYTES, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH, SEAL,
-    STEP_ANSWERED, STEP_COMMAND, TRANSACTION, Watched,
+    AUTHOR, COMMAND, DIGEST, ENTRY_VERSION, EVICT, EXPIRE, EntryHead, GENESIS, MAX_OPEN_PROPOSALS,
+    Origin, PROPOSAL_HEAD_BYTES, PROXIED_COMMAND, PROXIED_TRANSACTION, ProxiedStep, REFUSE_GROWTH,
+    SEAL, STEP_ANSWERED, STEP_COMMAND, TRANSACTION, Watched,
 };
 
 /// Writes one entry: a head and any number of proposals. The buffer is reused from entry to entry,
@@ -140,6 +140,12 @@ impl<'a> ProposalWriter<'a> {
     /// Adds that proxied commands of the entry, from here on, are refused if they need memory.
     pub fn refuse_growth(&mut self) {
         self.item(REFUSE_GROWTH);
+    }
+
+    /// Adds who wants the items that follow; 0 for nobody, as at the beginning of a proposal.
+    pub fn author(&mut self, number: u64) {
+        self.item(AUTHOR);
+        put_varint(self.out, number);
     }
 
     /// Adds the removal of up to `limit` keys that have expired.

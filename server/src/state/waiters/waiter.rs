@@ -3,6 +3,7 @@
 use bailiwick_frame::{ArgRange, Args, Protocol};
 use bytes::Bytes;
 
+use crate::commands::touch::Author;
 use crate::keyspace::Entry;
 
 /// Names a waiter: the node that has the client, which life of the node, and which of its waiters.
@@ -12,8 +13,32 @@ pub struct WaiterId {
     pub node: u32,
     /// Its life.
     pub incarnation: u64,
-    /// Counts the blocking requests of that life.
+    /// Another one for each blocking request of that life: above a count of [`COUNT_BITS`] bits
+    /// the number of its [`Author`], or nothing.
     pub number: u64,
+}
+
+/// How much of a waiter's number is a count.
+const COUNT_BITS: u32 = 40;
+
+impl WaiterId {
+    /// The number of the `count`-th blocking request, of this author. An author whose own number is
+    /// too large stays unnamed.
+    #[must_use]
+    pub fn number_of(author: u64, count: u64) -> u64 {
+        let author = Some(author).filter(|author| *author >> (u64::BITS - COUNT_BITS) == 0);
+        author.unwrap_or_default() << COUNT_BITS | count & ((1 << COUNT_BITS) - 1)
+    }
+
+    /// Who does what this waiter's request does.
+    #[must_use]
+    pub fn author(self) -> Author {
+        Author {
+            node: self.node,
+            life: self.incarnation,
+            number: self.number >> COUNT_BITS,
+        }
+    }
 }
 
 /// What a key has to hold for a waiter to have a look. The numbers stand in checkpoints.

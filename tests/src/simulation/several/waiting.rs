@@ -86,7 +86,7 @@ impl World {
         let Some(process) = &self.nodes[&node].running else {
             return;
         };
-        let Some(bell) = process.bells.hang() else {
+        let Some(bell) = process.bells.hang(0) else {
             return;
         };
         let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
