@@ -160,6 +160,16 @@ pub(super) fn asks_to_wait(command: &Command, args: Args<'_>) -> bool {
     command.timeout == Timeout::Option && timeout.is_some_and(|at| at < args.len())
 }
 
+/// Whether an XREAD asks for nothing but entries that are not there yet.
+#[must_use]
+pub fn wants_only_new(args: Args<'_>) -> bool {
+    let Some(first) = StreamOptions::of(args).first_key else {
+        return false;
+    };
+    let mut ids = args.iter().skip((first + args.len()) / 2);
+    ids.all(|id| id == b"$")
+}
+
 /// Where XREAD and XREADGROUP have what matters here. What stands in the place of a name, such as a
 /// group that is called "block", is no option.
 #[derive(Default)]

@@ -80,7 +80,7 @@ pub mod touch;
 mod transaction;
 mod write_context;
 
-pub use block::{Blocked, Unblocked, run_waiting, timeout_of};
+pub use block::{Blocked, Unblocked, run_waiting, timeout_of, wants_only_new};
 pub use categories::{categories_of, category_names};
 pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Idle, Nothing, ReadHandler, Spread,

@@ -59,7 +59,12 @@ enum Heard {
 
 impl Connection {
     /// Runs the request at `request`, waiting for its keys if need be, and writes its reply.
-    pub(super) async fn run_blocking(&mut self, request: usize) -> Result<(), End> {
+    /// `has_looked` says that it would have waited just now.
+    pub(super) async fn run_blocking(
+        &mut self,
+        request: usize,
+        has_looked: bool,
+    ) -> Result<(), End> {
         let worker = self.guard.worker.clone();
         let (database, protocol) = (self.session.database, self.session.protocol);
         let proposal = self.proposal.as_ref().expect("nothing is under way");
@@ -75,7 +80,7 @@ impl Connection {
             (Some(Ok(timeout_ms)), Some(key), Some(bell)) => {
                 let session = (database, protocol);
                 let wait = Waiting::new(&worker, bell, session, command, (args, key));
-                let done = self.wait_for_keys(wait, timeout_ms).await;
+                let done = self.wait_for_keys(wait, timeout_ms, has_looked).await;
                 self.guard.client.end_blocking();
                 done?
             }
@@ -111,11 +116,12 @@ impl Connection {
         &mut self,
         mut wait: Waiting,
         timeout_ms: u64,
+        has_looked: bool,
     ) -> Result<(Vec<u8>, u64), End> {
         let timeout = Duration::from_millis(timeout_ms);
         let deadline = Some(timeout).filter(|timeout| !timeout.is_zero());
         let deadline = deadline.and_then(|timeout| Instant::now().checked_add(timeout));
-        let mut step = wait.begin();
+        let mut step = wait.begin(has_looked);
         loop {
             step = match step {
                 Step::Ask { words, group } => wait.ask(&words, group).await,

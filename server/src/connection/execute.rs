@@ -65,8 +65,8 @@ enum Fate {
     Keyed(GroupId, Known),
     /// It concerns the connection or the node.
     Own(Known),
-    /// It may have to wait for its keys.
-    Blocking(Known),
+    /// It may have to wait for its keys, of this group.
+    Blocking(GroupId, Known),
     /// It concerns several groups.
     Spread,
     /// It cannot run.
@@ -268,9 +268,19 @@ impl Connection {
                 }
                 return step;
             }
-            Fate::Blocking(command) => {
+            Fate::Blocking(id, command) => {
+                // What only reads looks first whether it has to wait.
+                let handler = match command.handler {
+                    Handler::Read(_) => run.reads.handler(id, (database, command, args)),
+                    _ => None,
+                };
+                let is_read = handler
+                    .is_some_and(|handler| self.read(run, id, (command, handler), args, out));
                 self.note_command(command);
-                return Step::Behind(Stop::Pending(Pending::Keys));
+                if !is_read {
+                    let has_looked = handler.is_some();
+                    return Step::Behind(Stop::Pending(Pending::Keys { has_looked }));
+                }
             }
             Fate::Spread => return Step::Behind(Stop::Pending(Pending::Spread)),
             Fate::Refused(error) => self.refuse(&error, args, out),
@@ -333,12 +343,12 @@ impl Connection {
         };
         match timeout_of(&command, args, self.now_ns / 1_000_000) {
             None => Fate::Keyed(id, command),
-            Some(_) => Fate::Blocking(command),
+            Some(_) => Fate::Blocking(id, command),
         }
     }
 
     /// Runs a request under the read lock of its group, and writes its reply; false for a script
-    /// that takes too long for this thread.
+    /// that takes too long for this thread, and for a request that would wait.
     #[inline]
     fn read(
         &mut self,

@@ -131,8 +131,8 @@ impl Connection {
             pending => pending,
         };
         self.flush().await?;
-        if matches!(pending, Pending::Keys) {
-            return self.run_blocking(request).await;
+        if let Pending::Keys { has_looked } = pending {
+            return self.run_blocking(request, has_looked).await;
         }
         self.guard.client.set(ClientFlag::Blocked, true);
         match pending {
@@ -140,9 +140,8 @@ impl Connection {
             Pending::Blocking(run) => self.wait_for_work(run, request).await?,
             Pending::Watch(group) => self.watch_by_asking(group, request).await,
             Pending::Spread => self.run_spread(request).await,
-            Pending::Keys => {}
             Pending::Monitor => self.become_monitor(),
-            Pending::Heard(_) => unreachable!("it was dealt with above"),
+            Pending::Heard(_) | Pending::Keys { .. } => unreachable!("it was dealt with above"),
         }
         self.guard.client.set(ClientFlag::Blocked, false);
         Ok(())

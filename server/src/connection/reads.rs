@@ -159,7 +159,8 @@ impl<'a> Reads<'a> {
 
     /// Runs a request with what [`Reads::handler`] gave for it, and writes its reply.
     ///
-    /// `None` for a script that would take too long, which then has not run.
+    /// `None` for a script that would take too long, and for a request that has found nothing and
+    /// would wait: these have not run.
     ///
     /// # Errors
     /// What the client is to be told instead of what was written.
@@ -186,19 +187,17 @@ impl<'a> Reads<'a> {
             clock: &view.clock,
             touch,
             counters: &view.counters,
-            may_wait: false,
+            may_wait: true,
             chance: None,
         };
         let outcome = match command.runs_script() {
-            false => handler(&context, args, encoder),
-            true => {
-                let outcome = within(QUICK_STEPS, || handler(&context, args, encoder));
-                if outcome.is_none() {
-                    // It is counted where it will run.
-                    view.timed = None;
-                }
-                outcome?
-            }
+            false => Some(handler(&context, args, encoder)),
+            true => within(QUICK_STEPS, || handler(&context, args, encoder)),
+        };
+        let Some(outcome) = outcome.filter(|outcome| !would_wait(outcome)) else {
+            // It is counted where it will run. Neither kind is fast, so nothing else was timed.
+            view.timed = None;
+            return None;
         };
         if self.watches_fast || !command.has(Flag::Fast) {
             self.finish_timed(Some((args, client)));
@@ -242,6 +241,10 @@ impl<'a> Reads<'a> {
                 .note_duration(command, args, nanos / calls, Some(client));
         }
     }
+}
+
+fn would_wait(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(CommandError::Blocks(_)))
 }
 
 impl<'a> View<'a> {

@@ -47,8 +47,8 @@ impl Waiting {
         }
     }
 
-    pub(super) fn begin(&mut self) -> Step {
-        self.vigil.begin(&*self.worker)
+    pub(super) fn begin(&mut self, has_looked: bool) -> Step {
+        self.vigil.begin(has_looked, &*self.worker)
     }
 
     /// Has a request executed; what is to be done after that.

@@ -6,6 +6,9 @@
 //! none of that itself: it says what to do ([`Step`]), and is told what came of it. So connections
 //! and the simulator drive the same decisions.
 //!
+//! **What only reads** (XREAD) is asked as a read first, which needs no log, and by `_BLOCK` only if
+//! it finds nothing; unless nothing is there for certain, as behind `$`.
+//!
 //! **The log decides.** Whoever wants the waiting to end says so by `_UNBLOCK`, which finds the
 //! request either waiting still, and then nothing was done for it, or served before; then that
 //! reply is the client's, although its time was over.
@@ -22,7 +25,7 @@ use bailiwick_frame::{Args, Encoder, Protocol};
 use bailiwick_replication::GroupId;
 
 use super::orphan::{Orphan, about, is_unanswered, words_of};
-use crate::commands::{Blocked, Flag, Known, Unblocked};
+use crate::commands::{Blocked, Flag, Handler, Known, Unblocked, wants_only_new};
 use crate::group::Arguments;
 use crate::group::bells::{Bell, Call};
 use crate::group::planted::{self, Planted};
@@ -102,6 +105,8 @@ enum Otherwise {
 /// What is under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Doing {
+    /// The request, as a read.
+    Reading,
     /// `_BLOCK`, or a wait for something before it is tried again.
     Asking,
     /// `_LOOK`, or a wait.
@@ -131,6 +136,7 @@ pub struct Vigil {
     protocol: Protocol,
     /// `_BLOCK` or `_BLOCKGROW`.
     name: &'static [u8],
+    only_reads: bool,
     request: Arguments,
     key: Vec<u8>,
     /// Where it waits, if anywhere.
@@ -166,6 +172,7 @@ impl Vigil {
                 true => b"_BLOCKGROW",
                 false => b"_BLOCK",
             },
+            only_reads: matches!(command.handler, Handler::Read(_)),
             request,
             key: key.to_vec(),
             group: crate::group::ROOT_GROUP,
@@ -179,9 +186,16 @@ impl Vigil {
         }
     }
 
-    /// The first step.
-    pub fn begin(&mut self, around: &impl Surroundings) -> Step {
-        self.ask(around)
+    /// The first step; `has_looked` says that there was nothing for the request just now.
+    pub fn begin(&mut self, has_looked: bool, around: &impl Surroundings) -> Step {
+        let request = self.request.get(0);
+        if has_looked || !self.only_reads || wants_only_new(request) {
+            return self.ask(around);
+        }
+        let mut words = Arguments::default();
+        words.push(request);
+        (self.doing, self.is_settled) = (Doing::Reading, true);
+        Step::Ask { words, group: None }
     }
 
     /// Its bell, which is to be listened to while it awaits something.
@@ -217,6 +231,8 @@ impl Vigil {
     /// A group has answered what it was asked last.
     pub fn answered(&mut self, group: GroupId, reply: &[u8], around: &impl Surroundings) -> Step {
         match self.doing {
+            Doing::Reading if is_null(reply) => return self.ask(around),
+            Doing::Reading => return Step::Reply(reply.to_vec()),
             Doing::Asking => self.group = group,
             Doing::Looking => {}
             Doing::Leaving {
@@ -299,7 +315,7 @@ impl Vigil {
         self.bell.waits_in(None);
         self.group = around.owner_of(&self.key);
         self.asks += 1;
-        self.doing = Doing::Asking;
+        (self.doing, self.is_settled) = (Doing::Asking, false);
         Step::Ask { words, group: None }
     }
 
@@ -434,6 +450,11 @@ impl Vigil {
             self.bell.ring_if_silent(Call::Lost);
         }
     }
+}
+
+/// Whether a read has found nothing.
+fn is_null(reply: &[u8]) -> bool {
+    reply == b"*-1\r\n" || reply == b"_\r\n"
 }
 
 #[cfg(test)]

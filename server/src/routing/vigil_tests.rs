@@ -78,7 +78,7 @@ fn shown(step: &Step) -> String {
 #[test]
 fn who_was_served_before_its_time_was_over_gets_the_reply() {
     let mut vigil = vigil("BLPOP l 1");
-    let first = vigil.begin(&STRANGER);
+    let first = vigil.begin(false, &STRANGER);
     assert_eq!(shown(&first), "None _BLOCK 3 9 1 2 0 BLPOP l 1");
     assert_eq!(shown(&vigil.answered(GroupId(1), KEPT, &STRANGER)), "await");
     assert!(!vigil.is_looked_after(&STRANGER));
@@ -92,7 +92,7 @@ fn who_was_served_before_its_time_was_over_gets_the_reply() {
 #[test]
 fn a_bell_that_rings_while_the_waiting_ends_is_heard() {
     let mut vigil = vigil("BLPOP l 1");
-    vigil.begin(&MEMBER);
+    vigil.begin(false, &MEMBER);
     vigil.answered(GroupId(1), WAITS, &MEMBER);
     assert!(vigil.is_looked_after(&MEMBER));
     vigil.happened(Event::TimeOut, &MEMBER);
@@ -105,7 +105,7 @@ fn a_bell_that_rings_while_the_waiting_ends_is_heard() {
 #[test]
 fn a_request_is_made_anew_where_its_keys_are_now_with_the_time_of_its_arrival() {
     let mut vigil = vigil("BLPOP l 0");
-    vigil.begin(&MEMBER);
+    vigil.begin(false, &MEMBER);
     vigil.answered(GroupId(1), WAITS, &MEMBER);
     let again = vigil.happened(Event::Rung(Call::Again), &MEMBER);
     assert_eq!(shown(&again), "None _BLOCK 3 9 1 2 17 BLPOP l 0");
@@ -115,7 +115,7 @@ fn a_request_is_made_anew_where_its_keys_are_now_with_the_time_of_its_arrival() 
 #[test]
 fn who_cannot_be_found_is_looked_for_where_the_key_is() {
     let mut vigil = vigil("BLPOP l 1");
-    vigil.begin(&STRANGER);
+    vigil.begin(false, &STRANGER);
     vigil.answered(GroupId(1), KEPT, &STRANGER);
     vigil.happened(Event::TimeOut, &STRANGER);
     let moved = Around {
@@ -132,11 +132,11 @@ fn who_cannot_be_found_is_looked_for_where_the_key_is() {
 #[test]
 fn what_nobody_knows_leaves_an_orphan_that_is_given_up_until_it_is_gone() {
     let mut refused = vigil("BLPOP l 0");
-    refused.begin(&MEMBER);
+    refused.begin(false, &MEMBER);
     refused.answered(GroupId(1), b"-CLUSTERDOWN no\r\n", &MEMBER);
     assert!(refused.left_behind().is_none());
     let mut unknown = vigil("BLPOP l 0");
-    unknown.begin(&MEMBER);
+    unknown.begin(false, &MEMBER);
     let step = unknown.answered(GroupId(1), b"-UNCERTAIN why\r\n", &MEMBER);
     assert!(matches!(step, Step::Reply(_)));
     let mut orphan = unknown.left_behind().expect("it may wait");
@@ -146,4 +146,42 @@ fn what_nobody_knows_leaves_an_orphan_that_is_given_up_until_it_is_gone() {
     let rest = orphan.rest(b"+GONE\r\n", timeout);
     assert_eq!(rest, Some(2 * timeout), "it may be on its way");
     assert_eq!(orphan.rest(b"+GONE\r\n", timeout), None);
+}
+
+#[test]
+fn what_only_reads_waits_in_the_log_only_if_there_is_nothing() {
+    let line = "XREAD BLOCK 0 STREAMS s 5-0";
+    let mut vigil = vigil(line);
+    let first = vigil.begin(false, &STRANGER);
+    assert_eq!(shown(&first), format!("None {line}"));
+    assert!(vigil.left_behind().is_none(), "a read leaves nothing");
+    let second = vigil.answered(GroupId(1), NULL, &STRANGER);
+    assert_eq!(shown(&second), format!("None _BLOCK 3 9 1 2 0 {line}"));
+    assert!(vigil.left_behind().is_some());
+    assert_eq!(shown(&vigil.answered(GroupId(1), KEPT, &STRANGER)), "await");
+}
+
+#[test]
+fn what_a_read_finds_at_once_is_the_reply() {
+    let mut vigil = vigil("XREAD BLOCK 0 STREAMS s 5-0");
+    vigil.begin(false, &STRANGER);
+    let reply = b"-CLUSTERDOWN no\r\n";
+    assert_eq!(
+        shown(&vigil.answered(GroupId(1), reply, &STRANGER)),
+        reply.escape_ascii().to_string()
+    );
+    assert!(vigil.left_behind().is_none());
+}
+
+#[test]
+fn a_read_that_has_found_nothing_or_cannot_does_not_look_again() {
+    let mixed = vigil("XREAD BLOCK 0 STREAMS s t 0 $").begin(false, &MEMBER);
+    assert_eq!(shown(&mixed), "None XREAD BLOCK 0 STREAMS s t 0 $");
+    for (line, has_looked) in [
+        ("XREAD BLOCK 0 STREAMS s 5-0", true),
+        ("XREAD BLOCK 0 STREAMS s $", false),
+    ] {
+        let step = vigil(line).begin(has_looked, &MEMBER);
+        assert_eq!(shown(&step), format!("None _BLOCK 3 9 1 2 0 {line}"));
+    }
 }

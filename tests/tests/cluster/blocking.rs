@@ -35,6 +35,34 @@ fn clients_of_all_nodes_are_served_in_the_order_in_which_they_came() {
     cluster.wait_for_agreement().unwrap();
 }
 
+/// A leader that changes makes entries of its own, but not each time.
+const ATTEMPTS: usize = 3;
+
+#[test]
+fn a_reader_of_a_stream_that_finds_entries_at_once_writes_nothing_to_the_log() {
+    let cluster = Cluster::start(&Options::direct(3)).unwrap();
+    cluster.wait_for_leader().unwrap();
+    expect(&cluster, 1, "XADD s 1-0 f v", &Value::bytes("1-0"));
+    cluster.wait_for_agreement().unwrap();
+    let decided = || {
+        let info = connect(&cluster, 1).run("GROUP INFO").unwrap().text();
+        field(&info, "decided").map(str::to_owned)
+    };
+    let finds_without_log = || {
+        let before = decided();
+        for node in cluster.nodes() {
+            let found = connect(&cluster, node).run("XREAD BLOCK 0 STREAMS s none 0 $");
+            let found = found.unwrap();
+            assert_eq!(found.list()[0].list()[0], Value::bytes("s"), "{found:?}");
+            let found = connect(&cluster, node).run("XREAD BLOCK 0 STREAMS none s $ 0-1");
+            assert_eq!(found.unwrap().list().len(), 1);
+        }
+        cluster.wait_for_agreement().unwrap();
+        decided() == before
+    };
+    assert!((0..ATTEMPTS).any(|_| finds_without_log()));
+}
+
 #[test]
 fn consumers_and_readers_of_all_nodes_get_their_entries_when_a_leader_has_died() {
     let mut cluster = Cluster::start(&Options::direct(3)).unwrap();

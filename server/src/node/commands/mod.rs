@@ -69,7 +69,10 @@ pub enum Pending {
     /// The parts of the request, which go to several groups.
     Spread,
     /// What the request does, or the keys that it waits for.
-    Keys,
+    Keys {
+        /// It was seen just now that they hold nothing.
+        has_looked: bool,
+    },
     /// Until other nodes have heard of a subscription, which has been answered.
     Heard(Heard),
     /// Nothing; the connection becomes a monitor.

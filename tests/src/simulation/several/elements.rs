@@ -94,8 +94,9 @@ impl World {
                 (vec![&first], words)
             }
             9 => (vec![&ranked], vec!["BZPOPMIN", &ranked, &seconds]),
-            _ => {
-                let words = vec!["XREAD", "BLOCK", &millis, "STREAMS", &feed, "$"];
+            which => {
+                let from = if which == 10 { "$" } else { "0" };
+                let words = vec!["XREAD", "BLOCK", &millis, "STREAMS", &feed, from];
                 (vec![&feed], words)
             }
         };

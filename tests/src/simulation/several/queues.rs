@@ -63,13 +63,16 @@ struct Take {
     taken: Taken,
 }
 
-/// Entries of a stream that somebody has waited for.
+/// Entries of a stream that somebody has waited for, or found at once.
 #[derive(Debug)]
 struct Reading {
     key: String,
     begun: u64,
     waits_since: Option<u64>,
-    first: Vec<u8>,
+    /// All entries were asked for, and not only new ones.
+    is_of_all: bool,
+    /// `None` if there was none.
+    first: Option<Vec<u8>>,
 }
 
 /// All that clients know of elements.
@@ -160,13 +163,15 @@ impl Book {
         take.taken = taken;
     }
 
-    /// The entry of a stream with which he was answered first who has waited for new ones.
-    pub(super) fn note_reading(&mut self, take: usize, key: &str, first: Vec<u8>) {
+    /// The entry of a stream with which he was answered first who has asked for new ones, or for
+    /// all.
+    pub(super) fn note_reading(&mut self, take: usize, first: Option<Vec<u8>>, is_of_all: bool) {
         let take = &self.takes[take];
         self.readings.push(Reading {
-            key: key.to_owned(),
+            key: take.keys[0].clone(),
             begun: take.begun,
             waits_since: take.waits_since,
+            is_of_all,
             first,
         });
     }
@@ -321,23 +326,32 @@ impl Book {
         Ok(())
     }
 
-    /// Who waits for new entries gets the first that comes.
+    /// Who waits for new entries gets the first that comes; who asks for all finds the first that
+    /// there is, and something if an entry was added before he came.
     fn check_readings(&self) -> Result<(), String> {
         for reading in &self.readings {
             let all = self
                 .arrivals
                 .iter()
                 .filter(|entry| entry.key == reading.key);
-            let first = all.clone().find(|entry| entry.element == reading.first);
-            let Some(first) = first.filter(|first| !first.is_refused) else {
+            let first = all
+                .clone()
+                .find(|entry| reading.first.as_ref() == Some(&entry.element));
+            let is_added = first.is_some_and(|first| !first.is_refused);
+            if reading.first.is_some() && !is_added {
                 return Err(format!("nobody has added what {reading:?} found"));
-            };
-            if first.ended.is_some_and(|ended| ended < reading.begun) {
+            }
+            let is_old = |ended| !reading.is_of_all && ended < reading.begun;
+            if first.is_some_and(|first| first.ended.is_some_and(is_old)) {
                 return Err(format!("{reading:?} found {first:?}, which is old"));
             }
+            let found_by = first.map_or(reading.begun, |first| first.begun);
             let is_missed = |entry: &&Arrival| {
-                let since = reading.waits_since.unwrap_or(u64::MAX);
-                entry.begun > since && entry.ended.is_some_and(|ended| ended < first.begun)
+                let is_due = match reading.is_of_all {
+                    true => !self.was_flushed,
+                    false => reading.waits_since.is_some_and(|since| entry.begun > since),
+                };
+                is_due && entry.ended.is_some_and(|ended| ended < found_by)
             };
             if let Some(missed) = all.clone().find(is_missed)
                 && !missed.is_refused

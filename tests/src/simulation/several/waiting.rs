@@ -34,6 +34,8 @@ pub(super) struct Wait {
     /// In the book.
     take: usize,
     reads: bool,
+    /// From the first entry on.
+    reads_all: bool,
     deadline: Option<u64>,
     /// By `CLIENT UNBLOCK`, with an error or without.
     ordered: Option<bool>,
@@ -100,17 +102,19 @@ impl World {
         let command = commands::lookup(args).expect("clients use commands that exist");
         let key = request.keys[0].as_bytes();
         let mut vigil = Vigil::new(bell, Protocol::Resp2, command, (args, key));
-        let step = vigil.begin(process);
+        let step = vigil.begin(false, process);
         self.counts.waits += 1;
         let take = self
             .book
             .begin_take(client, request.keys, request.moves_to, self.now);
         let timeout_ns = request.timeout_ms * MS;
+        let reads = request.words[0] == b"XREAD";
         self.clients[client].wait = Some(Box::new(Wait {
             vigil,
             number: self.counts.waits,
             take,
-            reads: request.words[0] == b"XREAD",
+            reads,
+            reads_all: reads && request.words.last().is_some_and(|word| word == b"0"),
             deadline: (timeout_ns > 0).then(|| self.now + timeout_ns),
             ordered: None,
             is_gone: false,
@@ -301,12 +305,15 @@ impl World {
         if asked.0 > 1 {
             self.counts.asked_anew += 1;
         }
+        let is_null_of_all = wait.reads_all && reply == b"*-1\r\n";
         match self.outcome_of_wait(&wait, reply) {
             Ok(taken) => {
-                if let Taken::Element(key, element) = &taken
-                    && wait.reads
-                {
-                    self.book.note_reading(wait.take, key, element.clone());
+                if wait.reads && matches!(taken, Taken::Element(..)) || is_null_of_all {
+                    let first = match taken {
+                        Taken::Element(_, first) => Some(first),
+                        Taken::Nothing | Taken::Unknown => None,
+                    };
+                    self.book.note_reading(wait.take, first, wait.reads_all);
                     return self
                         .book
                         .end_take(wait.take, Taken::Nothing, asked, self.now);
