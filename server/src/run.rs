@@ -84,6 +84,12 @@ impl Running {
         });
         let listeners = Listeners::bind(&now)?;
         let node = Arc::new(Node::new(settings, random_id()?, logging));
+        let weak = Arc::downgrade(&node);
+        node.notices.on_calls(move |called| {
+            if let Some(node) = weak.upgrade() {
+                node.note_calls(called);
+            }
+        });
         node.set_addresses(listeners.addresses.clone());
         node.set_cluster_addresses(listeners.cluster_addresses.clone());
         banner(&node, &now);

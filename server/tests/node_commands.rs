@@ -172,6 +172,74 @@ fn monitors_see_what_runs_but_no_password() {
 }
 
 #[test]
+fn monitors_see_what_scripts_call() {
+    let node = Node::start(&[]);
+    let (mut monitor, mut client) = (node.client(), node.client());
+    let script = "redis.call('SELECT', 3) redis.call('SET', KEYS[1], 1) redis.pcall('NOSUCH')";
+    let reading = "return redis.call('GET', KEYS[1])";
+    assert_eq!(client.call(&format!("EVAL \"{script}\" 1 before")), "$-1");
+    assert_eq!(monitor.call("MONITOR"), "+OK");
+    client.send(&format!("EVAL \"{script}\" 1 k"));
+    client.send(&format!("MULTI\nEVAL \"{reading}\" 1 k\nEXEC"));
+    client.send(&format!("EVAL_RO \"{reading}\" 1 k\nPING end"));
+    let mut seen = Vec::new();
+    while seen
+        .last()
+        .is_none_or(|last: &String| !last.contains("\"end\""))
+    {
+        let line = monitor.read();
+        let (place, request) = line.split_once("] ").expect("a place comes first");
+        let (_, place) = place.split_once('[').expect("behind the time");
+        if place.ends_with("lua") {
+            seen.push(format!("{place} {request}"));
+        } else {
+            seen.push(request.split(' ').next().unwrap_or_default().to_owned());
+        }
+        if request == "\"PING\" \"end\"" {
+            seen.push(request.to_owned());
+        }
+    }
+    let expected = [
+        r#""EVAL""#,
+        r#"0 lua "SELECT" "3""#,
+        r#"3 lua "SET" "k" "1""#,
+        r#""MULTI""#,
+        r#""EVAL""#,
+        r#""EXEC""#,
+        r#"0 lua "GET" "k""#,
+        r#""EVAL_RO""#,
+        r#"0 lua "GET" "k""#,
+        r#""PING""#,
+        r#""PING" "end""#,
+    ];
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn what_scripts_call_is_counted_and_an_error_once() {
+    let node = Node::start(&[]);
+    let mut client = node.client();
+    let counts = |client: &mut node::Client, command: &str| {
+        let line = client.info("commandstats", &format!("cmdstat_{command}"));
+        let count = |name: &str| {
+            let (_, rest) = line.split_once(name)?;
+            rest.split(',').next()?.parse::<u64>().ok()
+        };
+        ["calls=", ",rejected_calls=", ",failed_calls="].map(count)
+    };
+    client.call("SET text x");
+    client.call("EVAL \"redis.call('LPUSH', 'list', 1) redis.pcall('LPUSH', 'text', 1)\" 0");
+    client.call("EVAL \"return redis.call('LPUSH', 'text', 1)\" 0");
+    client.call("EVAL_RO \"redis.pcall('LPUSH', 'list', 1) return redis.call('GET', 'text')\" 0");
+    client.call("EVAL \"redis.pcall('NOSUCH')\" 0");
+    assert_eq!(counts(&mut client, "lpush"), [Some(3), Some(1), Some(2)]);
+    assert_eq!(counts(&mut client, "get"), [Some(1), Some(0), Some(0)]);
+    assert_eq!(counts(&mut client, "eval"), [Some(3), Some(0), Some(1)]);
+    assert_eq!(client.info("errorstats", "errorstat_WRONGTYPE"), "count=2");
+    assert_eq!(client.info("errorstats", "errorstat_ERR"), "count=2");
+}
+
+#[test]
 fn counters_count_and_are_reset() {
     let node = Node::start(&[]);
     let mut client = node.client();

@@ -179,6 +179,24 @@ const TRACKING: &[(usize, &str)] = &[
     (1, "MULTI\nSET q 1\nSET q 2\nEXEC"),
     (1, "FLUSHDB"),
     (1, "FLUSHALL"),
+    (
+        0,
+        "EVAL \"redis.call('SET',KEYS[1],1) return redis.call('GET','unnamed')\" 1 named",
+    ),
+    (1, "SET named 1"),
+    (1, "SET unnamed 1"),
+    (
+        0,
+        "EVAL_RO \"return {redis.call('GET','unnamed'),redis.pcall('GET','h')}\" 1 named",
+    ),
+    (1, "SET named 1"),
+    (1, "SET unnamed 1"),
+    (1, "HSET h f 2"),
+    (
+        0,
+        "MULTI\nEVAL \"return redis.call('EXISTS','one','two')\" 0\nEXEC",
+    ),
+    (1, "MSET one 1 two 1"),
     (0, "GET k"),
     (0, "CLIENT TRACKING OFF\nCLIENT TRACKINGINFO"),
     (1, "SET k 1"),
@@ -212,6 +230,13 @@ const OPTIONS: &[(usize, &str)] = &[
     (1, "SET k 1"),
     // Of a key of which it was not told, Redis would forget that it has read it.
     (0, "CLIENT CACHING YES\nGET own\nSET own 1"),
+    (
+        0,
+        "CLIENT CACHING YES\nEVAL \"return redis.call('GET','script')\" 0",
+    ),
+    (1, "SET script 1"),
+    (0, "EVAL \"return redis.call('GET','script')\" 0"),
+    (1, "SET script 1"),
     (0, "CLIENT CACHING YES\nPING\nGET k"),
     (1, "SET k 1"),
     (0, "CLIENT CACHING YES\nMULTI\nGET k\nGET j\nEXEC"),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::calls::Calls;
 use super::touch::{Touches, What};
 use super::{CommandError, Scripts, StringRef};
 use crate::authority::Authority;
@@ -22,6 +23,8 @@ pub struct Counters {
     pub changes: Cell<u64>,
     /// What was done to which keys, for those who want to be told.
     pub touches: Touches,
+    /// What scripts called, where notes are taken of it.
+    pub calls: Calls,
     /// What scripts published, in order.
     pub published: RefCell<Vec<Published>>,
 }

@@ -14,6 +14,7 @@ mod bitfield;
 mod bitop;
 mod block;
 mod block_list;
+mod calls;
 mod categories;
 mod client;
 mod cluster;
@@ -81,6 +82,7 @@ mod transaction;
 mod write_context;
 
 pub use block::{Blocked, Unblocked, run_waiting, timeout_of, wants_only_new};
+pub use calls::{Called, Calls, Runs, Wants};
 pub use categories::{categories_of, category_names};
 pub use command::{
     Arity, Category, Command, DEFAULT, Flag, Group, Handler, Idle, Nothing, ReadHandler, Spread,

@@ -105,7 +105,9 @@ impl Connection {
 
     /// Shows a request to those who monitor.
     pub(super) fn show(&self, command: &Known, args: Args<'_>) {
-        if command.has(Flag::SkipMonitor) || command.has(Flag::Admin) {
+        // A script is shown before what it calls, as Redis does in spite of its flag.
+        let is_skipped = command.has(Flag::SkipMonitor) && !command.runs_script();
+        if is_skipped || command.has(Flag::Admin) {
             return;
         }
         let (database, address) = (self.session.database, &self.guard.client.address);
@@ -113,7 +115,7 @@ impl Connection {
         let monitors = &node.monitors;
         redact::with_shown(command, args, |args| {
             let limits = node.settings.load().client_output_buffer_limit;
-            monitors.feed(node::now_us(), database, (address, args), &limits);
+            monitors.feed(node::now_us(), database, (address, args.iter()), &limits);
         });
     }
 

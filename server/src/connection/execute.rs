@@ -143,6 +143,7 @@ impl Connection {
             self.follow_strays(&mut proposal).await;
             self.distrust();
         }
+        self.note_reader(&mut proposal);
         proposal.items.clear();
         proposal.runs_script = false;
         let is_discarded = std::mem::take(&mut proposal.is_discarded);
@@ -233,6 +234,7 @@ impl Connection {
             requests,
             items,
             runs_script,
+            reader,
             ..
         } = proposal;
         let args = requests.args(at, buffer);
@@ -251,7 +253,10 @@ impl Connection {
                     run.reads.finish();
                     self.remember(id, command, args);
                     *group = id;
-                    *runs_script |= command.runs_script();
+                    if command.runs_script() {
+                        *runs_script = true;
+                        *reader = self.reader().max(*reader);
+                    }
                     items.push(Item::Command {
                         request: at,
                         database,
@@ -262,9 +267,13 @@ impl Connection {
             }
             Fate::Own(command) => {
                 run.reads.finish();
+                let reader = self.reader();
                 let step = self.run_own(command, args, (group, items), out);
                 if matches!(step, Step::Behind(Stop::Propose)) {
                     proposal.note_scripts();
+                    if proposal.runs_script {
+                        proposal.reader = reader;
+                    }
                 }
                 return step;
             }
@@ -360,11 +369,21 @@ impl Connection {
     ) -> bool {
         let before = out.len();
         self.remember(id, command, args);
-        let (database, client) = (self.session.database, &*self.guard.client);
+        let client = &*self.guard.client;
+        let reader = if command.runs_script() {
+            self.reader()
+        } else {
+            0
+        };
+        let database = self.session.database;
         let mut encoder = Encoder::new(out, self.session.protocol);
-        let outcome = run
-            .reads
-            .run((command, handler), database, args, client, &mut encoder);
+        let outcome = run.reads.run(
+            (command, handler),
+            database,
+            args,
+            (client, reader),
+            &mut encoder,
+        );
         let Some(outcome) = outcome else {
             out.truncate(before);
             return false;

@@ -20,7 +20,7 @@ use super::Session;
 use crate::commands::{
     CommandError, Counters, Flag, Handler, Known, Outcome, ReadContext, ReadHandler, within,
 };
-use crate::group::Group;
+use crate::group::{Group, Observer};
 use crate::keyspace::{AccessClock, LOOK_AHEAD};
 use crate::node;
 use crate::node::clients::{Client, ClientFlag};
@@ -170,7 +170,7 @@ impl<'a> Reads<'a> {
         (command, handler): (Known, ReadHandler),
         database: usize,
         args: Args<'_>,
-        client: &Client,
+        (client, reader): (&Client, u64),
         encoder: &mut Encoder<'_>,
     ) -> Option<Outcome> {
         let touch = self.touch;
@@ -192,7 +192,19 @@ impl<'a> Reads<'a> {
         };
         let outcome = match command.runs_script() {
             false => Some(handler(&context, args, encoder)),
-            true => within(QUICK_STEPS, || handler(&context, args, encoder)),
+            true => {
+                let calls = &view.counters.calls;
+                calls.prepare(self.worker.node.wants_calls());
+                calls.begin(reader);
+                let outcome = within(QUICK_STEPS, || handler(&context, args, encoder));
+                calls.end();
+                // Before the state is let go of, after which keys may change.
+                if let Some(called) = calls.take() {
+                    let notices = &self.worker.node.notices;
+                    notices.called(view.group.id(), &called);
+                }
+                outcome
+            }
         };
         let Some(outcome) = outcome.filter(|outcome| !would_wait(outcome)) else {
             // It is counted where it will run. Neither kind is fast, so nothing else was timed.

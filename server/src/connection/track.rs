@@ -1,22 +1,47 @@
 //! What a client reads that keeps copies: the keys are remembered before they are read, so that no
 //! change is missed (`notices::Tracking` says why that is enough).
+//!
+//! What scripts read is not known before they run. Where this node runs them, which it does for all
+//! groups of which it is a member, it notes the keys and remembers them before a later write can be
+//! told of: under the lock under which the script has read, or by the thread that applies the
+//! group's log, before it tells of what that entry and later ones did. A script that was run
+//! elsewhere costs the client all its copies, behind the reply.
 
 use bailiwick_frame::Args;
 use bailiwick_replication::GroupId;
 
 use super::{Connection, QueuedStep};
-use crate::commands::{Flag, Known, Spread};
-use crate::group::Arguments;
+use crate::commands::{Flag, Known};
+use crate::group::{Arguments, Proposal};
 use crate::node::clients::ClientFlag;
 
 impl Connection {
     /// A command is about to run in a group.
     #[inline]
     pub(super) fn remember(&self, group: GroupId, command: Known, args: Args<'_>) {
-        // Of a script that may write, the keys that it names: it may read them, too.
-        let may_read = command.has(Flag::Readonly) || command.spread == Spread::Anywhere;
-        if self.session.tracking.is_some() && may_read {
+        // What a script reads is known when it has run (`Connection::reader`).
+        let reads = command.has(Flag::Readonly) && !command.runs_script();
+        if self.session.tracking.is_some() && reads {
             self.remember_keys(group, command, args);
+        }
+    }
+
+    /// For whom it is to be noted what scripts read: this client, if it keeps copies; 0 for nobody.
+    pub(super) fn reader(&self) -> u64 {
+        let mode = self.session.tracking.as_ref();
+        let remembers = mode.is_some_and(|mode| mode.remembers());
+        if remembers { self.guard.client.id } else { 0 }
+    }
+
+    /// Scripts were run for a client that keeps copies. If that was not here, nobody here knows
+    /// what they have read; so it is to give up all it has.
+    pub(super) fn note_reader(&self, proposal: &mut Proposal) {
+        let (reader, ran_here) = (
+            std::mem::take(&mut proposal.reader),
+            std::mem::take(&mut proposal.ran_here),
+        );
+        if reader > 0 && !ran_here {
+            self.distrust();
         }
     }
 

@@ -89,6 +89,7 @@ pub(super) fn read_all(
         outside_log(|| read(&state, proposal, (&clock, now_ms), &counters));
     }
     shared.totals.add(&counters);
+    shared.tell_of_calls(group, &counters);
     drop(state);
     shared.tell(group, &counters);
 }
@@ -109,6 +110,10 @@ fn read(
         timings: &mut proposal.timings,
         running: None,
     };
+    if proposal.runs_script {
+        counters.calls.begin(proposal.reader);
+    }
+    proposal.ran_here = true;
     for (at, item) in proposal.items.iter().enumerate() {
         answers.item = at;
         if let Item::Command {
@@ -150,6 +155,7 @@ fn read(
         }
     }
     answers.stop_timing();
+    counters.calls.end();
 }
 
 /// Runs a proposal's items in order and writes their replies.
@@ -165,6 +171,10 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         running: None,
     };
     applier.set_author(proposal.author);
+    if proposal.runs_script {
+        applier.calls().begin(proposal.reader);
+    }
+    proposal.ran_here = true;
     for (at, item) in proposal.items.iter().enumerate() {
         if at % LOOK_AHEAD == 1 {
             let items = &proposal.items[at..];
@@ -210,6 +220,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
         }
     }
     answers.stop_timing();
+    applier.calls().end();
     applier.set_author(0);
 }
 

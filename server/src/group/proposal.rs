@@ -48,6 +48,10 @@ pub struct Proposal {
     /// Whose changes these are, for a client that does not want to hear of them
     /// ([`Author::number`](crate::commands::touch::Author::number)); 0 otherwise.
     pub author: u64,
+    /// The client that keeps copies of what its scripts read; 0 if it does not, or there is none.
+    pub reader: u64,
+    /// It was run by this node, which knows what its scripts have read.
+    pub ran_here: bool,
     /// Some of it may have been done, or may yet be, although its client hears an error.
     pub is_uncertain: bool,
     /// Whether Lua has a part in one of the items; whoever adds one says so.
@@ -339,6 +343,8 @@ impl Proposal {
             mailbox,
             ticket,
             author: 0,
+            reader: 0,
+            ran_here: false,
             is_uncertain: false,
             runs_script: false,
             may_be_stale: false,

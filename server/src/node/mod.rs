@@ -31,9 +31,10 @@ pub use monitor::Monitors;
 pub use pause::{Pause, PauseMode};
 pub use seats::Seats;
 
-use crate::commands::{Flag, Known};
+use crate::commands::{Called, Flag, Known, Wants};
 use crate::config;
 use crate::estate::Estate;
+use crate::group::clock::boot_ns;
 use crate::group::{Group, Host, LoadProgress, Proposal, ROOT_GROUP};
 use crate::handoff::Handoffs;
 use crate::latency::Latency;
@@ -43,7 +44,7 @@ use crate::pubsub::PubSub;
 use crate::routing::Routes;
 use crate::run;
 use crate::slowlog::Slowlog;
-use clients::{Client, Clients};
+use clients::{Client, Clients, bump};
 use rates::Rates;
 use stats::WorkerStats;
 use topology::SlotCache;
@@ -107,6 +108,8 @@ pub struct Node {
     pub active_expire: AtomicBool,
     addresses: OnceLock<Vec<SocketAddr>>,
     workers: Mutex<Vec<Arc<WorkerStats>>>,
+    /// Counted as if by one more thread; whoever counts has the lock.
+    script_stats: Mutex<Arc<WorkerStats>>,
     /// The groups that this node takes part in.
     pub seats: Seats,
     /// Prefixes that change hands.
@@ -125,7 +128,12 @@ impl Node {
         let attention = Arc::<Attention>::default();
         attention.set(Condition::Loading, true);
         let (clients, pubsub) = (Arc::<Clients>::default(), Arc::<PubSub>::default());
-        let notices = Arc::new(Notices::new(pubsub.clone(), clients.clone()));
+        let notices = Arc::new(Notices::new(
+            pubsub.clone(),
+            clients.clone(),
+            attention.clone(),
+        ));
+        let script_stats = Arc::<WorkerStats>::default();
         let seats = Seats::new(notices.clone(), attention.clone());
         let node = Self {
             slowlog: Mutex::default(),
@@ -149,7 +157,8 @@ impl Node {
             active_expire: AtomicBool::new(true),
             watches_fast: AtomicBool::new(false),
             addresses: OnceLock::new(),
-            workers: Mutex::default(),
+            workers: Mutex::new(vec![script_stats.clone()]),
+            script_stats: Mutex::new(script_stats),
             seats,
             handoffs: Handoffs::default(),
             host: OnceLock::new(),
@@ -291,14 +300,53 @@ impl Node {
         self.workers.lock().clone()
     }
 
+    /// How notes are to be taken of what scripts call that run for clients.
+    #[must_use]
+    pub fn wants_calls(&self) -> Wants {
+        Wants {
+            clock: boot_ns,
+            shows: self.attention.has(Condition::Monitored),
+            serves_others: false,
+        }
+    }
+
+    /// Books what scripts called, and shows it to those who monitor.
+    pub fn note_calls(&self, called: &Called) {
+        let stats = self.script_stats.lock();
+        for (&command, runs) in &called.commands {
+            stats.ran(command, runs.calls, runs.nanos);
+            bump(&stats.commands[command].failed, runs.failed);
+            bump(&stats.commands[command].rejected, runs.rejected);
+        }
+        drop(stats);
+        for (code, &count) in &called.errors {
+            self.note_errors(code, count);
+        }
+        if !called.shown.is_empty() {
+            let limits = self.settings.load().client_output_buffer_limit;
+            for (database, words) in &called.shown {
+                let words = words.iter().map(|word| &**word);
+                self.monitors
+                    .feed(now_us(), *database, ("lua", words), &limits);
+            }
+        }
+    }
+
     /// Counts an error reply by its first word.
     pub fn note_error(&self, text: &str) {
         let code = text.split(' ').next().unwrap_or(text);
+        self.note_errors(code, 1);
+    }
+
+    fn note_errors(&self, code: &str, by: u64) {
+        if by == 0 {
+            return;
+        }
         let mut errors = self.errors.lock();
         match errors.get_mut(code) {
-            Some(count) => *count += 1,
+            Some(count) => *count += by,
             None => {
-                errors.insert(code.to_owned(), 1);
+                errors.insert(code.to_owned(), by);
             }
         }
     }

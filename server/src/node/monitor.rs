@@ -8,7 +8,6 @@
 
 use std::sync::Arc;
 
-use bailiwick_frame::Args;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
@@ -40,11 +39,11 @@ impl Monitors {
 
     /// Sends a request, which came from an address, to all. A monitor that lets more wait than it
     /// may is disconnected.
-    pub fn feed(
+    pub fn feed<'a>(
         &self,
         now_us: i64,
         database: usize,
-        (address, args): (&str, Args<'_>),
+        (address, args): (&str, impl Iterator<Item = &'a [u8]>),
         limits: &OutputBufferLimits,
     ) {
         let line: Bytes = format_line(now_us, database, address, args).into();
@@ -72,10 +71,15 @@ impl Monitors {
     }
 }
 
-fn format_line(now_us: i64, database: usize, address: &str, args: Args<'_>) -> Vec<u8> {
+fn format_line<'a>(
+    now_us: i64,
+    database: usize,
+    address: &str,
+    args: impl Iterator<Item = &'a [u8]>,
+) -> Vec<u8> {
     let (s, us) = (now_us / 1_000_000, now_us % 1_000_000);
     let mut line = format!("+{s}.{us:06} [{database} {address}]").into_bytes();
-    for arg in args.iter() {
+    for arg in args {
         line.extend_from_slice(b" \"");
         for &byte in arg {
             match byte {
@@ -99,7 +103,6 @@ fn format_line(now_us: i64, database: usize, address: &str, args: Args<'_>) -> V
 mod tests {
     use super::*;
     use crate::config::BufferLimit;
-    use bailiwick_frame::ArgRange;
     use std::sync::atomic::Ordering;
 
     fn client(id: u64) -> Arc<Client> {
@@ -118,11 +121,7 @@ mod tests {
             ..OutputBufferLimits::default()
         };
         let bytes = [b'v'; 1000];
-        let ranges = [ArgRange {
-            start: 0,
-            end: 1000,
-        }];
-        let feed = || monitors.feed(0, 0, ("there", Args::new(&bytes, &ranges)), &limits);
+        let feed = || monitors.feed(0, 0, ("there", std::iter::once(&bytes[..])), &limits);
         for _ in 0..9 {
             feed();
             assert!(!slow.closing.load(Ordering::Relaxed));

@@ -29,10 +29,11 @@ pub use watching::Neighbours;
 use watching::Watching;
 
 use crate::commands::touch::{Touch, What, class};
-use crate::commands::{Published, events};
+use crate::commands::{Called, Published, events};
 use crate::config::{OutputBufferLimits, Settings};
 use crate::group::Observer;
 use crate::node::clients::Clients;
+use crate::node::{Attention, Condition};
 use crate::pubsub::{Listener, Message, Note, PubSub};
 
 /// A node's observer of its groups.
@@ -44,12 +45,17 @@ pub struct Notices {
     classes: AtomicU32,
     limits: Arc<ArcSwap<OutputBufferLimits>>,
     neighbours: OnceLock<Arc<dyn Neighbours>>,
+    attention: Arc<Attention>,
+    on_calls: OnceLock<Box<OnCalls>>,
 }
+
+/// Books what scripts called.
+type OnCalls = dyn Fn(&Called) + Send + Sync;
 
 impl Notices {
     /// Of a node with these clients.
     #[must_use]
-    pub fn new(pubsub: Arc<PubSub>, clients: Arc<Clients>) -> Self {
+    pub fn new(pubsub: Arc<PubSub>, clients: Arc<Clients>, attention: Arc<Attention>) -> Self {
         let limits = Arc::new(ArcSwap::from_pointee(OutputBufferLimits::default()));
         Self {
             pubsub,
@@ -58,7 +64,14 @@ impl Notices {
             classes: AtomicU32::new(0),
             limits,
             neighbours: OnceLock::new(),
+            attention,
+            on_calls: OnceLock::new(),
         }
+    }
+
+    /// Gives this one what scripts call; the first word counts.
+    pub fn on_calls(&self, book: impl Fn(&Called) + Send + Sync + 'static) {
+        let _ = self.on_calls.set(Box::new(book));
     }
 
     /// The settings are these.
@@ -211,6 +224,25 @@ impl Observer for Notices {
             || self.tracking.is_active()
             || self.watching.has_watchers()
             || self.pubsub.classes_wanted() != 0
+    }
+
+    fn shows_calls(&self) -> bool {
+        self.attention.has(Condition::Monitored)
+    }
+
+    fn called(&self, group: GroupId, called: &Called) {
+        for (client, keys) in &called.read {
+            match keys {
+                Some(keys) => {
+                    let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                    self.tracking.remember(*client, group, &keys);
+                }
+                None => self.tracking.invalidate_all_of(*client),
+            }
+        }
+        if let Some(book) = self.on_calls.get() {
+            book(called);
+        }
     }
 
     fn touched(&self, group: GroupId, leads: bool, touches: Vec<Touch>) {

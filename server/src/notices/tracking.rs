@@ -219,6 +219,10 @@ impl Tracking {
     pub(super) fn remember(&self, client: u64, group: GroupId, keys: &[&[u8]]) {
         let mut guard = self.table.lock();
         let table = &mut *guard;
+        if !table.clients.contains_key(&client) {
+            // It has stopped to keep track, or has gone, while its script ran.
+            return;
+        }
         for key in keys {
             if table
                 .keys

@@ -171,11 +171,15 @@ pub fn read(
                 chance: None,
             };
             reply.clear();
+            if command.runs_script() {
+                counters.calls.begin(0);
+            }
             let done = handler(
                 &context,
                 args,
                 &mut Encoder::new(&mut reply, proposal.protocol),
             );
+            counters.calls.end();
             if let Err(error) = done {
                 reply.clear();
                 Encoder::new(&mut reply, proposal.protocol).error(&error.to_string());

@@ -16,7 +16,7 @@ use super::clerk::{self, Clerk};
 use super::wire::{Message, Parcel};
 use crate::commands::{Counters, within};
 use crate::connection::QUICK_STEPS;
-use crate::group::{Group, Mailbox, Proposal, clock};
+use crate::group::{Group, Mailbox, Observer, Proposal, clock};
 use crate::keyspace::AccessClock;
 use crate::node::Node;
 
@@ -147,7 +147,7 @@ impl Service {
             }
         };
         let mut outcomes = Vec::new();
-        if read_now(group, &proposals, &mut outcomes) {
+        if read_now(&self.node, group, &proposals, &mut outcomes) {
             return self.send(from, &self.done(group, parcel, outcomes));
         }
         self.clerk
@@ -197,12 +197,18 @@ fn elsewhere(parcel: Parcel) -> Message {
 
 /// Runs the reads if this node's state is known to be the latest, and none of them is a script that
 /// takes long; false if nothing came of it.
-fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) -> bool {
+fn read_now(
+    node: &Node,
+    group: &Group,
+    proposals: &[Box<Proposal>],
+    outcomes: &mut Vec<u8>,
+) -> bool {
     let Some(state) = group.readable(false) else {
         return false;
     };
     let now_ms = clock::clock_ms().max(state.time_ms);
     let counters = Counters::default();
+    counters.calls.prepare(node.wants_calls());
     let clock = AccessClock::new(group.tuning().access, now_ms, fastrand::u64(..));
     let done = within(QUICK_STEPS, || {
         clerk::read(&state, proposals, (&clock, now_ms), &counters, outcomes);
@@ -212,6 +218,9 @@ fn read_now(group: &Group, proposals: &[Box<Proposal>], outcomes: &mut Vec<u8>) 
         // A script takes its time, and others wait for this thread.
         outcomes.clear();
         return false;
+    }
+    if let Some(called) = counters.calls.take() {
+        node.notices.called(group.id(), &called);
     }
     group.totals().add(&counters);
     true

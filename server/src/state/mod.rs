@@ -58,8 +58,8 @@ pub use waiters::{Awaits, Kind, Waiter, WaiterId, Waiters, Woken};
 use crate::authority::{Authority, Place, Stray};
 use crate::commands::touch::{Author, What};
 use crate::commands::{
-    Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext, Scripts,
-    Spread, WriteContext, events,
+    Calls, Command, CommandError, Counters, Flag, Group, Handler, Keys, Outcome, ReadContext,
+    Scripts, Spread, WriteContext, events,
 };
 use crate::keyspace::{AccessClock, Keyspace};
 use digest::Digests;
@@ -313,6 +313,12 @@ impl Applier<'_> {
             Encoder::new(out, protocol).error(&error.to_string());
         }
         outcome
+    }
+
+    /// Where is noted what scripts call.
+    #[must_use]
+    pub fn calls(&self) -> &Calls {
+        &self.counters.calls
     }
 
     /// What follows in this proposal is done by this client of its node

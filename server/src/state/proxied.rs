@@ -129,7 +129,9 @@ pub(super) fn run_command(
         return put(replies, FAILED, &body);
     }
     applier.is_proxied = true;
+    applier.calls().begin_for_others();
     let outcome = applier.command(command, database, args, protocol, &mut body);
+    applier.calls().end();
     applier.is_proxied = false;
     let status = match outcome {
         Ok(()) => DONE,
@@ -189,7 +191,9 @@ pub(super) fn run_transaction(
                     continue;
                 }
                 // Its error is its reply.
+                applier.calls().begin_for_others();
                 let outcome = applier.command(command, *database, *args, protocol, &mut body);
+                applier.calls().end();
                 if is_full && outcome.is_ok() {
                     body.truncate(start);
                     Encoder::new(&mut body, protocol).error(NOT_KEPT);

@@ -44,8 +44,45 @@ fn who_does_not_want_to_hear_of_its_own_changes_does_not_on_any_member() {
             elsewhere: &|| cluster.connect(elsewhere),
             head: "",
             foreign: "other",
+            runs_scripts: true,
         };
         check_no_loop(&place).unwrap();
+    }
+}
+
+#[test]
+fn what_a_script_has_read_without_naming_it_is_told_of_by_any_member() {
+    let cluster = Cluster::start(&Options::direct(3)).unwrap();
+    let (leader, others) = leader_and_others(&cluster);
+    let script = "return redis.call('GET', 'k')";
+    for reader in [leader, others[0]] {
+        let mut cache = Cache::new(connect(&cluster, reader), "").unwrap();
+        for request in ["EVAL", "EVAL_RO"] {
+            let read = cache.ask(&[request, script, "0"]).unwrap();
+            cache.copies.insert("k".to_owned(), read);
+            expect(&cluster, others[1], "SET k 1", &Value::ok());
+            cache.wait_until_told("k").unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_scripts_call_is_counted_by_the_node_of_their_client_alone() {
+    let cluster = Cluster::start(&Options::direct(3)).unwrap();
+    let (_, others) = leader_and_others(&cluster);
+    let script = "redis.call('SETRANGE', KEYS[1], 0, 'x') return redis.call('STRLEN', KEYS[1])";
+    let eval = ["EVAL", script, "1", "k"];
+    let answer = connect(&cluster, others[0]).call(eval).unwrap();
+    assert_eq!(answer, Value::Integer(1));
+    cluster.wait_for_agreement().unwrap();
+    for node in cluster.nodes() {
+        let stats = connect(&cluster, node).run("INFO commandstats").unwrap();
+        for command in ["setrange", "strlen"] {
+            let is_counted = stats
+                .text()
+                .contains(&format!("cmdstat_{command}:calls=1,"));
+            assert_eq!(is_counted, node == others[0], "{command} on node {node}");
+        }
     }
 }
 

@@ -46,8 +46,47 @@ fn who_does_not_want_to_hear_of_its_own_changes_does_not_on_any_node() {
             elsewhere: &|| world.connect(elsewhere),
             head: "eu:",
             foreign: "us:other",
+            runs_scripts: here == "eu",
         };
         check_no_loop(&place).unwrap();
+    }
+}
+
+#[test]
+fn a_script_that_runs_in_another_region_costs_all_copies() {
+    let world = World::start(&Layout::three(1)).unwrap();
+    let mut cache = cache(&world, "us", "");
+    for request in ["EVAL", "EVAL_RO"] {
+        cache.keep("us:k").unwrap();
+        let script = "return redis.call('GET', 'eu:unnamed')";
+        cache.ask(&[request, script, "1", "eu:k"]).unwrap();
+        cache.wait_until_told("us:k").unwrap();
+    }
+}
+
+#[test]
+fn what_scripts_call_in_another_region_is_counted_there_once() {
+    let world = World::start(&Layout::three(3)).unwrap();
+    let script = "return redis.call('STRLEN', KEYS[1])";
+    for (request, calls) in [("EVAL", 1), ("EVAL_RO", 2)] {
+        let eval = [request, script, "1", "eu:k"];
+        let answer = world.connect("us").unwrap().call(eval).unwrap();
+        assert_eq!(answer, Value::Integer(0));
+        world.cluster.wait_for_agreement().unwrap();
+        let count = |node| {
+            let stats = world
+                .cluster
+                .connect(node)
+                .unwrap()
+                .run("INFO commandstats");
+            let stats = stats.unwrap().text();
+            let calls = stats.split_once("cmdstat_strlen:calls=").map(|(_, rest)| {
+                let (calls, _) = rest.split_once(',').unwrap();
+                calls.parse::<u32>().unwrap()
+            });
+            calls.unwrap_or(0)
+        };
+        assert_eq!(world.cluster.nodes().map(count).sum::<u32>(), calls);
     }
 }
 

@@ -14,6 +14,7 @@ use mlua::{Lua, Value};
 
 use super::bounds::MAX_TEXT_BYTES;
 use super::current::{self, Access, Ended, Running};
+use super::run::calls_of;
 use super::value::{Arguments, Fail, Returns, one};
 use super::{convert, engine, listing};
 use crate::authority::{Authority, Stray};
@@ -167,28 +168,70 @@ fn execute(
     args: Args<'_>,
     reply: &mut Vec<u8>,
 ) -> Result<(), Failure> {
+    let calls = calls_of(&running.access);
+    let command = match admitted(running, args) {
+        Ok(Some(command)) => command,
+        Ok(None) => return Err(Failure::End),
+        Err(error) => {
+            if let Some(calls) = calls {
+                calls.reject(find(args.arg(0)), &error);
+            }
+            return Err(error.into());
+        }
+    };
+    if let Some(calls) = calls {
+        calls.show(command, running.database, args);
+        if command.has(Flag::Readonly) {
+            let keys = command.keys.indexes(args);
+            calls.read(keys.map(|index| args.arg(index)));
+        }
+    }
+    let mut run = || match command.handler {
+        Handler::Node(which) => run_node_command(running, which, args, reply),
+        _ => {
+            let out = &mut Encoder::new(reply, running.protocol);
+            run_keyspace_command(running, &command, args, out)
+        }
+    };
+    let outcome = match calls {
+        Some(calls) => calls.run(command, run),
+        None => run(),
+    };
+    Ok(outcome?)
+}
+
+/// The command that the arguments name, if it may run here and now; `None` if it ends the script.
+fn admitted(running: &mut Running<'_, '_>, args: Args<'_>) -> Result<Option<Known>, CommandError> {
     let command = known(args)?;
+    check_allowed(running, &command, args)?;
+    if !matches!(command.handler, Handler::Node(_))
+        && let Some(end) = end_by_keys(running, &command, args)?
+    {
+        running.ended = Some(end);
+        return Ok(None);
+    }
+    Ok(Some(command))
+}
+
+/// Whether a script may call this.
+fn check_allowed(
+    running: &Running<'_, '_>,
+    command: &Command,
+    args: Args<'_>,
+) -> Result<(), CommandError> {
     if command.has(Flag::Noscript) || PRIVATE.contains(&(command.parent, command.name)) {
-        return Err(NOT_ALLOWED.into());
+        return Err(NOT_ALLOWED);
     }
     if command.is_write() && !running.may_write {
-        return Err(READ_ONLY.into());
+        return Err(READ_ONLY);
     }
     if command.has(Flag::Denyoom) && !running.may_grow {
-        return Err(CommandError::OUT_OF_MEMORY.into());
+        return Err(CommandError::OUT_OF_MEMORY);
     }
-    if asks_to_wait(&command, args) {
-        return Err(no_waiting(args.arg(0)).into());
+    if asks_to_wait(command, args) {
+        return Err(no_waiting(args.arg(0)));
     }
-    if let Handler::Node(which) = command.handler {
-        return Ok(run_node_command(running, which, args, reply)?);
-    }
-    if let Some(end) = end_by_keys(running, &command, args)? {
-        running.ended = Some(end);
-        return Err(Failure::End);
-    }
-    let out = &mut Encoder::new(reply, running.protocol);
-    Ok(run_keyspace_command(running, &command, args, out)?)
+    Ok(())
 }
 
 fn no_waiting(name: &[u8]) -> CommandError {

@@ -19,7 +19,7 @@ use super::engine::{Digest, Engine, Finish, Job, Raised, Source};
 use super::random::Lrand;
 use super::store::Described;
 use super::{attend, json, library};
-use crate::commands::{CommandError, Outcome};
+use crate::commands::{Calls, CommandError, Outcome};
 use crate::group::planted;
 use crate::routing::CROSSSLOT;
 
@@ -141,6 +141,8 @@ fn attempt(
         }
         _ => (0, 0, 0),
     };
+    let calls = calls_of(access);
+    let called_before = calls.map(Calls::begin_script);
     let again = match access {
         Access::Write(context) => Access::Write(context),
         Access::Read(context) => Access::Read(context),
@@ -171,6 +173,12 @@ fn attempt(
     if !matches!(attempt, Attempt::Done(_)) {
         out.buffer().truncate(start);
     }
+    if let (Some(calls), Some(before)) = (calls, called_before) {
+        match &attempt {
+            Attempt::Done(outcome) => calls.keep(before, outcome),
+            Attempt::OutOfMemory | Attempt::Ended(_) => calls.undo(before),
+        }
+    }
     if let Access::Write(context) = access {
         match &attempt {
             Attempt::Done(_) => context.keyspace.keep_changes(),
@@ -186,6 +194,16 @@ fn attempt(
         }
     }
     attempt
+}
+
+/// Where notes are taken of what the script calls, if they are.
+pub(super) fn calls_of<'b>(access: &Access<'_, 'b>) -> Option<&'b Calls> {
+    let counters = match access {
+        Access::Write(context) => context.counters,
+        Access::Read(context) => context.counters,
+        Access::Nothing => return None,
+    };
+    Some(&counters.calls).filter(|calls| calls.are_on())
 }
 
 /// Writes what a script returned.
