@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::server::die_with_this_thread;
+use crate::child::die_with_this_thread;
 
 /// A mounted disk.
 pub struct Disk {

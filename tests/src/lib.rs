@@ -16,13 +16,14 @@
 //!
 //! [`libraries`] installs client libraries and frameworks of other languages. Nothing here uses a
 //! fixed port, and nothing outlives its test: servers are killed on drop, and by the kernel should
-//! the test itself be killed. Deadlines are generous, and only tell a hang from an answer; no test
+//! the test itself be killed ([`child`]). Deadlines are generous, and only tell a hang from an answer; no test
 //! measures speed.
 
 pub mod audience;
 pub mod blocking;
 pub mod caching;
 pub mod chaos;
+pub mod child;
 pub mod client;
 pub mod cluster;
 pub mod counting;

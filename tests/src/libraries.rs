@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::server::die_with_this_thread;
+use crate::child::die_with_this_thread;
 
 /// Where the pins and the scripts are.
 pub const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");

@@ -11,7 +11,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
+use crate::child::{die_with_this_thread, wait_until_stopped};
 use crate::client::{Address, Client, Value};
 
 /// Whatever has not happened by then will not. Generous, since test machines are busy.
@@ -328,6 +328,15 @@ impl Server {
         Ok(())
     }
 
+    /// Freezes it: nothing of it runs any more when this returns.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn stop(&self) -> Result<()> {
+        self.signal(libc::SIGSTOP)?;
+        wait_until_stopped(self.pid())
+    }
+
     /// Ends it at once, as `kill -9` does.
     ///
     /// # Errors
@@ -465,29 +474,6 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
         thread::sleep(POLL);
     }
     Ok(())
-}
-
-/// Has the kernel kill the child when the thread that starts it ends, and puts it into a process
-/// group of its own.
-pub fn die_with_this_thread(command: &mut Command) {
-    let parent = std::process::id() as libc::pid_t;
-    let prepare = move || {
-        // SAFETY: both calls are async-signal-safe and take no pointer.
-        unsafe {
-            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            // If the parent ended before the line above, nobody will send that signal.
-            if libc::getppid() != parent {
-                return Err(std::io::Error::from_raw_os_error(libc::ESRCH));
-            }
-        }
-        Ok(())
-    };
-    command.process_group(0);
-    // SAFETY: between fork and exec the closure makes only async-signal-safe calls and allocates
-    // nothing.
-    unsafe { command.pre_exec(prepare) };
 }
 
 /// The address in the line with which a node starts.

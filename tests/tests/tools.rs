@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 
+use bailiwick_tests::child::die_with_this_thread;
 use bailiwick_tests::client::Value;
-use bailiwick_tests::server::{DEADLINE, Launch, Server, die_with_this_thread};
+use bailiwick_tests::server::{DEADLINE, Launch, Server};
 
 fn start() -> Server {
     Launch::bailiwick()

@@ -212,10 +212,14 @@ impl Replica {
         replica
     }
 
-    /// Tells what there is to tell of this node; indexes of the log are filled in here.
+    /// Notes what there is to tell of this node; indexes of the log are filled in here. That its
+    /// disk is full, or has room again, is told at once: a leader has to know before it proposes.
     pub fn set_status(&mut self, checkpoint: LogIndex, is_full: bool) {
         self.status.checkpoint = checkpoint;
-        self.status.is_full = is_full;
+        let was_full = std::mem::replace(&mut self.status.is_full, is_full);
+        if was_full != is_full {
+            self.tell_status();
+        }
     }
 
     /// A member waits to hear what is decided: for a while it is told at once, and not only with

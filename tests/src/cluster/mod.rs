@@ -372,7 +372,7 @@ impl Cluster {
     /// # Errors
     /// It is gone.
     pub fn stop(&mut self, node: u32) -> Result<()> {
-        self.signal(node, libc::SIGSTOP)?;
+        self.running(node)?.stop()?;
         self.member_mut(node).is_stopped = true;
         Ok(())
     }
@@ -392,9 +392,7 @@ impl Cluster {
     /// # Errors
     /// It is gone.
     pub fn signal(&self, node: u32, signal: i32) -> Result<()> {
-        let server = self.member(node).server.as_ref();
-        let server = server.with_context(|| format!("node {node} is not running"))?;
-        server.signal(signal)
+        self.running(node)?.signal(signal)
     }
 
     /// Undoes all that was done to nodes and network: nobody is killed, frozen or cut off.
@@ -422,6 +420,11 @@ impl Cluster {
             ready.with_context(|| format!("node {node} does not start again"))?;
         }
         Ok(())
+    }
+
+    fn running(&self, node: u32) -> Result<&Server> {
+        let server = self.member(node).server.as_ref();
+        server.with_context(|| format!("node {node} is not running"))
     }
 
     fn is_running(&self, node: u32) -> bool {

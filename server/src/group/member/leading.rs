@@ -343,43 +343,6 @@ impl Member {
         make_room(&state.keyspace, &tuning, &clock, random)
     }
 
-    /// Without room on enough disks nothing is logged. A leader without room hands over to a member
-    /// that has some; if there is none, or for what is too large for the room that is left, writes
-    /// are refused, and reads go on.
-    fn refuse_if_full(&mut self, now: u64) -> bool {
-        let members = self.replica.configuration().members;
-        let own = self.replica.member().node;
-        let has_room = |node: NodeId| match self.replica.status_of(node) {
-            _ if node == own => !self.is_full,
-            Some((status, _)) => !status.is_full,
-            // Whoever is silent has not complained.
-            None => true,
-        };
-        let with_room = members
-            .iter()
-            .filter(|member| has_room(member.node))
-            .count();
-        let has_quorum = with_room > members.len() / 2;
-        if !self.is_full && has_quorum && self.fits {
-            return false;
-        }
-        if self.is_full
-            && has_quorum
-            && let Some(successor) = self.best_successor()
-        {
-            self.replica.transfer(successor, now);
-            return true;
-        }
-        self.set_reads_apart(now);
-        let waiting = std::mem::take(&mut self.waiting);
-        let proposals = waiting.into_iter().map(|(_, proposal)| proposal).collect();
-        self.fail_all(proposals, &disk_full());
-        for forwarded in std::mem::take(&mut self.forwarded) {
-            self.refuse_forwarded(&forwarded.head, &disk_full().to_string());
-        }
-        true
-    }
-
     /// Refuses what replicas could not run: whatever the log holds, every one has to be able to.
     /// Not before the log's old end is applied, because a node that was started again need not know
     /// any sooner how many databases the group has.
@@ -423,11 +386,4 @@ impl Member {
             self.send(to, Class::Ordered, &Message::Refused { sequence, reason });
         }
     }
-}
-
-fn disk_full() -> CommandError {
-    CommandError::text(
-        "MISCONF Writes are refused because the disks of too many members of the group are full. \
-         Make room there; nothing needs to be restarted.",
-    )
 }

@@ -33,6 +33,7 @@ mod message;
 mod parked;
 mod proxied;
 mod reads;
+mod room;
 mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -336,31 +337,12 @@ impl Member {
         self.replica.trim(index);
     }
 
-    /// Whether there is no room at all on this node's disk.
-    pub fn set_full(&mut self, is_full: bool) {
-        self.is_full = is_full;
-    }
-
-    /// Whether [`Member::waiting_bytes`] would fit onto this node's disk.
-    pub fn set_fits(&mut self, fits: bool) {
-        self.fits = fits;
-    }
-
     /// Until when it is better to wait for more proposals than to act on those that are there, and
     /// how many more would be enough.
     pub fn lingers(&self) -> Option<(u64, usize)> {
         let waiting = self.waiting.len() + self.forwarded.len();
         let (until, enough) = self.leading.lingers(waiting)?;
         Some((until, enough - waiting))
-    }
-
-    /// Bytes of requests that wait to be logged; an estimate.
-    pub fn waiting_bytes(&self) -> u64 {
-        let waiting = self.waiting.iter();
-        let own: usize = waiting.map(|(_, proposal)| proposal.bytes()).sum();
-        let forwarded = self.forwarded.iter();
-        let forwarded: usize = forwarded.map(|forwarded| forwarded.proposal.len()).sum();
-        (own + forwarded + self.flights.bytes()) as u64
     }
 
     /// Hands leadership to whoever is most fit, if this node leads; false if it does not (any
@@ -488,6 +470,9 @@ impl Member {
     fn forward(&mut self, now: u64) {
         let own = self.replica.member().node;
         let leader = self.replica.leader();
+        if !leader.is_some_and(|leader| self.peers.contains_key(&leader)) {
+            self.refuse_without_leader(now);
+        }
         if leader == Some(own) {
             return;
         }
@@ -696,6 +681,13 @@ impl Member {
     fn no_leader(&self, proposal: &Proposal) -> CommandError {
         let (group, configuration) = (self.describe_owner(proposal), self.replica.configuration());
         let own = self.replica.member();
+        if self.is_held_up_by_disks() {
+            return CommandError::composed(format!(
+                "CLUSTERDOWN {group} cannot answer because the disks of too many of its {} members \
+                 are full. Nothing was done; make room there",
+                configuration.members.len()
+            ));
+        }
         if configuration.members.contains(&own) {
             return CommandError::composed(format!(
                 "CLUSTERDOWN {group} has no leader that this node can reach: a majority of its {} \

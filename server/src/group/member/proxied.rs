@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::Member;
 use super::message::Message;
+use super::room::disk_full;
 use crate::group::planted::{self, Planted};
 use crate::proxy::wire::{self, Parcel};
 use crate::state::{Origin, PROXIED, ProposalHead, decode_proposal_head};
@@ -64,7 +65,11 @@ impl Member {
         let reaches = |leader: &NodeId| *leader == own || self.peers.contains_key(leader);
         let Some(leader) = leader.filter(|leader| self.replica.is_member() && reaches(leader))
         else {
-            self.say_elsewhere(from, sequence, leader);
+            if self.is_held_up_by_disks() {
+                self.refuse_proxied(origin, sequence, &disk_full().to_string());
+            } else {
+                self.say_elsewhere(from, sequence, leader);
+            }
             return Ok(());
         };
         self.proxied.expected.insert((from, sequence), origin);
