@@ -179,16 +179,9 @@ impl<'a> Reads<'a> {
         };
         view.time(command, self.worker);
         let context = ReadContext {
-            keyspace: &view.state.keyspace,
-            authority: &view.state.authority,
-            scripts: &view.state.scripts,
-            database,
-            now_ms: view.now_ms,
-            clock: &view.clock,
             touch,
-            counters: &view.counters,
             may_wait: true,
-            chance: None,
+            ..(view.state).read_context(database, view.now_ms, &view.clock, &view.counters)
         };
         let outcome = match command.runs_script() {
             false => Some(handler(&context, args, encoder)),

@@ -12,7 +12,7 @@ use super::commit::deliver;
 use super::refusal::Refusals;
 use super::{Item, Proposal, Shared, Step, Strayed, Timing, Transaction};
 use crate::authority::Stray;
-use crate::commands::{CommandError, Counters, Handler, Known, ReadContext, events, outside_log};
+use crate::commands::{CommandError, Counters, Handler, Known, events, outside_log};
 use crate::keyspace::{AccessClock, LOOK_AHEAD};
 use crate::state::{Applier, State};
 
@@ -100,21 +100,12 @@ fn read(
     (clock, now_ms): (&AccessClock, i64),
     counters: &Counters,
 ) {
-    let mut answers = Answers {
-        protocol: proposal.protocol,
-        out: &mut proposal.replies,
-        failures: &mut proposal.failures,
-        strayed: &mut proposal.strayed,
-        item: 0,
-        is_discarded: &mut proposal.is_discarded,
-        timings: &mut proposal.timings,
-        running: None,
-    };
     if proposal.runs_script {
         counters.calls.begin(proposal.reader);
     }
     proposal.ran_here = true;
-    for (at, item) in proposal.items.iter().enumerate() {
+    let (asked, mut answers) = apart(proposal);
+    for (at, item) in asked.items.iter().enumerate() {
         answers.item = at;
         if let Item::Command {
             request,
@@ -124,19 +115,8 @@ fn read(
             && let Handler::Read(handler) = command.handler
         {
             answers.start_timing(*command, Some(*request));
-            let args = proposal.requests.args(*request, &proposal.buffer);
-            let context = ReadContext {
-                keyspace: &state.keyspace,
-                authority: &state.authority,
-                scripts: &state.scripts,
-                database: *database,
-                now_ms,
-                clock,
-                touch: true,
-                counters,
-                may_wait: false,
-                chance: None,
-            };
+            let args = asked.args(*request);
+            let context = state.read_context(*database, now_ms, clock, counters);
             let first_touch = counters.touches.len();
             let start = answers.out.len();
             let outcome = match state.stray(command, args) {
@@ -150,9 +130,7 @@ fn read(
             }
             answers.note(*command, start, outcome);
         }
-        if proposal.wants_ends {
-            proposal.ends.push(answers.out.len());
-        }
+        answers.end_item();
     }
     answers.stop_timing();
     counters.calls.end();
@@ -160,25 +138,16 @@ fn read(
 
 /// Runs a proposal's items in order and writes their replies.
 fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusals) {
-    let mut answers = Answers {
-        protocol: proposal.protocol,
-        out: &mut proposal.replies,
-        failures: &mut proposal.failures,
-        strayed: &mut proposal.strayed,
-        item: 0,
-        is_discarded: &mut proposal.is_discarded,
-        timings: &mut proposal.timings,
-        running: None,
-    };
     applier.set_author(proposal.author);
     if proposal.runs_script {
         applier.calls().begin(proposal.reader);
     }
     proposal.ran_here = true;
-    for (at, item) in proposal.items.iter().enumerate() {
+    let (asked, mut answers) = apart(proposal);
+    for (at, item) in asked.items.iter().enumerate() {
         if at % LOOK_AHEAD == 1 {
-            let items = &proposal.items[at..];
-            prefetch(applier, &proposal.requests, &proposal.buffer, items);
+            let items = &asked.items[at..];
+            prefetch(applier, asked.requests, asked.buffer, items);
         }
         answers.item = at;
         match item {
@@ -192,7 +161,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
                     answers.error(refusal);
                     answers.failures.push((*command, refusal.clone()));
                 } else {
-                    let args = proposal.requests.args(*request, &proposal.buffer);
+                    let args = asked.args(*request);
                     answers.run(applier, *command, *database, args);
                 }
             }
@@ -215,9 +184,7 @@ fn answer(applier: &mut Applier<'_>, proposal: &mut Proposal, refusals: &Refusal
             }
         }
         applier.serve();
-        if proposal.wants_ends {
-            proposal.ends.push(answers.out.len());
-        }
+        answers.end_item();
     }
     answers.stop_timing();
     applier.calls().end();
@@ -268,6 +235,19 @@ fn run_transaction(
     }
 }
 
+/// What a proposal asks.
+struct Asked<'a> {
+    items: &'a [Item],
+    requests: &'a Requests,
+    buffer: &'a [u8],
+}
+
+impl<'a> Asked<'a> {
+    fn args(&self, request: usize) -> Args<'a> {
+        self.requests.args(request, self.buffer)
+    }
+}
+
 /// What comes back to a proposal. Runs of the same command are timed together: a clock reading
 /// costs as much as a small command.
 struct Answers<'a> {
@@ -280,6 +260,29 @@ struct Answers<'a> {
     is_discarded: &'a mut bool,
     timings: &'a mut Vec<Timing>,
     running: Option<(Timing, Instant)>,
+    /// Where the end of each item's reply is noted, if somebody wants to know.
+    ends: Option<&'a mut Vec<usize>>,
+}
+
+/// What a proposal asks, and what comes back to it.
+fn apart(proposal: &mut Proposal) -> (Asked<'_>, Answers<'_>) {
+    let asked = Asked {
+        items: &proposal.items,
+        requests: &proposal.requests,
+        buffer: &proposal.buffer,
+    };
+    let answers = Answers {
+        protocol: proposal.protocol,
+        out: &mut proposal.replies,
+        failures: &mut proposal.failures,
+        strayed: &mut proposal.strayed,
+        item: 0,
+        is_discarded: &mut proposal.is_discarded,
+        timings: &mut proposal.timings,
+        running: None,
+        ends: proposal.wants_ends.then_some(&mut proposal.ends),
+    };
+    (asked, answers)
 }
 
 impl Answers<'_> {
@@ -313,6 +316,12 @@ impl Answers<'_> {
             reply: start..self.out.len(),
             stray,
         });
+    }
+
+    fn end_item(&mut self) {
+        if let Some(ends) = &mut self.ends {
+            ends.push(self.out.len());
+        }
     }
 
     fn start_timing(&mut self, command: Known, request: Option<usize>) {

@@ -19,7 +19,7 @@ use bailiwick_replication::NodeId;
 use bytes::Bytes;
 
 use super::wire::{Parcel, Section};
-use crate::commands::{self, Counters, Handler, ReadContext};
+use crate::commands::{self, Counters, Handler};
 use crate::group::{Item, Mailbox, Proposal};
 use crate::keyspace::{AccessClock, LOOK_AHEAD};
 use crate::state::{ProxiedReply, State};
@@ -158,18 +158,7 @@ pub fn read(
                 ProxiedReply::Stray(stray).put(outcomes);
                 continue;
             }
-            let context = ReadContext {
-                keyspace: &state.keyspace,
-                authority: &state.authority,
-                scripts: &state.scripts,
-                database: *database,
-                now_ms,
-                clock,
-                touch: true,
-                counters,
-                may_wait: false,
-                chance: None,
-            };
+            let context = state.read_context(*database, now_ms, clock, counters);
             reply.clear();
             if command.runs_script() {
                 counters.calls.begin(0);

@@ -176,6 +176,30 @@ impl State {
         stray_of(&self.authority, command, args)
     }
 
+    /// What a command that only reads sees of this state, at this time. It does not wait for keys.
+    #[must_use]
+    #[inline]
+    pub fn read_context<'a>(
+        &'a self,
+        database: usize,
+        now_ms: i64,
+        clock: &'a AccessClock,
+        counters: &'a Counters,
+    ) -> ReadContext<'a> {
+        ReadContext {
+            keyspace: &self.keyspace,
+            authority: &self.authority,
+            scripts: &self.scripts,
+            database,
+            now_ms,
+            clock,
+            touch: true,
+            counters,
+            may_wait: false,
+            chance: None,
+        }
+    }
+
     /// Starts to apply the entry with this head; the entry's index must follow the last one. End it
     /// with [`Applier::finish`].
     pub fn begin<'a>(
@@ -461,18 +485,8 @@ impl Applier<'_> {
                 handler(&mut self.write_context(database), args, encoder)
             }
             Handler::Read(handler) => {
-                let context = ReadContext {
-                    keyspace: &self.state.keyspace,
-                    authority: &self.state.authority,
-                    scripts: &self.state.scripts,
-                    database,
-                    now_ms: self.head.time_ms,
-                    clock: self.clock,
-                    touch: true,
-                    counters: self.counters,
-                    may_wait: false,
-                    chance: None,
-                };
+                let (now_ms, clock) = (self.head.time_ms, self.clock);
+                let context = (self.state).read_context(database, now_ms, clock, self.counters);
                 handler(&context, args, encoder)
             }
             Handler::Node(_) | Handler::Container => Err(CommandError::text(
