@@ -2,17 +2,18 @@
 //! proposals, joined.
 //!
 //! **Life of a write.** What clients of this node submit becomes a *flight*, one proposal of the
-//! log (`flights`). The leader puts its own flights and those that others forwarded into one entry;
-//! everybody applies the entry when it is decided; the node whose clients it came from answers them
-//! then, from the requests that it still holds. A flight is sent again when the leader changes, and
-//! applied once.
+//! log (`flights`, `forwarding`). The leader puts its own flights and those that others forwarded
+//! into one entry (`leading`); everybody applies the entry when it is decided (`applying`); the node
+//! whose clients it came from answers them then, from the requests that it still holds. A flight is
+//! sent again when the leader changes, and applied once.
 //!
 //! **Reads** that could not be answered by their connection (no lease here) wait for an index
 //! (`reads`), without an entry in the log.
 //!
-//! Beside that: checkpoints for those who lag behind (`transfer`), the founding of the group
-//! (`bootstrap`), changes of members and leader (`changes`), and what becomes of clients' requests
-//! when this node is a member no longer (`leaving`).
+//! Beside that: checkpoints for those who lag behind (`transfer`, `catching_up`), the founding of
+//! the group (`bootstrap`), changes of members and leader (`changes`), full disks (`room`), and
+//! what becomes of clients' requests when nobody answers (`giving_up`), or when this node is a
+//! member no longer (`leaving`).
 //!
 //! The thread around it (`runtime`), or the simulator, calls in this order: what came in
 //! ([`submit`](Member::submit), [`receive`](Member::receive), links), [`advance`](Member::advance),
@@ -22,11 +23,15 @@
 //! Invariants: the replica's applied index is the state's whenever no method runs; the standing is
 //! published before messages that depend on it leave; an entry's time is not before the last one's.
 
+mod applying;
 mod bootstrap;
+mod catching_up;
 mod changes;
 mod contacts;
 mod describe;
 mod flights;
+mod forwarding;
+mod giving_up;
 mod leading;
 mod leaving;
 mod message;
@@ -50,38 +55,27 @@ pub use describe::{Description, MemberDescription};
 pub(super) use parked::Parked;
 pub use transfer::TransferProgress;
 
-use super::answer::{answer_all, fail};
-use super::planted::{self, Planted};
 use super::proposal::{Item, Proposal};
 use super::shared::Shared;
 use super::vault::Vault;
 use crate::commands::CommandError;
 use crate::keyspace::Garbage;
-use crate::state::{
-    Applier, Configuration, Origin, Origins, PROPOSAL_HEAD_BYTES, PROXIED, ProposalHead, Replay,
-    ReplayError, State, decode_proposal_head,
-};
+use crate::state::{Origin, Replay};
 use bootstrap::Bootstrap;
+use catching_up::adopt;
 use changes::{ActiveChange, Order};
 use contacts::Contacts;
-use flights::{Flight, Flights, Post};
+use flights::Flights;
+use forwarding::Forwarded;
 use leading::Leading;
 use message::Message;
 use proxied::Proxied;
 use reads::Reads;
 use transfer::{Arrival, Transfer};
 
-/// Entries applied under one lock of the state, in bytes.
-const APPLY_BYTES: usize = 1 << 20;
-/// Requests of one flight, in bytes, beyond which the next flight begins.
-const FLIGHT_TARGET_BYTES: usize = 16 << 20;
-/// Flights on their way at once.
-const MAX_FLIGHTS: usize = 4;
 /// The most bytes of one client's requests that go into the log together: a value of the largest
 /// size, and room to spare. Below what one write of the log may hold, with all else in an entry.
 const MAX_PROPOSAL_BYTES: usize = 600 << 20;
-/// How often a node that is to join says how far it is, in nanoseconds.
-const PROGRESS_NS: u64 = 100_000_000;
 
 /// What a member is set up with.
 pub struct MemberOptions {
@@ -122,16 +116,6 @@ pub struct Work {
     pub messages: Vec<Outgoing>,
     /// To be written durably, followed by [`Member::persisted`].
     pub write: Option<LogWrite>,
-}
-
-/// An encoded proposal of another node.
-struct Forwarded {
-    /// In which it was sent.
-    configuration: ConfigurationId,
-    head: ProposalHead,
-    proposal: Bytes,
-    /// It was looked at, and every replica can run it.
-    is_fit: bool,
 }
 
 /// A member of a group.
@@ -301,27 +285,6 @@ impl Member {
         messages
     }
 
-    /// Applies what is decided, and answers whom it concerns.
-    ///
-    /// # Errors
-    /// The log makes no sense, or this node's state is not what it should be: the node must stop.
-    pub fn apply(&mut self, clock_ms: i64) -> Result<(), ReplayError> {
-        loop {
-            let (first, entries) = self.replica.take_decided(APPLY_BYTES);
-            if entries.is_empty() {
-                break;
-            }
-            let is_parked = self.park();
-            let applied = self.apply_entries(first, &entries);
-            if is_parked {
-                self.unpark();
-            }
-            applied?;
-        }
-        self.finish_reads(clock_ms);
-        Ok(())
-    }
-
     /// Answered proposals, to be delivered.
     pub fn take_answered(&mut self) -> &mut Vec<Box<Proposal>> {
         &mut self.answered
@@ -432,310 +395,6 @@ impl Member {
         }
         Ok(())
     }
-
-    /// A leader, or who is about to become it, keeps what others forward; anybody else lets it go,
-    /// as it comes again.
-    fn take_forwarded(
-        &mut self,
-        from: NodeId,
-        configuration: ConfigurationId,
-        proposal: Bytes,
-    ) -> Result<(), String> {
-        let head = decode_proposal_head(&proposal).map_err(|error| error.to_string())?;
-        let bytes = PROPOSAL_HEAD_BYTES + head.items_bytes as usize;
-        let is_own = u64::from(head.origin.node) == from.0;
-        if !is_own && head.origin.node & PROXIED == 0 || proposal.len() != bytes {
-            return Err(format!(
-                "node {from} forwards what is not a proposal of its own"
-            ));
-        }
-        let leads = self.replica.leader() == Some(self.replica.member().node);
-        let is_known = |known: &Forwarded| {
-            (known.head.origin, known.head.sequence) == (head.origin, head.sequence)
-        };
-        if leads && !self.forwarded.iter().any(is_known) {
-            self.forwarded.push(Forwarded {
-                configuration,
-                head,
-                proposal,
-                is_fit: false,
-            });
-            // Its clients are answered when it hears that this is decided.
-            self.replica.hurry(from);
-        }
-        Ok(())
-    }
-
-    /// Sends flights to the leader.
-    fn forward(&mut self, now: u64) {
-        let own = self.replica.member().node;
-        let leader = self.replica.leader();
-        if !leader.is_some_and(|leader| self.peers.contains_key(&leader)) {
-            self.refuse_without_leader(now);
-        }
-        if leader == Some(own) {
-            return;
-        }
-        self.turn_away_forwarded(leader);
-        let Some(leader) = leader else {
-            return;
-        };
-        if !self.peers.contains_key(&leader) || !self.replica.is_member() {
-            return;
-        }
-        self.board(now);
-        let post = self.post(leader, self.replica.ballot());
-        for sequence in self.flights.due(post, now) {
-            let proposal = self.flights.encoded(sequence);
-            self.send(leader, Class::Ordered, &Message::Forward { proposal });
-            self.flights.note_sent(sequence, post, now);
-            if planted::is_on(Planted::AnsweredBeforeApplied) {
-                self.answer_early(sequence);
-            }
-        }
-    }
-
-    /// A leadership in the present configuration.
-    fn post(&self, leader: NodeId, ballot: u32) -> Post {
-        Post {
-            leader,
-            configuration: self.replica.configuration().id,
-            ballot,
-        }
-    }
-
-    /// What a bug would do that a test plants.
-    fn answer_early(&mut self, sequence: u64) {
-        let is_plain = |of, flight: &Flight| of == sequence && planted::is_plain(&flight.proposals);
-        for mut flight in self.flights.take_if(is_plain) {
-            planted::say_done(&mut flight.proposals);
-            self.answered.append(&mut flight.proposals);
-        }
-    }
-
-    /// Makes flights of what waits, reads apart.
-    fn board(&mut self, now: u64) {
-        self.set_reads_apart(now);
-        while !self.waiting.is_empty() && self.flights.len() < MAX_FLIGHTS {
-            let mut bytes = 0;
-            let mut proposals = Vec::new();
-            let mut deadline = u64::MAX;
-            while bytes < FLIGHT_TARGET_BYTES
-                && let Some((until, proposal)) = self.waiting.pop_front()
-            {
-                bytes += proposal.bytes();
-                deadline = deadline.min(until);
-                proposals.push(proposal);
-            }
-            let refusals = self.refusals();
-            self.flights.open(proposals, refusals, deadline);
-        }
-    }
-
-    fn apply_entries(&mut self, first: LogIndex, entries: &[Bytes]) -> Result<(), ReplayError> {
-        let policy = self.shared.tuning.load().access;
-        let counters = self.shared.counters();
-        let mut state = self.shared.state.write();
-        let authority_before = state.authority.changes();
-        let (flights, answered) = (&mut self.flights, &mut self.answered);
-        let origin = self.options.origin;
-        let present = self.replica.configuration().id;
-        let (mut sealed, mut proxied) = (None::<Configuration>, Vec::new());
-        for (index, entry) in (first.0..).zip(entries) {
-            let mut take_over = |applier: &mut Applier<'_>, of: Origin, sequence| {
-                let Some(mut flight) = (of == origin).then(|| flights.take(sequence)).flatten()
-                else {
-                    return false;
-                };
-                answer_all(applier, &mut flight.proposals, &flight.refusals);
-                answered.append(&mut flight.proposals);
-                true
-            };
-            let index = LogIndex(index);
-            if planted::is_on(Planted::NoDeduplication) {
-                state.origins = Origins::default();
-            }
-            self.replay
-                .apply_with(&mut state, index, entry, policy, &counters, &mut take_over)?;
-            proxied.append(&mut self.replay.take_proxied());
-            sealed = state.configuration.clone().filter(|next| next.id > present);
-            if sealed.is_some() {
-                // What stands behind a SEAL was not decided in the configuration that it begins.
-                break;
-            }
-        }
-        self.garbage.append(&mut state.keyspace.take_garbage());
-        self.shared.totals.add(&counters);
-        let has_new_authority = state.authority.changes() != authority_before;
-        let to_call = self.shared.ring(&mut state);
-        drop(state);
-        if has_new_authority {
-            self.shared.note_authority();
-        }
-        if self.replica.is_leader() {
-            self.call(to_call);
-        }
-        self.shared.tell(self.options.group, &counters);
-        for (origin, sequence) in proxied {
-            self.note_proxied(origin, sequence);
-        }
-        if let Some(next) = sealed {
-            tracing::info!(
-                configuration = next.id.0,
-                members = ?next.members.iter().map(|member| member.node.0).collect::<Vec<_>>(),
-                "the group has new members"
-            );
-            begin(&mut self.replica, &next, next.sealed_at);
-        }
-        Ok(())
-    }
-
-    /// Fetches a checkpoint if the replica wants one, and takes it over when it is there.
-    fn advance_transfer(&mut self, now: u64) {
-        let wanted = self.replica.wanted_checkpoint();
-        match self.transfer.advance(wanted, now) {
-            None => {}
-            Some(Arrival::Failed) => self.replica.checkpoint_failed(),
-            Some(Arrival::State(state)) => self.install(*state),
-        }
-    }
-
-    fn install(&mut self, new: State) {
-        let index = new.applied;
-        let mut state = self.shared.state.write();
-        if index <= state.applied {
-            drop(state);
-            return self.replica.install_checkpoint(index);
-        }
-        let old = mem::replace(&mut *state, new);
-        state.authority.note_installed(index);
-        // Whether these were applied shows; with which outcome does not.
-        let origin = self.options.origin;
-        let is_applied = |sequence, _: &_| state.origins.contains(origin, sequence);
-        let lost = self.flights.take_if(is_applied);
-        self.shared.note_replaced(self.options.group, &state);
-        self.replica.install_checkpoint(index);
-        adopt(&mut self.replica, &state);
-        drop(state);
-        drop(old);
-        self.shared.note_authority();
-        if let Some(observer) = self.shared.observer.get() {
-            observer.replaced(self.options.group);
-        }
-        for flight in lost {
-            self.fail_all(flight.proposals, &CommandError::UNCERTAIN);
-        }
-        tracing::info!(index = index.0, "checkpoint taken over");
-    }
-
-    /// Tells the node it catches up with how far this one is, if it is to join.
-    fn tell_progress(&mut self, now: u64) {
-        if self.replica.is_member() || now < self.progress_told_at + PROGRESS_NS {
-            return;
-        }
-        self.progress_told_at = now;
-        let decided = self.replica.decided();
-        let received = self.transfer.progress();
-        let received = received.map_or(0, |progress| progress.received_bytes);
-        let message = Message::Progress { decided, received };
-        let peers: Vec<NodeId> = self.peers.keys().copied().collect();
-        for node in peers {
-            self.send(node, Class::Ordered, &message);
-        }
-    }
-
-    /// Answers those that have waited for too long.
-    fn give_up(&mut self, now: u64) {
-        let late = self.flights.take_if(|_, flight| now >= flight.deadline);
-        for flight in late {
-            if flight.times_sent == 0 {
-                self.fail_for_want_of_leader(flight.proposals);
-            } else {
-                self.fail_all(flight.proposals, &CommandError::UNCERTAIN);
-            }
-        }
-        while self.waiting.front().is_some_and(|(until, _)| now >= *until) {
-            if let Some((_, proposal)) = self.waiting.pop_front() {
-                self.fail_for_want_of_leader(vec![proposal]);
-            }
-        }
-        for proposals in self.reads.take_late(now, &mut self.replica) {
-            self.fail_for_want_of_leader(proposals);
-        }
-    }
-
-    fn fail_for_want_of_leader(&mut self, proposals: Vec<Box<Proposal>>) {
-        for proposal in proposals {
-            let error = self.no_leader(&proposal);
-            self.fail_all(vec![proposal], &error);
-        }
-    }
-
-    fn fail_all(&mut self, mut proposals: Vec<Box<Proposal>>, error: &CommandError) {
-        for proposal in &mut proposals {
-            fail(proposal, error);
-        }
-        self.answered.append(&mut proposals);
-    }
-
-    fn no_leader(&self, proposal: &Proposal) -> CommandError {
-        let (group, configuration) = (self.describe_owner(proposal), self.replica.configuration());
-        let own = self.replica.member();
-        if self.is_held_up_by_disks() {
-            return CommandError::composed(format!(
-                "CLUSTERDOWN {group} cannot answer because the disks of too many of its {} members \
-                 are full. Nothing was done; make room there",
-                configuration.members.len()
-            ));
-        }
-        if configuration.members.contains(&own) {
-            return CommandError::composed(format!(
-                "CLUSTERDOWN {group} has no leader that this node can reach: a majority of its {} \
-                 members must be up and connected. Nothing was done",
-                configuration.members.len()
-            ));
-        }
-        CommandError::composed(format!(
-            "CLUSTERDOWN {group} has no member on node {}. Nothing was done; connect to a member",
-            own.node
-        ))
-    }
-
-    /// The group and the prefix of a proposal's first key, for people.
-    fn describe_owner(&self, proposal: &Proposal) -> String {
-        let name = self.shared.name();
-        let state = self.shared.state.read();
-        let prefix = proposal
-            .first_key()
-            .and_then(|key| state.authority.owner_of(key));
-        match prefix {
-            _ if name.is_empty() => "The group of the keys".to_owned(),
-            Some((prefix, _)) => {
-                let prefix = prefix.escape_ascii();
-                format!("Group '{name}', which owns prefix '{prefix}',")
-            }
-            None => format!("Group '{name}'"),
-        }
-    }
-}
-
-/// The state may know of a later configuration than the replica: from a checkpoint, or because a
-/// crash came between applying a SEAL and writing down what followed.
-fn adopt(replica: &mut Replica, state: &State) {
-    if let Some(next) = &state.configuration
-        && next.id > replica.configuration().id
-    {
-        begin(replica, next, state.applied);
-    }
-}
-
-fn begin(replica: &mut Replica, next: &Configuration, applied: LogIndex) {
-    let next_configuration = bailiwick_replication::consensus::Configuration {
-        id: next.id,
-        members: next.members.clone(),
-        begins_after: next.sealed_at,
-    };
-    replica.begin_configuration(next_configuration, applied);
 }
 
 /// Whether a proposal only does what the leader does in the background.
