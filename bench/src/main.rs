@@ -75,9 +75,9 @@ enum Command {
     /// Throughput of three nodes while a follower that missed writes catches up
     Catchup(catchup::CatchupArgs),
     /// Processor time of a linearizable read on the leader of three, beside a single node
-    ReadCost(read_cost::ReadCostArgs),
+    ReadCost(sampling::Sampling),
     /// What it costs to ask a node that has to ask another one, beside asking that one directly
-    Proxy(proxy::ProxyArgs),
+    Proxy(sampling::Sampling),
     /// How long clients wait while a prefix moves from one group to another
     Move(moving::MoveArgs),
     /// What clients of one region notice when other regions are far, cut off or down

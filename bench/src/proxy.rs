@@ -9,18 +9,13 @@
 //!
 //! How it fails: a read that finds nothing, an error reply, or a node that ends.
 
-use std::path::PathBuf;
-
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
 use crate::cluster::{Cluster, Place, Plan};
-use crate::load::{Generator, LoadSpec};
-use crate::node_program::NodeProgram;
-use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix};
-use crate::sampling::Sampling;
-use crate::schedule::Stop;
+use crate::report::{self, Table, figure, times};
+use crate::requests::Mix;
+use crate::sampling::{Sampling, Setup};
 use crate::stats::{Figures, median};
 use crate::timed::RunLength;
 
@@ -28,32 +23,15 @@ use crate::timed::RunLength;
 const GOAL: f64 = 0.6;
 const GOAL_PIPELINE: u64 = 16;
 
-const FILL_PIPELINE: u64 = 64;
-
 /// Where all keys are, and the other node.
 const OWNER: Place = 1;
 const OTHER: Place = 0;
 
-/// The arguments of `proxy`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ProxyArgs {
-    #[command(flatten)]
-    node: NodeProgram,
-    #[command(flatten)]
-    sampling: Sampling,
-    /// Write the JSON here instead of after the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
-
 /// Everything measured, as it goes to JSON.
 #[derive(Debug, Serialize)]
 struct Report {
-    machine: Machine,
-    bailiwick_version: String,
-    clients: usize,
-    keys: u64,
-    value_bytes: usize,
+    #[serde(flatten)]
+    setup: Setup,
     throughput_ratio_goal: f64,
     goal_pipeline: u64,
     met: bool,
@@ -85,30 +63,26 @@ struct Row {
 ///
 /// # Errors
 /// See the module.
-pub(crate) fn run(args: &ProxyArgs) -> Result<()> {
-    ensure!(args.sampling.rounds > 0, "at least one round is needed");
+pub(crate) fn run(args: &Sampling) -> Result<()> {
+    ensure!(args.rounds > 0, "at least one round is needed");
     let operations = [("get", Mix::Get), ("set", Mix::Set)];
     let rows = operations.into_iter().flat_map(|(operation, mix)| {
-        let pipelines = args.sampling.pipelines.iter();
+        let pipelines = args.pipelines.iter();
         pipelines.map(move |pipeline| Row::new(operation, mix, *pipeline))
     });
     let mut rows: Vec<Row> = rows.collect();
-    let mut bailiwick_version = String::new();
-    for round in 1..=args.sampling.rounds {
+    let mut setup = args.setup();
+    for round in 1..=args.rounds {
         // Afresh each time: how a process happens to lie in memory moves its processor time for as
         // long as it lives.
         let cluster = Cluster::start_as(&plan(), &args.node, &[])?;
-        bailiwick_version = cluster.version()?;
+        setup.bailiwick_version = cluster.version()?;
         let outcome = measure_round(args, &cluster, round, &mut rows);
         outcome.map_err(|error| cluster.explain(error))?;
     }
     rows.iter_mut().for_each(Row::summarise);
     let report = Report {
-        machine: Machine::this(),
-        bailiwick_version,
-        clients: args.sampling.clients,
-        keys: args.sampling.keys,
-        value_bytes: args.sampling.value_bytes,
+        setup,
         throughput_ratio_goal: GOAL,
         goal_pipeline: GOAL_PIPELINE,
         met: rows.iter().all(|row| row.is_met() != Some(false)),
@@ -126,20 +100,13 @@ fn plan() -> Plan {
     }
 }
 
-fn measure_round(
-    args: &ProxyArgs,
-    cluster: &Cluster,
-    round: usize,
-    rows: &mut [Row],
-) -> Result<()> {
-    let mut fill = spec(args, cluster, OWNER, FILL_PIPELINE, Mix::Set, 1);
-    fill.shape.order = KeyOrder::Sequential;
-    Generator::connect(fill)?.run(&Stop::Requests(args.sampling.keys))?;
+fn measure_round(args: &Sampling, cluster: &Cluster, round: usize, rows: &mut [Row]) -> Result<()> {
+    args.fill(cluster.address(OWNER))?;
     let (owner, other) = (cluster.clock(OWNER)?, cluster.clock(OTHER)?);
-    let length = RunLength::new(args.sampling.warm_up, args.sampling.seconds)?;
+    let length = RunLength::new(args.warm_up, args.seconds)?;
     for row in rows {
         let seed = round as u64;
-        let load = |place| spec(args, cluster, place, row.pipeline, row.mix, seed);
+        let load = |place| args.spec(cluster.address(place), row.mix, row.pipeline, seed);
         let (direct, _) = length.run(load(OWNER), &owner, &[])?;
         let (proxied, other_ns) = length.run(load(OTHER), &owner, &[other])?;
         row.direct_runs.push(direct);
@@ -147,7 +114,7 @@ fn measure_round(
         row.other_runs.push(other_ns);
         eprintln!(
             "{round}/{} {} pipeline {}: {:.0}/s directly, {:.0}/s through the other node",
-            args.sampling.rounds,
+            args.rounds,
             row.operation,
             row.pipeline,
             direct.operations_per_s,
@@ -155,21 +122,6 @@ fn measure_round(
         );
     }
     Ok(())
-}
-
-fn spec(
-    args: &ProxyArgs,
-    cluster: &Cluster,
-    place: Place,
-    pipeline: u64,
-    mix: Mix,
-    seed: u64,
-) -> LoadSpec {
-    LoadSpec {
-        pipeline,
-        ..args.sampling.spec(cluster.address(place), mix)
-    }
-    .seeded(seed)
 }
 
 impl Row {

@@ -8,7 +8,6 @@
 //!
 //! How it fails: a read that finds nothing, a leader that changes under way, or a server that ends.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -16,39 +15,20 @@ use serde::Serialize;
 
 use crate::cluster::{Cluster, Place};
 use crate::cpu::ProcessClock;
-use crate::load::{Generator, LoadSpec};
-use crate::node_program::NodeProgram;
-use crate::report::{self, Machine, Table, figure, times};
-use crate::requests::{KeyOrder, Mix};
-use crate::sampling::Sampling;
-use crate::schedule::Stop;
+use crate::report::{self, Table, figure, times};
+use crate::requests::Mix;
+use crate::sampling::{Sampling, Setup};
 use crate::servers::{Binaries, Class, Kind, Server};
 use crate::stats::{Figures, median};
 use crate::timed::RunLength;
 
 const GOAL: f64 = 1.15;
-const FILL_PIPELINE: u64 = 64;
-
-/// The arguments of `read-cost`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct ReadCostArgs {
-    #[command(flatten)]
-    node: NodeProgram,
-    #[command(flatten)]
-    sampling: Sampling,
-    /// Write the JSON here instead of after the table
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-}
 
 /// Everything measured, as it goes to JSON.
 #[derive(Debug, Serialize)]
 struct Report {
-    machine: Machine,
-    bailiwick_version: String,
-    clients: usize,
-    keys: u64,
-    value_bytes: usize,
+    #[serde(flatten)]
+    setup: Setup,
     cpu_ratio_goal: f64,
     rows: Vec<Row>,
 }
@@ -73,23 +53,18 @@ struct Row {
 ///
 /// # Errors
 /// See the module.
-pub(crate) fn run(args: &ReadCostArgs) -> Result<()> {
-    ensure!(args.sampling.rounds > 0, "at least one round is needed");
+pub(crate) fn run(args: &Sampling) -> Result<()> {
+    ensure!(args.rounds > 0, "at least one round is needed");
     let mut report = Report {
-        machine: Machine::this(),
-        bailiwick_version: String::new(),
-        clients: args.sampling.clients,
-        keys: args.sampling.keys,
-        value_bytes: args.sampling.value_bytes,
+        setup: args.setup(),
         cpu_ratio_goal: GOAL,
         rows: args
-            .sampling
             .pipelines
             .iter()
             .map(|pipeline| Row::new(*pipeline))
             .collect(),
     };
-    for round in 1..=args.sampling.rounds {
+    for round in 1..=args.rounds {
         let mut cluster = Cluster::start(&args.node, &["--fsync", "always"])?;
         let binaries = Binaries::of_node(&args.node);
         let single = Server::start(&binaries, Kind::Bailiwick, Class::Always)?;
@@ -101,38 +76,35 @@ pub(crate) fn run(args: &ReadCostArgs) -> Result<()> {
 }
 
 fn measure_round(
-    args: &ReadCostArgs,
+    args: &Sampling,
     cluster: &mut Cluster,
     single: &Server,
     round: usize,
     report: &mut Report,
 ) -> Result<()> {
     let leader = cluster.wait_for_leader()?;
-    report.bailiwick_version = cluster.version()?;
+    report.setup.bailiwick_version = cluster.version()?;
     for address in [single.address(), cluster.address(leader)] {
-        let mut fill = spec(args, address, FILL_PIPELINE, 1);
-        fill.shape.mix = Mix::Set;
-        fill.shape.order = KeyOrder::Sequential;
-        Generator::connect(fill)?.run(&Stop::Requests(args.sampling.keys))?;
+        args.fill(address)?;
     }
     for place in cluster.others(leader) {
         cluster.wait_until_level(place, SETTLE_TIMEOUT)?;
     }
     let (single_clock, leader_clock) = (single.clock()?, cluster.clock(leader)?);
-    let length = RunLength::new(args.sampling.warm_up, args.sampling.seconds)?;
+    let length = RunLength::new(args.warm_up, args.seconds)?;
     for row in &mut report.rows {
         let seed = round as u64;
-        let load = spec(args, single.address(), row.pipeline, seed);
-        let (figures, _) = length.run(load, &single_clock, &[])?;
+        let load = |address| args.spec(address, Mix::Get, row.pipeline, seed);
+        let (figures, _) = length.run(load(single.address()), &single_clock, &[])?;
         row.single_runs.push(figures);
-        let load = spec(args, cluster.address(leader), row.pipeline, seed);
+        let load = load(cluster.address(leader));
         let followers = follower_clocks(cluster, leader)?;
         let (figures, beside_ns) = length.run(load, &leader_clock, &followers)?;
         row.leader_runs.push(figures);
         row.followers_runs.push(beside_ns);
         let still = cluster.view(leader)?.leader;
         ensure!(still == Some(leader), "the leader has changed");
-        row.show_progress(round, args.sampling.rounds);
+        row.show_progress(round, args.rounds);
     }
     Ok(())
 }
@@ -142,14 +114,6 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 fn follower_clocks(cluster: &Cluster, leader: Place) -> Result<Vec<ProcessClock>> {
     let others = cluster.others(leader).into_iter();
     others.map(|place| cluster.clock(place)).collect()
-}
-
-fn spec(args: &ReadCostArgs, address: std::net::SocketAddr, pipeline: u64, seed: u64) -> LoadSpec {
-    LoadSpec {
-        pipeline,
-        ..args.sampling.spec(address, Mix::Get)
-    }
-    .seeded(seed)
 }
 
 impl Row {

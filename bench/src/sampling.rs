@@ -1,13 +1,34 @@
 //! The arguments of comparisons in which short runs of two servers alternate.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use crate::load::LoadSpec;
-use crate::requests::Mix;
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::load::{Generator, LoadSpec};
+use crate::node_program::NodeProgram;
+use crate::report::Machine;
+use crate::requests::{KeyOrder, Mix};
+use crate::schedule::Stop;
+
+const FILL_PIPELINE: u64 = 64;
+
+/// With what it was measured, as it goes to JSON.
+#[derive(Debug, Serialize)]
+pub(crate) struct Setup {
+    machine: Machine,
+    pub(crate) bailiwick_version: String,
+    clients: usize,
+    keys: u64,
+    value_bytes: usize,
+}
 
 /// What is asked, how often, and for how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sampling {
+    #[command(flatten)]
+    pub(crate) node: NodeProgram,
     /// Connections
     #[arg(long, default_value_t = 50)]
     pub(crate) clients: usize,
@@ -29,11 +50,38 @@ pub(crate) struct Sampling {
     /// Rounds
     #[arg(long, default_value_t = 5)]
     pub(crate) rounds: usize,
+    /// Write the JSON here instead of after the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 impl Sampling {
-    /// One request after the other on random keys.
-    pub(crate) fn spec(&self, address: SocketAddr, mix: Mix) -> LoadSpec {
-        LoadSpec::at_random(address, self.clients, mix, (self.keys, self.value_bytes))
+    /// So many requests at once on random keys; runs with the same seed ask for the same ones.
+    pub(crate) fn spec(&self, address: SocketAddr, mix: Mix, pipeline: u64, seed: u64) -> LoadSpec {
+        let size = (self.keys, self.value_bytes);
+        LoadSpec {
+            pipeline,
+            ..LoadSpec::at_random(address, self.clients, mix, size)
+        }
+        .seeded(seed)
+    }
+
+    /// Sets all keys, one after the other.
+    pub(crate) fn fill(&self, address: SocketAddr) -> Result<()> {
+        let mut spec = self.spec(address, Mix::Set, FILL_PIPELINE, 1);
+        spec.shape.order = KeyOrder::Sequential;
+        Generator::connect(spec)?.run(&Stop::Requests(self.keys))?;
+        Ok(())
+    }
+
+    /// What a report begins with; the version is filled in when a node runs.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            machine: Machine::this(),
+            bailiwick_version: String::new(),
+            clients: self.clients,
+            keys: self.keys,
+            value_bytes: self.value_bytes,
+        }
     }
 }

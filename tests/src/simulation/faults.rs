@@ -34,12 +34,7 @@ impl Simulation {
             Some(Fault::Crash) => self.crash_for_a_while(node),
             Some(Fault::Cut) => self.cut_something(),
             Some(Fault::Partition) => self.partition(),
-            Some(Fault::Reconnect) => {
-                let peer = self.any_node();
-                if node != peer {
-                    self.break_present(node, peer);
-                }
-            }
+            Some(Fault::Reconnect) => self.reconnect(node),
             Some(Fault::Stall) => self.stall(node),
             Some(Fault::Fill) => self.fill(node),
             Some(Fault::Change) => self.order_change(),
@@ -55,10 +50,6 @@ impl Simulation {
                 }
             }
         }
-    }
-
-    fn any_node(&mut self) -> u64 {
-        self.rng.u64(1..=self.plan.nodes)
     }
 
     fn crash_for_a_while(&mut self, node: u64) {

@@ -252,6 +252,20 @@ pub(super) trait Links: Site {
         }
     }
 
+    /// One of all nodes, at random.
+    fn any_node(&mut self) -> u64 {
+        let nodes = self.node_count();
+        self.rng().u64(1..=nodes)
+    }
+
+    /// Breaks the session of a node with another one, chosen at random.
+    fn reconnect(&mut self, node: u64) {
+        let peer = self.any_node();
+        if node != peer {
+            self.break_present(node, peer);
+        }
+    }
+
     /// Breaks whatever session two nodes have.
     fn break_present(&mut self, a: u64, b: u64) {
         let session = self.network().link(a, b).session;
@@ -306,8 +320,7 @@ pub(super) trait Links: Site {
 
     /// Cuts a link, in one direction or both.
     fn cut_something(&mut self) {
-        let nodes = self.node_count();
-        let (from, to) = (self.rng().u64(1..=nodes), self.rng().u64(1..=nodes));
+        let (from, to) = (self.any_node(), self.any_node());
         if from == to {
             return;
         }

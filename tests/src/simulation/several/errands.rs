@@ -14,6 +14,7 @@ use super::node::Node;
 use super::places::PREFIXES;
 use super::{Event, World};
 use crate::simulation::MS;
+use crate::simulation::network::Links;
 
 /// How often an order follows the word of a group that was asked wrongly.
 const MAX_HINTS: u32 = 3;

@@ -40,12 +40,7 @@ impl World {
             Some(Fault::Crash) => self.crash_for_a_while(node),
             Some(Fault::Cut) => self.cut_something(),
             Some(Fault::Partition) => self.partition(),
-            Some(Fault::Reconnect) => {
-                let peer = self.any_node();
-                if node != peer {
-                    self.break_present(node, peer);
-                }
-            }
+            Some(Fault::Reconnect) => self.reconnect(node),
             Some(Fault::Stall) => self.stall(node),
             Some(Fault::Fill) => self.fill(node),
             Some(Fault::Change) => self.change_members(),

@@ -17,6 +17,7 @@ use super::office::Delivery;
 use super::places::PREFIXES;
 use super::{Event, World, node};
 use crate::simulation::MS;
+use crate::simulation::network::Links;
 
 /// Messages that are kept to be sent again.
 const MAX_KEPT: usize = 64;

@@ -310,10 +310,6 @@ impl World {
         self.violation.get_or_insert(format!("{text} (at {at} ms)"));
     }
 
-    fn any_node(&mut self) -> u64 {
-        self.rng.u64(1..=self.plan.nodes)
-    }
-
     fn is_awake(&self, node: u64) -> bool {
         let node = &self.nodes[&node];
         node.running.is_some() && node.stalled_until <= self.now
