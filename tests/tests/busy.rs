@@ -1,8 +1,9 @@
 //! Scripts that take long: who needs their group is told so, everybody else is served, and what
 //! only reads can be ended. On single nodes, in groups, and through nodes that are no members.
 //!
-//! No script runs for ever: it is over when its steps are used up, or before. So whatever is looked
-//! at while one runs is looked at again with another one if that was over too soon.
+//! No script runs for ever: it is over when its steps are used up. Those that others look at count
+//! few steps in much time, because a search is one step however long it takes: what only reads goes
+//! on until it is ended, and what is logged until its node is killed behind the test.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,17 +11,20 @@
 )]
 
 use std::thread;
-use std::time::Instant;
 
 use bailiwick_tests::client::{Client, Value, request};
 use bailiwick_tests::cluster::{Cluster, Options};
 use bailiwick_tests::regions::{Layout, World};
-use bailiwick_tests::server::{DEADLINE, Launch, POLL, Server};
+use bailiwick_tests::server::{Launch, POLL, Server, wait_until};
 
 /// Takes a good part of a second, and stands in the log.
-const LOGGED: &str = "for i=1,3e8 do end return redis.call('set', KEYS[1], 'done')";
-/// Goes on until it is ended.
-const ENDLESS: &str = "while true do end";
+const LOGGED: &str = "for i=1,1e8 do end return redis.call('set', KEYS[1], 'done')";
+/// Takes longer than anything that is looked at meanwhile, and stands in the log.
+const LOGGED_LONG: &str = "local s = string.rep('a', 20) for i=1,4e6 do s:find('a-b') end \
+                           return redis.call('set', KEYS[1], 'done')";
+/// Goes on until it is ended. It takes up a connection's thread only for a moment.
+const ENDLESS: &str = "for i=1,1e6 do end \
+                       local s = string.rep('a', 20) while true do s:find('a-b') end";
 /// Takes longer than a connection's thread has time for.
 const LENGTHY: &str = "for i=1,2e6 do end return redis.call('get', KEYS[1])";
 
@@ -32,74 +36,52 @@ const BUSY: &str =
 const BUSY_FUNCTION: &str =
     "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.";
 
-/// So often a script may be over too soon on a machine that has other things to do.
-const ATTEMPTS: usize = 10;
-
 fn error(text: &str) -> Value {
     Value::Error(text.to_owned())
-}
-
-/// Looks at something while a script runs, again and again until the script was not over too soon.
-#[track_caller]
-fn until_seen<R>(mut attempt: impl FnMut() -> Option<R>) -> R {
-    let seen = (0..ATTEMPTS).find_map(|_| attempt());
-    seen.expect("no script runs for long enough")
 }
 
 fn call(client: &mut Client, line: &str) -> Value {
     client.run(line).unwrap()
 }
 
-/// Waits until the group of a key says that it is busy; false if it has not said so in time.
-fn wait_until_busy(client: &mut Client, key: &str) -> bool {
-    let deadline = Instant::now() + DEADLINE / 10;
-    while Instant::now() < deadline {
-        let answer = call(client, &format!("GET {key}"));
-        match &answer {
-            Value::Error(text) if text.starts_with("BUSY ") => return true,
-            // The script is over.
-            Value::Bytes(bytes) if bytes == b"done" => return false,
-            _ => thread::sleep(POLL),
-        }
-    }
-    false
+/// Waits until the group of a key says that it is busy.
+#[track_caller]
+fn wait_until_busy(client: &mut Client, key: &str) {
+    let line = format!("GET {key}");
+    let is_busy = || call(client, &line).text().starts_with("BUSY ");
+    wait_until("the group is busy", is_busy).unwrap();
 }
 
 /// Waits until a key's group serves clients.
+#[track_caller]
 fn wait_until_free(client: &mut Client, key: &str) {
-    let deadline = Instant::now() + DEADLINE;
-    while call(client, &format!("GET {key}"))
-        .text()
-        .starts_with("BUSY ")
-    {
-        assert!(Instant::now() < deadline, "the group is busy for good");
-        thread::sleep(POLL);
-    }
+    let line = format!("GET {key}");
+    let is_free = || !call(client, &line).text().starts_with("BUSY ");
+    wait_until("the group is free", is_free).unwrap();
 }
 
-/// The answers to these while a script of the log runs that sets `key`; the runner's reply.
+/// Runs a script of the log to its end while another client asks for its key.
+fn run_to_its_end((runner, other): (&mut Client, &mut Client), key: &str) {
+    let script = request(["EVAL", LOGGED, "1", key]);
+    runner.send(&script).unwrap();
+    let line = format!("GET {key}");
+    let is_done = || call(other, &line) == Value::bytes("done");
+    wait_until("the script is done", is_done).unwrap();
+    assert_eq!(runner.read().unwrap(), Value::ok());
+}
+
+/// The answers to these while a script of the log runs, which is not over when this returns.
 fn while_logged(
     (runner, other): (&mut Client, &mut Client),
     key: &str,
     lines: &[&str],
 ) -> Vec<Value> {
-    until_seen(|| {
-        wait_until_free(other, key);
-        call(other, &format!("DEL {key}"));
-        let script = request(["EVAL", LOGGED, "1", key]);
-        runner.send(&script).unwrap();
-        let mut answers = None;
-        if wait_until_busy(other, key) {
-            let all = lines.iter().map(|line| call(other, line));
-            let all: Vec<Value> = all.collect();
-            let is_busy_still = call(other, &format!("GET {key}")) == error(BUSY);
-            answers = is_busy_still.then_some(all);
-        }
-        assert_eq!(runner.read().unwrap(), Value::ok());
-        wait_until_free(other, key);
-        assert_eq!(call(other, &format!("GET {key}")), Value::bytes("done"));
-        answers
-    })
+    let script = request(["EVAL", LOGGED_LONG, "1", key]);
+    runner.send(&script).unwrap();
+    wait_until_busy(other, key);
+    let answers = lines.iter().map(|line| call(other, line)).collect();
+    assert_eq!(call(other, &format!("GET {key}")), error(BUSY));
+    answers
 }
 
 /// Ends an endless script that only reads, and gives what its client hears.
@@ -108,17 +90,12 @@ fn end_reading(
     (words, key): (&[&str], &str),
     kill: &str,
 ) -> Value {
-    until_seen(|| {
-        wait_until_free(other, key);
-        runner.send(&request(words)).unwrap();
-        let mut killed = wait_until_busy(other, key);
-        if killed {
-            killed = call(other, kill) == Value::ok();
-        }
-        let heard = runner.read().unwrap();
-        wait_until_free(other, key);
-        killed.then_some(heard)
-    })
+    runner.send(&request(words)).unwrap();
+    wait_until_busy(other, key);
+    assert_eq!(call(other, kill), Value::ok());
+    let heard = runner.read().unwrap();
+    wait_until_free(other, key);
+    heard
 }
 
 fn start(fsync: &str) -> Server {
@@ -133,6 +110,26 @@ fn look_at(server: &Server) {
     let (mut runner, mut other) = (server.connect().unwrap(), server.connect().unwrap());
     assert_eq!(call(&mut other, "SELECT 1"), Value::ok());
     assert_eq!(call(&mut other, "SELECT 0"), Value::ok());
+    run_to_its_end((&mut runner, &mut other), "j");
+    for kill in ["SCRIPT KILL", "FUNCTION KILL"] {
+        assert_eq!(
+            call(&mut other, kill),
+            error("NOTBUSY No scripts in execution right now.")
+        );
+    }
+    let killed = end_reading(
+        (&mut runner, &mut other),
+        (&["EVAL_RO", ENDLESS, "0"], "a"),
+        "SCRIPT KILL",
+    );
+    let text = killed.text();
+    assert!(
+        text.starts_with("ERR Script killed by user with SCRIPT KILL. script: ")
+            && text.ends_with(", on @user_script:1."),
+        "{text}"
+    );
+    assert_eq!(call(&mut other, "SET a 2"), Value::ok());
+    assert_eq!(call(&mut runner, "GET a"), Value::bytes("2"));
     let lines = [
         ("GET a", error(BUSY)),
         ("SET a 1", error(BUSY)),
@@ -154,32 +151,15 @@ fn look_at(server: &Server) {
         ("DISCARD", Value::ok()),
         ("EXEC", error("ERR EXEC without MULTI")),
     ];
-    let asked = lines.each_ref().map(|(line, _)| *line);
+    let kills = ["SCRIPT KILL", "FUNCTION KILL"];
+    let asked: Vec<&str> = lines.iter().map(|(line, _)| *line).chain(kills).collect();
     let answers = while_logged((&mut runner, &mut other), "k", &asked);
-    for ((line, wanted), answer) in lines.iter().zip(&answers) {
+    let (answers, killed) = answers.split_at(lines.len());
+    for ((line, wanted), answer) in lines.iter().zip(answers) {
         assert_eq!(answer, wanted, "{line}");
     }
-    for kill in ["SCRIPT KILL", "FUNCTION KILL"] {
-        let answers = while_logged((&mut runner, &mut other), "k", &[kill]);
-        assert!(answers[0].text().starts_with("UNKILLABLE "), "{answers:?}");
-        assert_eq!(
-            call(&mut other, kill),
-            error("NOTBUSY No scripts in execution right now.")
-        );
-    }
-    let killed = end_reading(
-        (&mut runner, &mut other),
-        (&["EVAL_RO", ENDLESS, "0"], "a"),
-        "SCRIPT KILL",
-    );
-    let text = killed.text();
-    assert!(
-        text.starts_with("ERR Script killed by user with SCRIPT KILL. script: ")
-            && text.ends_with(", on @user_script:1."),
-        "{text}"
-    );
-    assert_eq!(call(&mut other, "SET a 2"), Value::ok());
-    assert_eq!(call(&mut runner, "GET a"), Value::bytes("2"));
+    let is_refused = |answer: &Value| answer.text().starts_with("UNKILLABLE ");
+    assert!(killed.iter().all(is_refused), "{killed:?}");
 }
 
 #[test]
@@ -197,29 +177,21 @@ fn a_node_that_waits_for_its_disk_says_that_it_is_busy() {
 fn a_function_that_reads_is_shown_and_ended_by_its_own_order() {
     let server = start("never");
     let (mut runner, mut other) = (server.connect().unwrap(), server.connect().unwrap());
-    let library = "#!lua name=l\nredis.register_function{function_name='f', \
-                   callback=function() while true do end end, flags={'no-writes'}}";
-    let loaded = other.call(["FUNCTION", "LOAD", library]).unwrap();
+    let library = format!(
+        "#!lua name=l\nredis.register_function{{function_name='f', callback=function() {ENDLESS} end, \
+         flags={{'no-writes'}}}}"
+    );
+    let loaded = other.call(["FUNCTION", "LOAD", &library]).unwrap();
     assert_eq!(loaded, Value::bytes("l"));
     let words = ["FCALL_RO", "f", "1", "a", "bb"];
-    let shown = until_seen(|| {
-        runner.send(&request(words)).unwrap();
-        let mut answers = None;
-        if wait_until_busy(&mut other, "a") {
-            let lines = ["GET a", "FUNCTION STATS", "SCRIPT KILL", "FUNCTION KILL"];
-            answers = Some(lines.map(|line| call(&mut other, line)));
-        }
-        let heard = runner.read().unwrap();
-        wait_until_free(&mut other, "a");
-        answers
-            .filter(|answers| answers[3] == Value::ok())
-            .map(|answers| (answers, heard))
-    });
-    let ([get, stats, wrong, _], heard) = shown;
-    assert_eq!(
-        (&get, &wrong),
-        (&error(BUSY_FUNCTION), &error(BUSY_FUNCTION))
-    );
+    runner.send(&request(words)).unwrap();
+    wait_until_busy(&mut other, "a");
+    let lines = ["GET a", "FUNCTION STATS", "SCRIPT KILL", "FUNCTION KILL"];
+    let [get, stats, wrong, right] = lines.map(|line| call(&mut other, line));
+    let heard = runner.read().unwrap();
+    assert_eq!(get, error(BUSY_FUNCTION));
+    assert_eq!(wrong, error(BUSY_FUNCTION));
+    assert_eq!(right, Value::ok());
     let (running, engines) = (&stats.list()[1], &stats.list()[3]);
     assert_eq!(
         running.list()[..3],
@@ -318,20 +290,13 @@ fn a_node_ends_although_a_script_reads() {
 
 #[test]
 fn a_group_of_three_says_that_it_is_busy_through_any_node() {
-    let options = Options::direct(3).with("--busy-reply-threshold", THRESHOLD);
-    let cluster = Cluster::start(&options.with("--threads", "1")).unwrap();
-    let leader = cluster.wait_for_leader().unwrap();
-    let follower = cluster.nodes().find(|node| *node != leader).unwrap();
-    for node in [follower, leader] {
-        let (mut runner, mut other) = (
-            cluster.connect(node).unwrap(),
-            cluster.connect(node).unwrap(),
-        );
-        let lines = ["GET a", "SET a 1", "PING", "SCRIPT KILL"];
-        let answers = while_logged((&mut runner, &mut other), "k", &lines);
-        assert_eq!(answers[..2], [error(BUSY), error(BUSY)], "node {node}");
-        assert_eq!(answers[2], Value::Status("PONG".to_owned()));
-        assert!(answers[3].text().starts_with("UNKILLABLE "), "{answers:?}");
+    for is_leader in [false, true] {
+        let options = Options::direct(3).with("--busy-reply-threshold", THRESHOLD);
+        let cluster = Cluster::start(&options.with("--threads", "1")).unwrap();
+        let leader = cluster.wait_for_leader().unwrap();
+        let mut nodes = cluster.nodes();
+        let node = nodes.find(|node| (*node == leader) == is_leader).unwrap();
+        let [mut runner, mut other] = [(); 2].map(|()| cluster.connect(node).unwrap());
         let killed = end_reading(
             (&mut runner, &mut other),
             (&["EVAL_RO", ENDLESS, "0"], "a"),
@@ -340,8 +305,14 @@ fn a_group_of_three_says_that_it_is_busy_through_any_node() {
         let text = killed.text();
         assert!(text.starts_with("ERR Script killed by user "), "{text}");
         keeps_order(&mut other);
+        run_to_its_end((&mut runner, &mut other), "j");
+        cluster.wait_for_agreement().unwrap();
+        let lines = ["GET a", "SET a 1", "PING", "SCRIPT KILL"];
+        let answers = while_logged((&mut runner, &mut other), "k", &lines);
+        assert_eq!(answers[..2], [error(BUSY), error(BUSY)], "node {node}");
+        assert_eq!(answers[2], Value::Status("PONG".to_owned()));
+        assert!(answers[3].text().starts_with("UNKILLABLE "), "{answers:?}");
     }
-    cluster.wait_for_agreement().unwrap();
 }
 
 #[test]
@@ -350,30 +321,7 @@ fn a_busy_group_says_so_to_clients_of_other_nodes_and_holds_up_no_other_group() 
     let world = World::start(&layout).unwrap();
     let [mut runner, mut near, mut far] =
         ["eu", "eu", "us"].map(|region| world.connect(region).unwrap());
-    until_seen(|| {
-        wait_until_free(&mut far, "eu:k");
-        call(&mut near, "DEL eu:k");
-        runner
-            .send(&request(["EVAL", LOGGED, "1", "eu:k"]))
-            .unwrap();
-        let mut answers = None;
-        if wait_until_busy(&mut far, "eu:k") {
-            let here = ["SET us:a 1", "GET us:a"].map(|line| call(&mut near, line));
-            let there = ["SET eu:a 1", "GET eu:a", "SCRIPT KILL"];
-            let there = there.map(|line| call(&mut far, line));
-            let is_busy_still = call(&mut near, "GET eu:k") == error(BUSY);
-            answers = is_busy_still.then_some((here, there));
-        }
-        assert_eq!(runner.read().unwrap(), Value::ok());
-        let (here, there) = answers?;
-        assert_eq!(here, [Value::ok(), Value::bytes("1")]);
-        assert_eq!(there[..2], [error(BUSY), error(BUSY)]);
-        assert!(there[2].text().starts_with("NOTBUSY "), "{there:?}");
-        Some(())
-    });
-    wait_until_free(&mut far, "eu:k");
-    assert_eq!(call(&mut far, "SET eu:a 2"), Value::ok());
-    // What reads is ended where it runs.
+    // It is ended where it runs.
     let heard = end_reading(
         (&mut far, &mut near),
         (&["EVAL_RO", ENDLESS, "1", "eu:a"], "eu:a"),
@@ -381,4 +329,15 @@ fn a_busy_group_says_so_to_clients_of_other_nodes_and_holds_up_no_other_group() 
     );
     let text = heard.text();
     assert!(text.starts_with("ERR Script killed by user "), "{text}");
+    assert_eq!(call(&mut far, "SET eu:a 2"), Value::ok());
+    runner
+        .send(&request(["EVAL", LOGGED_LONG, "1", "eu:k"]))
+        .unwrap();
+    wait_until_busy(&mut far, "eu:k");
+    let here = ["SET us:a 1", "GET us:a"].map(|line| call(&mut near, line));
+    assert_eq!(here, [Value::ok(), Value::bytes("1")]);
+    let there = ["SET eu:a 1", "GET eu:a", "SCRIPT KILL"].map(|line| call(&mut far, line));
+    assert_eq!(there[..2], [error(BUSY), error(BUSY)]);
+    assert!(there[2].text().starts_with("NOTBUSY "), "{there:?}");
+    assert_eq!(call(&mut near, "GET eu:k"), error(BUSY));
 }
