@@ -13,7 +13,7 @@ pub struct WaiterId {
     pub node: u32,
     /// Its life.
     pub incarnation: u64,
-    /// Another one for each blocking request of that life: above a count of [`COUNT_BITS`] bits
+    /// Another one for each blocking request of that life: above a count of `COUNT_BITS` bits
     /// the number of its [`Author`], or nothing.
     pub number: u64,
 }
