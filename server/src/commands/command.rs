@@ -173,8 +173,10 @@ impl Nothing {
 /// When a command that writes changes nothing.
 #[derive(Clone, Copy)]
 pub struct Idle {
-    /// Whether a request with as many arguments as the command must have, and no more, changes
-    /// nothing if this is what there is at its first key.
+    /// Whether it is worth a look at the key, by what the request says: [`Command::is_shortest`]
+    /// for most.
+    pub may_be: fn(&Command, Args<'_>) -> bool,
+    /// Whether such a request changes nothing if this is what there is at its first key.
     pub when: fn(Option<&Entry>, Args<'_>) -> bool,
     /// What it replies then.
     pub reply: Nothing,
@@ -185,6 +187,7 @@ impl Idle {
     #[must_use]
     pub const fn if_absent(reply: Nothing) -> Option<Self> {
         Some(Self {
+            may_be: Command::is_shortest,
             when: |entry, _| entry.is_none(),
             reply,
         })
@@ -223,7 +226,7 @@ pub struct Command {
     pub spread: Spread,
     /// How long it waits for its keys.
     pub timeout: Timeout,
-    /// When the shortest form of it changes nothing, so that such a request is a read.
+    /// When it changes nothing, so that such a request is a read.
     pub idle: Option<Idle>,
 }
 
@@ -252,8 +255,13 @@ impl Command {
     #[must_use]
     #[inline]
     pub fn idle(&self, args: Args<'_>) -> Option<Idle> {
-        self.idle
-            .filter(|_| args.len() == usize::from(self.arity.unsigned_abs()))
+        self.idle.filter(|idle| (idle.may_be)(self, args))
+    }
+
+    /// Whether a request has no more arguments than it must have.
+    #[must_use]
+    pub fn is_shortest(&self, args: Args<'_>) -> bool {
+        args.len() == usize::from(self.arity.unsigned_abs())
     }
 
     /// Whether the command has this property.
@@ -318,7 +326,10 @@ mod tests {
                 continue;
             };
             assert!(command.is_write(), "{}", command.name);
-            let others = " x".repeat(usize::from(command.arity.unsigned_abs()) - 2);
+            let others = match command.name {
+                "set" => " x PX 9 NX".to_owned(),
+                _ => " x".repeat(usize::from(command.arity.unsigned_abs()) - 2),
+            };
             let request = format!("{} key{others}", command.name);
             let mut times = 0;
             let both = [Protocol::Resp2, Protocol::Resp3];

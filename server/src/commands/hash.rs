@@ -53,6 +53,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key field value",
         handler: Handler::Write(hsetnx),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, args| {
                 let has_field = |hash: &Hash| hash.get(args.arg(2)).is_some();
                 entry.is_some_and(|entry| held(entry).is_ok_and(has_field))
@@ -117,6 +118,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key field [field ...]",
         handler: Handler::Write(hdel),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, args| is_absent_or(entry, |hash: &Hash| hash.get(args.arg(2)).is_none()),
             reply: Nothing::Zero,
         }),

@@ -34,6 +34,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key member [member ...]",
         handler: Handler::Write(sadd),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, args| {
                 let is_member = |set: &Set| set.contains(Member::Bytes(args.arg(2)));
                 entry.is_some_and(|entry| held(entry).is_ok_and(is_member))
@@ -51,6 +52,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key member [member ...]",
         handler: Handler::Write(srem),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, args| {
                 is_absent_or(entry, |set: &Set| !set.contains(Member::Bytes(args.arg(2))))
             },

@@ -46,6 +46,15 @@ pub(super) static COMMANDS: &[Command] = &[
                  [EX seconds | PX milliseconds | \
                  EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
         handler: Handler::Write(set),
+        idle: Some(Idle {
+            may_be: |_, args| {
+                args.iter()
+                    .skip(3)
+                    .any(|arg| arg.eq_ignore_ascii_case(b"nx"))
+            },
+            when: |entry, args| entry.is_some() && only_stores_if_absent(args),
+            reply: Nothing::Null,
+        }),
         ..ROW
     },
     Command {
@@ -56,6 +65,7 @@ pub(super) static COMMANDS: &[Command] = &[
         syntax: "key value",
         handler: Handler::Write(setnx),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, _| entry.is_some(),
             reply: Nothing::Zero,
         }),
@@ -162,6 +172,17 @@ fn set(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Out
         _ => out.ok(),
     }
     Ok(())
+}
+
+/// Whether a SET is valid, has NX, and does not want to know what is there. One whose expiry may be
+/// too far ahead has to find that out itself.
+fn only_stores_if_absent(args: Args<'_>) -> bool {
+    const FAR_AHEAD_MS: i64 = i64::MAX / 2;
+    Options::parse(args, 3, Setter::Set).is_ok_and(|options| {
+        matches!(options.condition, Some(Condition::Absent))
+            && !options.get
+            && options.expiry(FAR_AHEAD_MS, "set").is_ok()
+    })
 }
 
 fn setnx(ctx: &mut WriteContext<'_>, args: Args<'_>, out: &mut Encoder<'_>) -> Outcome {

@@ -36,6 +36,7 @@ pub(in crate::commands) static COMMANDS: &[Command] = &[
         syntax: "key member [member ...]",
         handler: Handler::Write(zrem),
         idle: Some(Idle {
+            may_be: Command::is_shortest,
             when: |entry, args| {
                 is_absent_or(entry, |set: &SortedSet| set.score(args.arg(2)).is_none())
             },
