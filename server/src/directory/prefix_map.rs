@@ -14,9 +14,10 @@
 //! the key cut to the parent's length, or to what the key and the predecessor have in common. Keys
 //! mostly lie behind their prefix without another in between, and then one search is all.
 //!
-//! A node searches the eight bytes behind what all in it have in common, in one array (`index`),
+//! A node searches the first bytes behind what all in it have in common, in one array (`index`),
 //! so that a search waits for memory about once a level, and the upper levels stay in the cache.
-//! Short prefixes stand in their entries (`prefix`), which are looked at last.
+//! Short prefixes stand in their entries (`prefix`), which are looked at last, and only if those
+//! bytes do not show all of them.
 //!
 //! It knows nothing of epochs, groups and records. It cannot fail.
 
