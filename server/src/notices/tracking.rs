@@ -17,9 +17,9 @@
 //! number goes with its requests: with those of its node's groups in memory, with others into the
 //! log. What it did is not told to it, *and it stays among those who have read the key*: the news
 //! may come after a read that stood behind the write, and its copy is to be given up at the next
-//! change. (Redis forgets the reader.) If it is told `-UNCERTAIN` of a request, that may be executed at any later time, when the
-//! client has read the key again. So it gets another number then ([`Tracking::doubt`]), and what it
-//! did under the old one is news like others' changes.
+//! change. (Redis forgets the reader.) If it is told `-UNCERTAIN` of a request, that may be executed
+//! at any later time, when the client has read the key again. So it gets another number then
+//! ([`Tracking::doubt`]), and what it did under the old one is news like others' changes.
 //!
 //! What a connection's death ends needs no news. A client that takes its news too slowly is
 //! disconnected. When there are more keys than `tracking-table-max-keys`, some are given up.

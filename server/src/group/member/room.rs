@@ -7,8 +7,8 @@
 //! * `MISCONF` for a write that is not in the log: nothing was done. Without a leader every member
 //!   says so by itself: to be elected, one needs a majority that can write down its promise, which
 //!   a member cannot while entries that it could not write wait.
-//! * `UNCERTAIN`, after its time, for a write that was proposed before the leader knew. It stands in
-//!   the logs of those with room, and is done when there is room again.
+//! * `UNCERTAIN`, after its time, for a write that was proposed before the leader knew. It stands
+//!   in the logs of those with room, and is done when there is room again.
 //! * For a read its answer, as long as the leader stays. A new one serves no read before it has
 //!   settled what the last one left, so until there is room `CLUSTERDOWN`, which names the disks.
 

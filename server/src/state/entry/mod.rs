@@ -37,10 +37,11 @@
 //! **Authors** are named only where a client does not want to hear of its own changes, so that its
 //! node, when it is told of them, can tell them from those of others. No state depends on it.
 //!
-//! **Version 4** had no AUTHOR. **Version 3** had no REFUSE_GROWTH. **Version 2** had no group in its GENESIS, for there was
-//! only group 0, and left reads out of transactions; nothing was fenced then. **Version 1**, which
-//! single nodes wrote, had neither floor nor length, counted sequences from 0 and never sent
-//! anything twice. Its sequence `n` is read as sequence `n + 1` with floor `n`.
+//! **Version 4** had no AUTHOR. **Version 3** had no REFUSE_GROWTH. **Version 2** had no group in
+//! its GENESIS, for there was only group 0, and left reads out of transactions; nothing was fenced
+//! then. **Version 1**, which single nodes wrote, had neither floor nor length, counted sequences
+//! from 0 and never sent anything twice. Its sequence `n` is read as sequence `n + 1` with floor
+//! `n`.
 //!
 //! A decoder failure means that the bytes were written by another version, by nobody, or by a peer
 //! gone wrong. No bytes make the decoder panic or take more memory than a small multiple of theirs;
